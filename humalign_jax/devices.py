@@ -1,0 +1,104 @@
+"""Mapping over devices: the only file that says `pmap`.
+
+Everything else writes functions for one device and, where devices must agree, names the axis `AXIS` in a `lax.pmean` or
+`lax.psum`. The mapping can therefore change (to `shard_map`, say) without touching a model, an objective or a distance.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+AXIS = 'device'  # name of the mapped axis inside every mapped function
+
+Tree = TypeVar('Tree')
+
+
+def local_devices(n_devices: int = 0) -> list[jax.Device]:
+    """The first `n_devices` devices of this process; 0 means all.
+
+    Raises:
+        ValueError: There are fewer devices than asked for.
+    """
+    devices = jax.local_devices()
+    if n_devices < 0 or n_devices > len(devices):
+        raise ValueError(
+            f'{n_devices} devices were asked for, but there are {len(devices)} ({devices[0].platform}): '
+            'set the number to 0 (all) or to at most that.'
+        )
+    return devices[: n_devices or None]
+
+
+def map_over_devices(
+    function: Callable[..., Any],
+    devices: Sequence[jax.Device],
+    *,
+    donate: Sequence[int] = (),
+    replicated: Sequence[int] = (),
+) -> Callable[..., Any]:
+    """`function` compiled and run on all devices at once.
+
+    Args:
+        function: A function for one device; `lax.pmean(x, AXIS)` and its kin talk to the other devices.
+        devices: Where to run.
+        donate: Positions of arguments whose memory the result may reuse.
+        replicated: Positions of arguments that come without a leading device axis and go to every device.
+
+    Returns:
+        The mapped function: its arguments (but the replicated ones) and results have a leading axis [d].
+    """
+
+    def is_mapped(*arguments: Any) -> tuple[int | None, ...]:
+        return tuple(None if i in replicated else 0 for i in range(len(arguments)))
+
+    compiled: dict[int, Callable[..., Any]] = {}
+
+    def mapped(*arguments: Any) -> Any:
+        if len(arguments) not in compiled:
+            compiled[len(arguments)] = jax.pmap(
+                function,
+                axis_name=AXIS,
+                in_axes=is_mapped(*arguments),
+                devices=list(devices),
+                donate_argnums=tuple(donate),
+            )
+        return compiled[len(arguments)](*arguments)
+
+    return mapped
+
+
+def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
+    """A copy of every leaf on every device: [...] -> [d, ...]."""
+    mesh = jax.sharding.Mesh(np.asarray(devices), (AXIS,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
+
+    def one(leaf: Any) -> jax.Array:
+        host = np.asarray(leaf)
+        return jax.make_array_from_callback((len(devices), *host.shape), sharding, lambda _: host[None])
+
+    return jax.tree.map(one, tree)
+
+
+def unreplicate(tree: Tree) -> Tree:
+    """The first device's copy, on the host as NumPy arrays: [d, ...] -> [...]."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], tree)
+
+
+def shard(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
+    """Rows dealt out to the devices in order: [d * b, ...] -> [d, b, ...].
+
+    Raises:
+        ValueError: The number of rows is not a multiple of the number of devices.
+    """
+    n_devices = len(devices)
+
+    def one(leaf: Any) -> Any:
+        if leaf.shape[0] % n_devices:
+            raise ValueError(
+                f'{leaf.shape[0]} rows do not divide among {n_devices} devices: choose a batch size that is a multiple '
+                f'of {n_devices}, or use fewer devices.'
+            )
+        return leaf.reshape(n_devices, leaf.shape[0] // n_devices, *leaf.shape[1:])
+
+    return jax.tree.map(one, tree)

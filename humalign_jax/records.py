@@ -1,0 +1,185 @@
+"""The records that packages hand to each other: images, features, RDMs and scores, each with its stimulus ids.
+
+A stimulus id is a string `<dataset>/<split>/<number in the published order>`, such as `cifar10/test/00042`. Scores join
+by id and never by position.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def stimulus_ids(dataset: str, split: str, index: np.ndarray) -> np.ndarray:
+    """Ids of stimuli numbered in the published order: [n] integers -> [n] strings."""
+    return np.array([f'{dataset}/{split}/{i:05d}' for i in np.asarray(index)], dtype=np.str_)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """Labelled images of one split, in the published order.
+
+    Attributes:
+        images: uint8, [n, h, w, c], 0 to 255.
+        labels: Class numbers, int32, [n], each in [0, len(class_names)).
+        index: Stimulus numbers in the published order, int64, [n].
+        class_names: Names of the k classes.
+        name: Name of the dataset, the first part of every stimulus id.
+        split: 'train', 'validation' or 'test'; a validation set cut from train keeps its train ids.
+        simulated: True if a program made the images; every score derived from them says so.
+        extras: Further arrays by name with n rows, such as simulated observers' counts.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    index: np.ndarray
+    class_names: tuple[str, ...]
+    name: str
+    split: str
+    simulated: bool = False
+    extras: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n, where = len(self.images), f'{self.name}/{self.split}'
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            raise ValueError(
+                f'{where}: images must be uint8 [n, h, w, c], not {self.images.dtype} {self.images.shape}.'
+            )
+        if n == 0:
+            raise ValueError(f'{where}: there are no images.')
+        for field in ('labels', 'index'):
+            if getattr(self, field).shape != (n,):
+                raise ValueError(f'{where}: {n} images but {field} has shape {getattr(self, field).shape}.')
+        n_classes = len(self.class_names)
+        if self.labels.min() < 0 or self.labels.max() >= n_classes:
+            wrong = int(np.flatnonzero((self.labels < 0) | (self.labels >= n_classes))[0])
+            raise ValueError(
+                f'{where}: image {wrong} has label {self.labels[wrong]}, outside 0..{n_classes - 1}: the labels file '
+                'belongs to another dataset or is damaged.'
+            )
+        if len(np.unique(self.index)) != n:
+            raise ValueError(f'{where}: stimulus numbers repeat.')
+        for field, values in self.extras.items():
+            if len(values) != n:
+                raise ValueError(f'{where}: {n} images but {field!r} has {len(values)} rows.')
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Stimulus ids, [n] strings."""
+        return stimulus_ids(self.name, 'train' if self.split == 'validation' else self.split, self.index)
+
+    def take(self, rows: np.ndarray | slice, *, split: str | None = None) -> 'ImageSet':
+        """The images in `rows`, in that order, with their labels, numbers and extras."""
+        return dataclasses.replace(
+            self,
+            images=self.images[rows],
+            labels=self.labels[rows],
+            index=self.index[rows],
+            split=split or self.split,
+            extras={field: values[rows] for field, values in self.extras.items()},
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """One layer's responses to n stimuli.
+
+    Attributes:
+        values: Float array, [n, d].
+        ids: Stimulus ids, unique, [n].
+        name: What a legend calls it, such as 'philnet/penultimate'.
+        provenance: Where the values come from (checkpoint, layer, preprocessing, hashes).
+    """
+
+    values: np.ndarray
+    ids: np.ndarray
+    name: str
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if np.ndim(self.values) != 2:
+            raise ValueError(
+                f'features {self.name!r} must be [n, d], not {np.shape(self.values)}: flatten each stimulus.'
+            )
+        check_ids(self.ids, len(self.values), f'features {self.name!r}')
+
+
+@dataclasses.dataclass(frozen=True)
+class Rdm:
+    """Representational dissimilarities of all pairs of n stimuli.
+
+    Attributes:
+        values: [n (n - 1) / 2], in the condensed order of scipy.spatial.distance.pdist.
+        ids: Stimulus ids, unique, [n].
+        name: What a legend calls it.
+        measure: Name of the distance, such as 'correlation'.
+        provenance: Where the values come from.
+    """
+
+    values: np.ndarray
+    ids: np.ndarray
+    name: str
+    measure: str
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        if np.shape(self.values) != (n * (n - 1) // 2,):
+            raise ValueError(
+                f'RDM {self.name!r} of {n} stimuli needs {n * (n - 1) // 2} values in condensed order, '
+                f'not {np.shape(self.values)}.'
+            )
+        check_ids(self.ids, n, f'RDM {self.name!r}')
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """One published number.
+
+    Attributes:
+        name: What was measured, such as 'accuracy' or 'rsa/spearman'.
+        value: The number.
+        low: Lower end of the 95 % interval, NaN where none is defined.
+        high: Upper end of the 95 % interval, NaN where none is defined.
+        n: How many independent units (images, pairs, subjects) it rests on.
+        interval: How the interval was made, such as 'wilson' or 'bootstrap over stimuli, 1000 draws'.
+        ceiling_lower: Lower noise ceiling, NaN where none is defined.
+        ceiling_upper: Upper noise ceiling, NaN where none is defined.
+        provenance: Measure, layer, checkpoint, stimuli, seed: whatever is needed to get the number again.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    n: int
+    interval: str
+    ceiling_lower: float = float('nan')
+    ceiling_upper: float = float('nan')
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; NaN becomes null because JSON has no NaN."""
+        row = dataclasses.asdict(self)
+        return {key: None if isinstance(value, float) and np.isnan(value) else value for key, value in row.items()}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> 'Score':
+        """The score that `to_json` wrote."""
+        numbers = ('value', 'low', 'high', 'ceiling_lower', 'ceiling_upper')
+        return cls(**{key: float('nan') if value is None and key in numbers else value for key, value in row.items()})
+
+
+def check_ids(ids: Sequence[str] | np.ndarray, n: int, what: str) -> None:
+    """Raises ValueError unless there are n ids and no two are equal; the message names the first that repeats."""
+    ids = np.asarray(ids)
+    if ids.shape != (n,):
+        raise ValueError(f'{what}: {n} stimuli but ids of shape {ids.shape}.')
+    unique, counts = np.unique(ids, return_counts=True)
+    if len(unique) != n:
+        repeated = ', '.join(repr(str(i)) for i in unique[counts > 1][:3])
+        raise ValueError(f'{what}: stimulus ids must be unique, but {repeated} occur more than once.')

@@ -1,0 +1,42 @@
+"""Packaging of humalign_jax; tool settings are in pyproject.toml."""
+
+import pathlib
+import re
+
+import setuptools
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'humalign_jax' / '__init__.py').read_text()).group(1)
+
+setuptools.setup(
+    name='humalign_jax',
+    version=VERSION,
+    description="How human-like are a network's representations? Training, large-N RSA and human alignment in JAX.",
+    long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.11',
+    packages=setuptools.find_packages(include=['humalign_jax', 'humalign_jax.*']),
+    install_requires=[
+        'absl-py',
+        'clu>=0.0.12',
+        'flax>=0.12',
+        'h5py',  # feature and RDM files of other toolboxes
+        'jax>=0.10',
+        'matplotlib',
+        'ml-collections>=1.1',
+        'numpy>=2.0',
+        'optax>=0.2.8',
+        'orbax-checkpoint>=0.12',
+        'Pillow',  # image folders, and PNG for TensorBoard
+        'scipy>=1.14',
+        'tensorboard>=2.18',  # its event writer needs no TensorFlow
+        'tqdm',
+    ],
+    extras_require={
+        # importlib_resources: used by tensorflow-datasets but not declared by it.
+        'tfds': ['tensorflow-datasets>=4.9.10', 'importlib_resources', "tensorflow-cpu; python_version < '3.14'"],
+        'test': ['hypothesis', 'pyright', 'pytest>=8', 'pytest-xdist', 'ruff', 'scikit-learn'],
+        'bench': ['psutil', 'rsatoolbox==0.3.2', 'scikit-learn', 'torch==2.13.0'],
+    },
+)
