@@ -1,0 +1,192 @@
+"""What the networks are built from: layers with names, randomness per example, and a few exact convolution forms.
+
+Any named layer of any model can be read out by its name, all of them in one forward pass.
+"""
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+
+LAYERS = 'layers'  # the variable collection that named layers are written to when a caller asks for it
+
+# Variance 2 / fan-out: He et al. (2015), as torchvision initialises its ResNets.
+he_fan_out = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
+
+
+def named(module: nn.Module, name: str, x: jax.Array) -> jax.Array:
+    """Returns `x` unchanged and gives it a name, so that `capture` can find it.
+
+    Costs nothing unless the caller makes the collection `layers` mutable. A name must differ from the names of the
+    submodules beside it, because Flax keeps both in one scope.
+    """
+    if not module.is_initializing():  # otherwise `init` would return activations among the variables
+        module.sow(LAYERS, name, x, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+    return x
+
+
+def layer_names(model: nn.Module, image_shape: Sequence[int]) -> list[str]:
+    """Names of all layers that can be captured, in the order of the forward pass; nothing is computed.
+
+    Args:
+        model: A model of this package.
+        image_shape: Shape of one image, (h, w, c).
+    """
+    names: list[str] = []
+
+    def forward(image: jax.Array) -> None:
+        variables = model.init(jax.random.key(0), image)
+        names.extend(_forward(model, variables, image))
+
+    jax.eval_shape(forward, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
+    return names
+
+
+def capture(model: nn.Module, variables: Any, image: jax.Array, layers: Sequence[str]) -> dict[str, jax.Array]:
+    """Responses of named layers in one forward pass in evaluation mode.
+
+    Inside `jax.jit` the compiler leaves out whatever the wanted layers do not need.
+
+    Args:
+        model: A model of this package.
+        variables: Its parameters and statistics, `{'params': ..., 'batch_stats': ...}`.
+        image: Preprocessed images, [b, h, w, c].
+        layers: Names out of `layer_names`.
+
+    Returns:
+        For every name in `layers` an array [b, ...] in float32, with the layer's own axes (h, w, c for a map).
+
+    Raises:
+        ValueError: There is no layer of that name.
+    """
+    found = _forward(model, variables, image)
+    for name in layers:
+        if name not in found:
+            raise ValueError(unknown('layer', name, found))
+    return {name: found[name].astype(jnp.float32) for name in layers}
+
+
+def unknown(what: str, name: str, known: Sequence[str] | dict[str, Any]) -> str:
+    """A message that says which name is wrong, which one was probably meant, and which ones there are."""
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    hint = f' Did you mean {nearest[0]!r}?' if nearest else ''
+    return f'There is no {what} {name!r}.{hint} There are: {", ".join(known)}.'
+
+
+def example_dropout(x: jax.Array, keys: jax.Array, rate: float, *, use: int = 0) -> jax.Array:
+    """Dropout whose mask belongs to the example, not to its place in the batch or on a device.
+
+    Args:
+        x: Activations, [b, ...].
+        keys: Typed PRNG keys, one per example, [b].
+        rate: Probability of a zero, in [0, 1); what remains is divided by 1 - rate.
+        use: Number of this use of the keys within the model, so that two dropouts differ.
+    """
+
+    def one(example: jax.Array, key: jax.Array) -> jax.Array:
+        keep = jax.random.bernoulli(jax.random.fold_in(key, use), 1.0 - rate, example.shape)
+        return jnp.where(keep, example / (1.0 - rate), jnp.zeros_like(example))
+
+    return jax.vmap(one)(x, keys) if rate else x
+
+
+def example_normal(keys: jax.Array, shape: Sequence[int], *, use: int = 0) -> jax.Array:
+    """Standard normal numbers that belong to the example: keys [b] -> [b, *shape], float32."""
+    return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, use), tuple(shape)))(keys)
+
+
+def check_keys(model: str, train: bool, keys: jax.Array | None, batch_size: int) -> None:
+    """Raises ValueError unless a stochastic model in training got one key per example."""
+    shape = None if keys is None else keys.shape
+    if train and shape != (batch_size,):
+        raise ValueError(
+            f'{model} in training needs keys, one per example: {batch_size} images but keys of shape {shape}. Pass '
+            'keys=jax.vmap(partial(jax.random.fold_in, rng))(index), or train=False.'
+        )
+
+
+def compute_dtype(dtype: str) -> jnp.dtype:
+    """The dtype that a model computes in; parameters and BatchNorm statistics are float32 in any case."""
+    if dtype not in ('float32', 'bfloat16'):
+        raise ValueError(f"dtype must be 'float32' or 'bfloat16', not {dtype!r}.")
+    return jnp.dtype(dtype)
+
+
+def batch_norm(dtype: str, axis_name: str | None, name: str | None = None) -> nn.BatchNorm:
+    """BatchNorm with PyTorch's constants: its momentum 0.1 is 0.9 here.
+
+    The running variance is the biased one of the batch; PyTorch keeps n / (n - 1) times that, n = batch times pixels.
+    """
+    return nn.BatchNorm(momentum=0.9, epsilon=1e-5, dtype=compute_dtype(dtype), axis_name=axis_name, name=name)
+
+
+def max_pool_2x2(x: jax.Array) -> jax.Array:
+    """Largest of each 2x2 square, [b, h, w, c] -> [b, h // 2, w // 2, c]; an odd last row or column is left out.
+
+    Values that tie share the gradient. After a ReLU ties are zeros but for rounding, and there the ReLU stops it.
+    """
+    b, h, w, c = x.shape
+    squares = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
+    return squares.max(axis=(2, 4))
+
+
+def conv_transpose_4x4(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Transposed convolution, kernel 4, stride 2, padding 1: equal to torch.nn.functional.conv_transpose2d.
+
+    An output pixel sees 2x2 of the 4x4 taps, and which ones depends on whether its row and column are odd. So one
+    2x2 convolution of the padded image to 4 channels per output channel, then depth-to-space, is the same sum.
+
+    Args:
+        x: Images, [b, h, w, c].
+        kernel: [4, 4, c, d]; PyTorch's weight with its axes moved by (2, 3, 0, 1).
+
+    Returns:
+        [b, 2 h, 2 w, d].
+    """
+    b, h, w, c = x.shape
+    d = kernel.shape[-1]
+    # Output row o = 2 i - 1 + k: tap k = 2 s + phase serves rows of one parity, and s = 1 looks one pixel back.
+    taps = kernel.reshape(2, 2, 2, 2, c, d)[::-1, :, ::-1]  # s, phase of the row; s, phase of the column
+    taps = taps.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, c, 4 * d)
+    phases = jax.lax.conv_general_dilated(
+        x, taps, window_strides=(1, 1), padding=((1, 1), (1, 1)), dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    )
+    phases = phases.reshape(b, h + 1, w + 1, 2, 2, d).transpose(0, 1, 3, 2, 4, 5)
+    return phases.reshape(b, 2 * h + 2, 2 * w + 2, d)[:, 1:-1, 1:-1]
+
+
+class ConvTranspose4x4(nn.Module):
+    """Doubles height and width with a learned 4x4 kernel; see `conv_transpose_4x4`.
+
+    Attributes:
+        features: Output channels d.
+        use_bias: Adds one number per channel.
+        dtype: Compute dtype.
+    """
+
+    features: int
+    use_bias: bool = False
+    dtype: str = 'float32'
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[b, h, w, c] -> [b, 2 h, 2 w, features]."""
+        dtype = compute_dtype(self.dtype)
+        # Only 4 of the 16 taps reach one output pixel, so variance 4 / (16 c) keeps the scale.
+        init = nn.initializers.variance_scaling(4.0, 'fan_in', 'normal')
+        kernel = self.param('kernel', init, (4, 4, x.shape[-1], self.features), jnp.float32)
+        y = conv_transpose_4x4(x.astype(dtype), kernel.astype(dtype))
+        if self.use_bias:
+            bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
+            y = y + bias.astype(dtype).reshape(1, 1, 1, -1)
+        return y
+
+
+def _forward(model: nn.Module, variables: Any, image: jax.Array) -> dict[str, jax.Array]:
+    """All named layers of one evaluation pass, in its order."""
+    _, state = model.apply(variables, image, train=False, mutable=[LAYERS])
+    return flax.traverse_util.flatten_dict(state.get(LAYERS, {}), sep='/')

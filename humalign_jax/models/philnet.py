@@ -1,0 +1,90 @@
+"""PhilNet: a small CNN for 32x32 images, three blocks of two convolutions from 32 to 512 channels."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from humalign_jax.models import layers
+
+HEADS = ('gap', 'gap_hidden', 'flatten')
+
+
+class PhilNet(nn.Module):
+    """Blocks of [3x3 convolution, BatchNorm, ReLU] closed by 2x2 max-pooling, then dropout and a linear layer.
+
+    Named layers: `block1`, `block2`, ... (after pooling), `penultimate` (what the last linear layer sees, before
+    dropout), `logits`, `probs`. With the default fields and 32x32x3 images it has 2,165,034 parameters.
+
+    Attributes:
+        n_classes: Number of classes k.
+        widths: Channels of every convolution, one tuple per block.
+        dropout_rate: Probability of a zero before the last linear layer, in [0, 1).
+        head: What turns the last map into a vector: 'gap' (global average pool), 'gap_hidden' (the same and a hidden
+            layer of 256), 'flatten' (all positions and a hidden layer of 512).
+        dtype: Compute dtype, 'float32' or 'bfloat16'.
+        axis_name: Mapped axis over which BatchNorm is synchronised, or None.
+
+    References:
+        Philipp, Cifar_10_Deep_learning_project (2026): blocks, end widths, dropout; the inner widths are our choice.
+    """
+
+    n_classes: int = 10
+    widths: tuple[tuple[int, ...], ...] = ((32, 64), (128, 256), (256, 512))
+    dropout_rate: float = 0.4
+    head: str = 'gap'
+    dtype: str = 'float32'
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, image: jax.Array, train: bool = False, keys: jax.Array | None = None) -> jax.Array:
+        """Logits of preprocessed images.
+
+        Args:
+            image: [b, h, w, c], float32.
+            train: Use the statistics of the batch, and dropout.
+            keys: Typed PRNG keys, one per example, [b]; needed in training unless dropout_rate is 0.
+
+        Returns:
+            Logits, [b, n_classes], float32.
+
+        Raises:
+            ValueError: An unknown head or dtype, a dropout rate outside [0, 1), or no keys in training.
+        """
+        if self.head not in HEADS:
+            raise ValueError(layers.unknown('head', self.head, HEADS))
+        if not 0.0 <= self.dropout_rate < 1.0:
+            raise ValueError(f'dropout_rate must be in [0, 1), not {self.dropout_rate}.')
+        dropout = train and self.dropout_rate > 0 and not self.is_initializing()
+        layers.check_keys('PhilNet', dropout, keys, image.shape[0])
+        dtype = layers.compute_dtype(self.dtype)
+
+        x = image.astype(dtype)
+        for i, block in enumerate(self.widths, start=1):
+            for j, width in enumerate(block, start=1):
+                x = nn.Conv(
+                    width,
+                    (3, 3),
+                    padding=1,
+                    use_bias=False,
+                    dtype=dtype,
+                    kernel_init=layers.he_fan_out,
+                    name=f'block{i}_conv{j}',
+                )(x)
+                norm = layers.batch_norm(self.dtype, self.axis_name, name=f'block{i}_norm{j}')
+                x = nn.relu(norm(x, use_running_average=not train))
+            x = layers.named(self, f'block{i}', layers.max_pool_2x2(x))
+
+        # The head is a sliver of the work: float32 throughout.
+        x = x.astype(jnp.float32)
+        x = x.reshape(x.shape[0], -1) if self.head == 'flatten' else x.mean(axis=(1, 2))
+        if self.head != 'gap':
+            hidden = nn.Dense(
+                512 if self.head == 'flatten' else 256, kernel_init=nn.initializers.he_normal(), name='hidden'
+            )
+            x = nn.relu(hidden(x))
+        x = layers.named(self, 'penultimate', x)
+        if dropout:
+            x = layers.example_dropout(x, keys, self.dropout_rate)
+        logits = layers.named(self, 'logits', nn.Dense(self.n_classes, name='classifier')(x))
+        layers.named(self, 'probs', nn.softmax(logits))
+        return logits
