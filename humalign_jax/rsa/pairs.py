@@ -1,0 +1,128 @@
+"""Pairs of stimuli: RDMs joined by stimulus id, and which pairs of an RDM belong to one category.
+
+Every array here is in SciPy's condensed order: pair (i, j), i < j, of n stimuli, sorted by i, then j.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from humalign_jax.records import Rdm
+
+SHOWN_IDS = 3  # how many ids an error message names
+
+
+def n_stimuli_of(n_pairs: int) -> int:
+    """How many stimuli have `n_pairs` pairs.
+
+    Raises:
+        ValueError: No whole number of stimuli has that many pairs.
+    """
+    n = (1 + int(np.sqrt(1 + 8 * n_pairs))) // 2
+    if n * (n - 1) // 2 != n_pairs or n_pairs < 1:
+        raise ValueError(
+            f'{n_pairs} values are no condensed RDM: n stimuli have n (n - 1) / 2 pairs. Pass the upper triangle '
+            'without the diagonal (scipy.spatial.distance.squareform makes it of a square matrix).'
+        )
+    return n
+
+
+def take_stimuli(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The RDMs of the stimuli `rows`, in that order.
+
+    Args:
+        values: Condensed RDMs, [..., p].
+        rows: Which stimuli, distinct numbers in 0..n-1, [r].
+
+    Returns:
+        Condensed RDMs, [..., r (r - 1) / 2], of the same dtype.
+    """
+    n, rows = n_stimuli_of(values.shape[-1]), np.asarray(rows, dtype=np.int64)
+    taken = np.empty((*values.shape[:-1], len(rows) * (len(rows) - 1) // 2), dtype=values.dtype)
+    end = 0
+    for k, row in enumerate(rows[:-1]):  # row by row: an index of all pairs at once would be larger than the RDM
+        first, second = np.minimum(row, rows[k + 1 :]), np.maximum(row, rows[k + 1 :])
+        start, end = end, end + len(first)
+        taken[..., start:end] = values[..., first * (2 * n - first - 1) // 2 + second - first - 1]
+    return taken
+
+
+def align(a: Rdm, b: Rdm, *, join: str = 'exact') -> tuple[Rdm, Rdm]:
+    """Two RDMs of the same stimuli in the same order, that of `a`.
+
+    Args:
+        a: An RDM.
+        b: An RDM of the same stimuli in any order.
+        join: 'exact' asks for the same stimuli in both; 'shared' keeps those that both have.
+
+    Returns:
+        `a` and `b` with equal ids in equal order. What needs no change is returned as it came, not copied.
+
+    Raises:
+        ValueError: The stimuli differ (join 'exact'), or fewer than two are shared; the message names the first few.
+    """
+    if join not in ('exact', 'shared'):
+        raise ValueError(f"join must be 'exact' or 'shared', not {join!r}.")
+    a_ids, b_ids = np.asarray(a.ids), np.asarray(b.ids)
+    if np.array_equal(a_ids, b_ids):
+        return a, b
+    shared = a_ids[np.isin(a_ids, b_ids)]
+    if join == 'exact' and not len(shared) == len(a_ids) == len(b_ids):
+        missing = [
+            f'{len(only)} only in {mine.name!r} (such as {", ".join(repr(str(i)) for i in only[:SHOWN_IDS])})'
+            for mine, only in ((a, a_ids[~np.isin(a_ids, b_ids)]), (b, b_ids[~np.isin(b_ids, a_ids)]))
+            if len(only)
+        ]
+        raise ValueError(
+            f'RDMs {a.name!r} and {b.name!r} are of different stimuli: {"; ".join(missing)}; {len(shared)} are in '
+            "both. Give both the same ids, or keep the shared stimuli with rsa.align(a, b, join='shared')."
+        )
+    if len(shared) < 2:
+        raise ValueError(
+            f'RDMs {a.name!r} and {b.name!r} share {len(shared)} stimuli: their ids come from different data sets '
+            f'({str(a_ids[0])!r}, {str(b_ids[0])!r}).'
+        )
+    return select(a, shared), select(b, shared)
+
+
+def select(rdm: Rdm, ids: np.ndarray) -> Rdm:
+    """The RDM of the stimuli `ids`, in that order.
+
+    Raises:
+        ValueError: An id is not in the RDM.
+    """
+    own, ids = np.asarray(rdm.ids), np.asarray(ids)
+    if np.array_equal(own, ids):
+        return rdm
+    missing = ids[~np.isin(ids, own)]
+    if len(missing):
+        raise ValueError(
+            f'RDM {rdm.name!r} has no stimulus {", ".join(repr(str(i)) for i in missing[:SHOWN_IDS])} '
+            f'({len(missing)} of {len(ids)} are missing); its ids look like {str(own[0])!r}.'
+        )
+    order = np.argsort(own)
+    rows = order[np.searchsorted(own, ids, sorter=order)]
+    return dataclasses.replace(rdm, values=take_stimuli(np.asarray(rdm.values), rows), ids=ids)
+
+
+def category_rdm(labels: np.ndarray) -> np.ndarray:
+    """The same/different RDM of a labelling: [n] labels -> [p], 0 for two stimuli of one category, 1 otherwise."""
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or len(labels) < 2:
+        raise ValueError(f'labels must be one per stimulus, [n] with n >= 2, not {labels.shape}.')
+    different = np.empty(len(labels) * (len(labels) - 1) // 2, dtype=np.float32)
+    end = 0
+    for k in range(len(labels) - 1):
+        start, end = end, end + len(labels) - k - 1
+        different[start:end] = labels[k] != labels[k + 1 :]
+    return different
+
+
+def within_category(labels: np.ndarray) -> np.ndarray:
+    """Which pairs are of one category: [n] labels -> [p] booleans."""
+    return category_rdm(labels) == 0
+
+
+def between_category(labels: np.ndarray) -> np.ndarray:
+    """Which pairs are of two categories: [n] labels -> [p] booleans."""
+    return category_rdm(labels) == 1
