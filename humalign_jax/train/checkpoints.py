@@ -1,0 +1,377 @@
+"""Checkpoints that are whole or absent: Orbax stores the arrays, a manifest vouches for every bit of them.
+
+    checkpoints/
+      1200/             one folder per step: Orbax's files, and manifest.json, written last
+      1600/
+      refused/1400-1/   damaged steps, moved aside and never deleted
+      unfinished/       saves and deletions under way; emptied at every start
+
+A step is written under `unfinished/`, gets its manifest there and is then renamed, so that a kill at any moment leaves
+whole steps, and rubbish that the next start removes. All but the copy of the arrays happens in a thread of its own.
+"""
+
+import concurrent.futures
+import errno
+import os
+import pathlib
+import shutil
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging
+from flax import traverse_util
+
+from humalign_jax import storage
+from humalign_jax.train import manifest
+
+Tree = TypeVar('Tree')
+Arrays = dict[tuple[str, ...], np.ndarray]  # leaves by their path in the tree
+
+_ITEM = 'state'  # name of the tree inside a step, for whoever opens it with Orbax alone
+_UNFINISHED = 'unfinished'
+_REFUSED = 'refused'
+_SLACK_BYTES = 4 << 20  # metadata and manifest; measured: under 1 MiB for 1,000 arrays
+
+
+class CheckpointError(OSError):
+    """There was not enough space for a checkpoint; the earlier ones are intact."""
+
+
+class Checkpoints:
+    """The saved steps of one run: the newest few, and the best by a validation metric.
+
+    One process saves. Others that share the folder (an evaluation of a run still in training, further hosts) open it
+    with `read_only=True`: they change nothing, and only skip what they have to refuse.
+
+    Args:
+        folder: Where the steps lie.
+        keep: How many of the newest steps stay.
+        best_metric: The metric whose best step stays too, '' for none. A step saved without metrics, or whose metric is
+            not finite, is never the best; of equals, the first is.
+        best_mode: 'min' or 'max', whichever is better.
+        read_only: Never write, move or remove anything.
+
+    Raises:
+        ValueError: `keep` or `best_mode` makes no sense.
+    """
+
+    def __init__(
+        self,
+        folder: storage.PathLike,
+        *,
+        keep: int = 2,
+        best_metric: str = '',
+        best_mode: Literal['min', 'max'] = 'min',
+        read_only: bool = False,
+    ) -> None:
+        if keep < 1:
+            raise ValueError(f'keep must be at least 1, not {keep}: a run without a checkpoint cannot be continued.')
+        if best_mode not in ('min', 'max'):
+            raise ValueError(f"best_mode must be 'min' or 'max', not {best_mode!r}.")
+        self.folder = pathlib.Path(folder).absolute()
+        self._keep, self._best_metric, self._best_mode = keep, best_metric, best_mode
+        self._read_only = read_only
+        # This process alone: no barriers, so one host of many may save. Names are Orbax's own for a manager's item.
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=jax.process_index(), active_processes={jax.process_index()}, barrier_sync_key_prefix='alone'
+        )
+        self._orbax = ocp.Checkpointer(
+            ocp.CompositeCheckpointHandler(composite_options=ocp.CompositeOptions(multiprocessing_options=alone)),
+            multiprocessing_options=alone,
+        )
+        self._worker = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix='checkpoints')
+        self._pending: concurrent.futures.Future[None] | None = None
+        if not read_only:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._clear_unfinished()
+
+    def save(self, step: int, tree: Any, metrics: Mapping[str, float] | None = None) -> None:
+        """Copies the tree and stores it in the background; waits first for an earlier save that is still under way.
+
+        A step that is already there is replaced.
+
+        Args:
+            step: Number of the step, at least 0.
+            tree: Nested dicts (or other pytrees) of host arrays, without a device axis.
+            metrics: Validation metrics of this very state, if it was validated.
+
+        Raises:
+            CheckpointError: There is too little space, now or for the earlier save.
+            ValueError: The tree holds something that is not a number array, or the metrics lack `best_metric`.
+        """
+        if self._read_only:
+            raise ValueError(f'{self.folder} was opened with read_only=True: nothing can be saved.')
+        if metrics is not None and self._best_metric and self._best_metric not in metrics:
+            raise ValueError(f'best_metric {self._best_metric!r} is not among the metrics {sorted(metrics)}.')
+        self.wait()
+        leaves = _flatten(tree)
+        n_bytes = sum(leaf.nbytes for leaf in leaves.values()) + _SLACK_BYTES
+        free = shutil.disk_usage(self.folder).free
+        if free < n_bytes:
+            raise self._no_space(step, n_bytes, free)
+        copies = {path: np.array(leaf, order='C', copy=True) for path, leaf in leaves.items()}
+        self._pending = self._worker.submit(self._write, int(step), copies, dict(metrics or {}), n_bytes)
+
+    def wait(self) -> None:
+        """Returns when everything saved so far is on the disk; raises the error of a save that failed."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def close(self) -> None:
+        """Waits for the last save, then frees the thread; raises the error of a save that failed."""
+        try:
+            self.wait()
+        finally:
+            self._worker.shutdown()
+            self._orbax.close()
+
+    def __enter__(self) -> 'Checkpoints':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def steps(self) -> list[int]:
+        """All steps in the folder, ascending, good or not."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(int(entry.name) for entry in self.folder.iterdir() if _is_step(entry.name))
+
+    def best_step(self) -> int | None:
+        """The step with the best metric by the manifests (files are not read), None if no step has one."""
+        ranked = self._ranked()
+        return ranked[0] if ranked else None
+
+    def restore(self, template: Tree) -> tuple[int, Tree] | None:
+        """The newest good step.
+
+        Every file and then every array is compared with the manifest. A step that fails is reported, moved to
+        `refused/`, and the next older one is taken.
+
+        Args:
+            template: A tree of the wanted structure; its leaves need a shape and a dtype only.
+
+        Returns:
+            Step and tree of NumPy arrays, bit for bit what was saved; None if nothing was ever saved.
+
+        Raises:
+            ValueError: There are steps but none is good, or a good one does not fit the template.
+        """
+        self.wait()
+        if not self.steps() and not self._refused():
+            return None
+        return self._first_good(self.steps()[::-1], template)
+
+    def restore_best(self, template: Tree) -> tuple[int, Tree]:
+        """The good step with the best metric, verified as in `restore`.
+
+        Raises:
+            ValueError: No good step has the metric, or it does not fit the template.
+        """
+        self.wait()
+        if not self._best_metric:
+            raise ValueError(f'{self.folder}: no best_metric was named, so there is no best step.')
+        ranked = self._ranked()
+        if not ranked:
+            raise ValueError(f'{self.folder}: no step has the metric {self._best_metric!r}; steps: {self.steps()}.')
+        return self._first_good(ranked, template)
+
+    def restore_step(self, step: int, template: Tree) -> tuple[int, Tree]:
+        """One step, verified as in `restore`.
+
+        Raises:
+            ValueError: There is no such step, it is damaged, or it does not fit the template.
+        """
+        self.wait()
+        if step not in self.steps():
+            raise ValueError(f'{self.folder} has no step {step}; steps: {self.steps()}.')
+        return self._first_good([step], template)
+
+    def _first_good(self, steps: list[int], template: Tree) -> tuple[int, Tree]:
+        reasons = []
+        for step in steps:
+            try:
+                return step, self._load(step, template)
+            except manifest.DamagedError as error:
+                reasons.append(f'  step {step}: {error}')
+                self._refuse(step, str(error))
+        earlier = [f'  {name}: refused earlier' for name in self._refused()] if not reasons else []
+        raise ValueError(
+            f'{self.folder} has checkpoints but none is good:\n' + '\n'.join(reasons + earlier) + '\nPut a good copy '
+            f'back, or remove {self.folder} to start from the beginning.'
+        )
+
+    def _load(self, step: int, template: Tree) -> Tree:
+        folder = self.folder / str(step)
+        about = manifest.verify(folder, step)
+        wanted, structure = jax.tree_util.tree_flatten_with_path(template)
+        paths = [_path(keys) for keys, _ in wanted]
+        _check_fits(folder, about['arrays'], {_name(p): leaf for p, (_, leaf) in zip(paths, wanted, strict=True)})
+        # What has no elements is not stored: Orbax refuses it.
+        arrays = {p: np.zeros(_shape(leaf), _dtype(leaf)) for p, (_, leaf) in zip(paths, wanted, strict=True)}
+        stored = {path: values for path, values in arrays.items() if values.size}
+        if stored:
+            as_numpy = traverse_util.unflatten_dict({p: ocp.RestoreArgs(restore_type=np.ndarray) for p in stored})
+            item = ocp.args.PyTreeRestore(restore_args=as_numpy)
+            loaded = self._orbax.restore(folder, args=ocp.args.Composite(**{_ITEM: item}))[_ITEM]
+            arrays |= {path: np.asarray(values) for path, values in traverse_util.flatten_dict(loaded).items()}
+        for name, found in manifest.describe_arrays({_name(p): values for p, values in arrays.items()}).items():
+            if found != about['arrays'][name]:
+                raise manifest.DamagedError(f'array {name} came back changed: {found} is not {about["arrays"][name]}')
+        return jax.tree.unflatten(structure, [arrays[path] for path in paths])
+
+    def _write(self, step: int, arrays: Arrays, metrics: dict[str, float], n_bytes: int) -> None:
+        """Everything that happens in the background."""
+        staging = self.folder / _UNFINISHED / str(step)
+        try:
+            staging.parent.mkdir(exist_ok=True)
+            stored = traverse_util.unflatten_dict({path: values for path, values in arrays.items() if values.size})
+            items = {_ITEM: ocp.args.PyTreeSave(stored)} if stored else {}
+            self._orbax.save(staging, args=ocp.args.Composite(**items))
+            manifest.write(staging, step, {_name(path): values for path, values in arrays.items()}, metrics)
+        except Exception as error:  # translated or raised again; Orbax has its own classes for a full disk
+            free = shutil.disk_usage(self.folder).free
+            self._clear_unfinished()  # Orbax leaves its temporary folders, and with them the disk full
+            if _is_disk_full(error):
+                raise self._no_space(step, n_bytes, free) from error
+            raise
+        self._remove(step)
+        os.rename(staging, self.folder / str(step))
+        self._remove_old()
+
+    def _remove_old(self) -> None:
+        """Keeps the newest and the best; what has no good manifest is neither counted nor touched."""
+        good = sorted(self._manifests())
+        for step in set(good[: -self._keep]) - {self.best_step()}:
+            self._remove(step)
+
+    def _remove(self, step: int) -> None:
+        """Removes a step so that a kill half way leaves no half step."""
+        folder, rubbish = self.folder / str(step), self.folder / _UNFINISHED / f'{step}.removed'
+        if folder.exists():
+            os.rename(folder, rubbish)
+            shutil.rmtree(rubbish)
+
+    def _clear_unfinished(self) -> None:
+        shutil.rmtree(self.folder / _UNFINISHED, ignore_errors=True)
+        for leftover in self.folder.glob('*.orbax-checkpoint-tmp*'):  # of a program that used Orbax alone
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def _refuse(self, step: int, reason: str) -> None:
+        folder = self.folder / str(step)
+        if self._read_only:
+            logging.warning('Checkpoint of step %d in %s is refused: %s.', step, folder, reason)
+            return
+        aside = self.folder / _REFUSED
+        aside.mkdir(exist_ok=True)
+        n = 1
+        while (aside / f'{step}-{n}').exists():
+            n += 1
+        os.rename(folder, aside / f'{step}-{n}')
+        logging.warning(
+            'Checkpoint of step %d in %s is refused: %s. It was moved to %s.',
+            step,
+            folder,
+            reason,
+            aside / f'{step}-{n}',
+        )
+
+    def _refused(self) -> list[str]:
+        aside = self.folder / _REFUSED
+        return sorted(f'{_REFUSED}/{entry.name}' for entry in aside.iterdir()) if aside.is_dir() else []
+
+    def _manifests(self) -> dict[int, dict[str, Any]]:
+        """Manifests of the steps that have a good one."""
+        found = {}
+        for step in self.steps():
+            try:
+                found[step] = manifest.read(self.folder / str(step))
+            except manifest.DamagedError:
+                continue  # refused and reported when it is restored
+        return found
+
+    def _ranked(self) -> list[int]:
+        """Steps that have the metric, best first."""
+        sign = 1.0 if self._best_mode == 'min' else -1.0
+        values = {step: about['metrics'].get(self._best_metric) for step, about in self._manifests().items()}
+        return sorted(
+            (step for step, value in values.items() if value is not None), key=lambda s: (sign * values[s], s)
+        )
+
+    def _no_space(self, step: int, n_bytes: int, free: int) -> CheckpointError:
+        return CheckpointError(
+            errno.ENOSPC,
+            f'saving step {step} needs {n_bytes:,} bytes but {free:,} are free; earlier checkpoints {self.steps()} are '
+            'intact. Make space and start again to continue from the newest.',
+            str(self.folder),
+        )
+
+
+def _is_step(name: str) -> bool:
+    return name.isascii() and name.isdigit() and str(int(name)) == name
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    """True if a full disk or an exhausted quota is anywhere in the chain of causes."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if 'RESOURCE_EXHAUSTED' in str(error) or 'No space left' in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _path(keys: tuple[Any, ...]) -> tuple[str, ...]:
+    return tuple(jax.tree_util.keystr((key,), simple=True) for key in keys)
+
+
+def _name(path: tuple[str, ...]) -> str:
+    return '/'.join(path)
+
+
+def _shape(leaf: Any) -> tuple[int, ...]:
+    return tuple(np.shape(leaf))
+
+
+def _dtype(leaf: Any) -> np.dtype:
+    return np.dtype(leaf.dtype) if hasattr(leaf, 'dtype') else np.asarray(leaf).dtype
+
+
+def _flatten(tree: Any) -> Arrays:
+    """Leaves by path; None and empty containers have none and come back from the template."""
+    leaves = {_path(keys): np.asarray(leaf) for keys, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+    for path, leaf in leaves.items():
+        if not path:
+            raise ValueError('a checkpoint is a tree of named arrays, not a bare array: put it into a dict.')
+        if leaf.dtype.kind in 'OUSMm':
+            raise ValueError(f'{_name(path)} is not an array of numbers ({leaf.dtype}): it cannot be saved.')
+    names: dict[str, tuple[str, ...]] = {}
+    for path in leaves:
+        # Orbax joins a path with dots, the manifest with slashes.
+        other = names.setdefault(_name(path).replace('.', '/'), path)
+        if other != path:
+            raise ValueError(f'{path} and {other} have the same name once joined: rename one of them.')
+    return leaves
+
+
+def _check_fits(folder: pathlib.Path, saved: Mapping[str, Mapping[str, Any]], template: Mapping[str, Any]) -> None:
+    """Raises ValueError that names every leaf in which the saved arrays and the template differ."""
+    problems = [f'{name} is saved, but not in the template' for name in sorted(saved.keys() - template.keys())]
+    problems += [f'{name} is in the template, but was not saved' for name in sorted(template.keys() - saved.keys())]
+    for name in sorted(saved.keys() & template.keys()):
+        have = (saved[name]['dtype'], tuple(saved[name]['shape']))
+        want = (str(_dtype(template[name])), _shape(template[name]))
+        if have != want:
+            problems.append(f'{name} is saved as {have[0]} {have[1]}, but the template has {want[0]} {want[1]}')
+    if problems:
+        raise ValueError(
+            f'{folder} does not fit the model or optimiser of this run:\n  '
+            + '\n  '.join(problems)
+            + '\nUse the config '
+            'that the run was started with, or another folder.'
+        )

@@ -1,0 +1,64 @@
+"""Stopping on a signal: the handler only notes the name, the training loop saves and leaves.
+
+Orbax's own preemption save does nothing in a process without `jax.distributed`: SIGTERM just kills it.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+EXIT_SAVED = 75
+"""Exit status 'saved, start me again to continue'.
+
+75 is EX_TEMPFAIL of sysexits.h: not done, not failed, try again. A SLURM batch script turns it into
+`scontrol requeue $SLURM_JOB_ID`.
+"""
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+
+class StopRequest:
+    """Whether somebody asked the run to stop.
+
+    Attributes:
+        requested: Name of the first signal that came, such as 'SIGTERM'; None as long as none has.
+    """
+
+    def __init__(self) -> None:
+        self.requested: str | None = None
+        self._interrupted = False
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        # Nothing but assignments: the handler runs between any two instructions of the main thread.
+        if number == signal.SIGINT:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
+        self.requested = self.requested or signal.Signals(number).name
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Turns SIGTERM, SIGUSR1 and Ctrl-C into a request that the loop reads between two steps.
+
+    A second Ctrl-C raises KeyboardInterrupt at once. Outside the main thread Python allows no handlers: the request is
+    then never made. The earlier handlers are back when the block ends.
+
+    Yields:
+        The request.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    earlier = {}
+    try:
+        for number in STOP_SIGNALS:
+            earlier[number] = signal.signal(number, request._note)
+        yield request
+    finally:
+        for number, handler in earlier.items():
+            # None: the handler was not installed from Python, and Python cannot put it back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
