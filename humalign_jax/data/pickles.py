@@ -1,0 +1,313 @@
+"""Reading pickles from strangers: numeric NumPy arrays in plain containers, and nothing else.
+
+A pickle is a program. `pickle.load` runs it; this reader interprets it instead, one opcode at a time, and never imports,
+looks up or calls anything that the file names. The few names that NumPy's pickles need (`_reconstruct`, `dtype`, ...)
+are symbols with a meaning of their own here; every other name is refused. What a file can make is therefore: None, bool,
+int (64 bits), float, str, bytes, list, tuple, dict with plain keys, and arrays or scalars of bool, integer, float and
+complex dtype whose shape agrees with the bytes that are really in the file.
+
+Python 2 strings become bytes, as with `pickle.load(encoding='bytes')`.
+"""
+
+import math
+import pickletools
+import re
+from typing import Any
+
+import numpy as np
+
+from humalign_jax.data import files
+
+MAX_BYTES = 1 << 30  # 1 GiB; a CIFAR-10 batch has 31 MB
+# One opcode makes at most a hundred-odd bytes beyond its own argument, so that this bounds time (about 2 s) and memory.
+# A CIFAR-10 batch has about 50,000 opcodes, CIFAR-100's train file about 300,000.
+MAX_OPCODES = 1_000_000
+MAX_DEPTH = 32  # of nested containers
+
+_NUMPY = r'numpy\.(?:_?core)\.'
+_MEANINGS = (  # what a global means, by its dotted name; anything else is refused
+    ('reconstruct', re.compile(_NUMPY + r'multiarray\._reconstruct')),
+    ('scalar', re.compile(_NUMPY + r'multiarray\.scalar')),
+    ('frombuffer', re.compile(_NUMPY + r'numeric\._frombuffer')),
+    ('ndarray', re.compile(r'numpy\.ndarray')),
+    ('dtype', re.compile(r'numpy\.dtype')),
+    ('encode', re.compile(r'_codecs\.encode')),
+    ('bytes', re.compile(r'__builtin__\.bytes')),
+)
+_DTYPE_NAME = re.compile(r'[<>=|]?(?:b1|[iu][1248]|f[248]|c8|c16|\?)')
+_CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False, 'EMPTY_TUPLE': ()}
+_NUMBERS = {'INT', 'BININT', 'BININT1', 'BININT2', 'LONG', 'LONG1', 'LONG4', 'FLOAT', 'BINFLOAT'}
+_PYTHON2_STRINGS = {'STRING', 'BINSTRING', 'SHORT_BINSTRING'}
+_STRINGS = {'UNICODE', 'SHORT_BINUNICODE', 'BINUNICODE', 'BINUNICODE8'}
+_BYTES = {'SHORT_BINBYTES', 'BINBYTES', 'BINBYTES8', 'BYTEARRAY8'}
+_LEAVES = (type(None), bool, int, float, str, bytes, np.ndarray, np.generic)
+_KEYS = (type(None), bool, int, float, str, bytes)
+
+
+class _Symbol:
+    """A global that this reader gives a meaning to; never the thing itself."""
+
+    def __init__(self, meaning: str):
+        self.meaning = meaning
+
+
+class _Unbuilt:
+    """An array or dtype between its REDUCE and its BUILD."""
+
+    def __init__(self, dtype: np.dtype | None):
+        self.dtype = dtype  # None for an array
+        self.memo_keys: list[int] = []
+
+
+def read_pickle(content: bytes, name: files.PathLike) -> Any:
+    """The value of a pickle made of arrays and plain containers.
+
+    Args:
+        content: The pickle.
+        name: What messages call it, such as its path.
+
+    Returns:
+        The value; arrays are read-only views of the pickle's bytes.
+
+    Raises:
+        ValueError: Anything else, damage included; the message gives `name` and what was refused.
+    """
+    try:
+        return _Machine().run(content)
+    except (ValueError, OverflowError) as error:  # OverflowError: NumPy, for dimensions beyond 64 bits
+        raise ValueError(
+            f'{name} is not a pickle of plain arrays that can be read safely: {str(error)[:300]}'
+        ) from error
+
+
+def load_pickle(path: files.PathLike, *, max_bytes: int = MAX_BYTES) -> Any:
+    """`read_pickle` of a file of at most `max_bytes` bytes."""
+    return read_pickle(files.read_file(path, max_bytes=max_bytes), path)
+
+
+class _Machine:
+    """The pickle virtual machine, without everything that makes it dangerous."""
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.marked: list[list[Any]] = []  # the stacks below each open MARK
+        self.memo: dict[int, Any] = {}
+
+    def run(self, content: bytes) -> Any:
+        for count, (opcode, argument, position) in enumerate(pickletools.genops(content)):
+            if count >= MAX_OPCODES:
+                raise ValueError(f'it has more than {MAX_OPCODES} opcodes')
+            if opcode.name == 'STOP':
+                break
+            try:
+                self.step(opcode.name, argument)
+            except ValueError as error:
+                raise ValueError(f'{error} (opcode {opcode.name} at byte {position})') from error
+        value = self.pop()
+        if self.stack or self.marked:
+            raise ValueError('it ends in the middle of a value')
+        _check_plain(value)
+        return value
+
+    def step(self, name: str, argument: Any) -> None:
+        if name in _NUMBERS:
+            self.stack.append(_number(argument))
+        elif name in _PYTHON2_STRINGS:
+            self.stack.append(argument.encode('latin-1'))
+        elif name in _STRINGS:
+            self.stack.append(argument)
+        elif name in _BYTES:
+            self.stack.append(bytes(argument))
+        elif name in _CONSTANTS:
+            self.stack.append(_CONSTANTS[name])
+        elif name in ('PUT', 'BINPUT', 'LONG_BINPUT', 'MEMOIZE'):
+            self.put(len(self.memo) if name == 'MEMOIZE' else argument)
+        elif name in ('GET', 'BINGET', 'LONG_BINGET'):
+            self.stack.append(self.get(argument))
+        elif name == 'MARK':
+            self.marked.append(self.stack)
+            self.stack = []
+        elif name in ('GLOBAL', 'STACK_GLOBAL'):
+            self.stack.append(self.symbol(argument))
+        elif name == 'REDUCE':
+            arguments = self.pop()
+            self.stack.append(_reduce(self.pop(), arguments))
+        elif name == 'BUILD':
+            self.build(self.pop())
+        elif name not in ('PROTO', 'FRAME'):
+            self.container(name)
+
+    def container(self, name: str) -> None:
+        """Opcodes that make or fill lists, tuples and dicts."""
+        if name == 'EMPTY_LIST':
+            self.stack.append([])
+        elif name == 'EMPTY_DICT':
+            self.stack.append({})
+        elif name in ('LIST', 'TUPLE'):
+            items = self.pop_mark()
+            self.stack.append(items if name == 'LIST' else tuple(items))
+        elif name in ('TUPLE1', 'TUPLE2', 'TUPLE3'):
+            self.stack.append(tuple([self.pop() for _ in range(int(name[-1]))][::-1]))
+        elif name == 'DICT':
+            items = self.pop_mark()
+            self.stack.append(_set_items({}, items))
+        elif name == 'APPEND':
+            item = self.pop()
+            self.top(list).append(item)
+        elif name == 'APPENDS':
+            items = self.pop_mark()
+            self.top(list).extend(items)
+        elif name == 'SETITEM':
+            value, key = self.pop(), self.pop()
+            _set_items(self.top(dict), [key, value])
+        elif name == 'SETITEMS':
+            items = self.pop_mark()
+            _set_items(self.top(dict), items)
+        elif name == 'POP':
+            self.pop()
+        else:
+            raise ValueError('this opcode is refused')
+
+    def pop(self) -> Any:
+        if not self.stack:
+            raise ValueError('nothing is on the stack')
+        return self.stack.pop()
+
+    def pop_mark(self) -> list[Any]:
+        if not self.marked:
+            raise ValueError('there is no mark on the stack')
+        items, self.stack = self.stack, self.marked.pop()
+        return items
+
+    def top(self, kind: type) -> Any:
+        if not self.stack or type(self.stack[-1]) is not kind:
+            raise ValueError(f'a {kind.__name__} was expected on the stack')
+        return self.stack[-1]
+
+    def put(self, key: int) -> None:
+        if not self.stack:
+            raise ValueError('nothing is on the stack')
+        self.memo[key] = self.stack[-1]
+        if isinstance(self.stack[-1], _Unbuilt):
+            self.stack[-1].memo_keys.append(key)
+
+    def get(self, key: int) -> Any:
+        if key not in self.memo:
+            raise ValueError(f'nothing was stored under memo number {key}')
+        value = self.memo[key]
+        # Containers that are used once form a tree: no cycle, and no list of lists that doubles at every level.
+        if isinstance(value, (list, dict, _Unbuilt)) or (isinstance(value, tuple) and value):
+            raise ValueError('a container is used twice, which is refused')
+        return value
+
+    def symbol(self, argument: str | None) -> _Symbol:
+        if argument is None:  # STACK_GLOBAL
+            name, module = self.pop(), self.pop()
+            if not isinstance(name, str) or not isinstance(module, str):
+                raise ValueError('the name of a global is not a string')
+            dotted = f'{module}.{name}'
+        else:  # pickletools joins module and name with a space
+            dotted = argument.replace(' ', '.', 1)
+        for meaning, pattern in _MEANINGS:
+            if pattern.fullmatch(dotted):
+                return _Symbol(meaning)
+        raise ValueError(f'it asks for {dotted[:100]!r}, which is refused')
+
+    def build(self, state: Any) -> None:
+        target = self.pop()
+        if not isinstance(target, _Unbuilt) or not isinstance(state, tuple):
+            raise ValueError(f'setting the state of a {type(target).__name__} is refused')
+        built = _array(state) if target.dtype is None else _dtype(target.dtype, state)
+        self.stack.append(built)
+        for key in target.memo_keys:
+            if self.memo[key] is target:
+                self.memo[key] = built
+
+
+def _number(value: Any) -> int | float:
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise ValueError('an integer does not fit in 64 bits')
+    return value
+
+
+def _set_items(target: dict, items: list[Any]) -> dict:
+    if len(items) % 2:
+        raise ValueError('a dict has a key without a value')
+    for key, value in zip(items[::2], items[1::2]):
+        if type(key) not in _KEYS:  # a tuple's hash is computed recursively
+            raise ValueError(f'a dict key of type {type(key).__name__} is refused')
+        target[key] = value
+    return target
+
+
+def _reduce(function: Any, arguments: Any) -> Any:
+    """The six calls that NumPy's pickles make."""
+    meaning = function.meaning if isinstance(function, _Symbol) else type(function).__name__
+    if not isinstance(arguments, tuple):
+        raise ValueError(f'the arguments of {meaning} are not a tuple')
+    if meaning == 'reconstruct' and len(arguments) == 3:
+        if isinstance(arguments[0], _Symbol) and arguments[0].meaning == 'ndarray' and arguments[1] == (0,):
+            return _Unbuilt(None)
+    elif meaning == 'dtype' and 1 <= len(arguments) <= 3 and isinstance(arguments[0], (str, bytes)):
+        name = arguments[0].decode('latin-1') if isinstance(arguments[0], bytes) else arguments[0]
+        if not _DTYPE_NAME.fullmatch(name):
+            raise ValueError(f'the dtype {name[:50]!r} is refused: only numbers are read')
+        return _Unbuilt(np.dtype(name))
+    elif meaning == 'scalar' and len(arguments) == 2:
+        return _values(arguments[0], (), arguments[1], 'C')[()]
+    elif meaning == 'frombuffer' and len(arguments) == 4:
+        return _values(arguments[1], arguments[2], arguments[0], arguments[3])
+    elif meaning == 'encode' and len(arguments) == 2:  # how Python 3 writes bytes for protocol 2
+        text, codec = arguments
+        if isinstance(text, str) and codec in ('latin1', 'latin-1', b'latin1', b'latin-1'):
+            return text.encode('latin-1')
+    elif meaning == 'bytes' and not arguments:  # and empty bytes
+        return b''
+    raise ValueError(f'calling {meaning} with these arguments is refused')
+
+
+def _dtype(dtype: np.dtype, state: tuple) -> np.dtype:
+    """Byte order is all that the state of a numeric dtype may carry."""
+    order = state[1] if len(state) in (8, 9) else None
+    order = order.decode('latin-1') if isinstance(order, bytes) else order
+    if order not in ('<', '>', '|', '=') or any(part is not None for part in state[2:5]):
+        raise ValueError('the state of a dtype is more than a byte order, which is refused')
+    return dtype.newbyteorder(order)
+
+
+def _array(state: tuple) -> np.ndarray:
+    if len(state) != 5:
+        raise ValueError(f'the state of an array has {len(state)} parts instead of 5')
+    _, shape, dtype, is_fortran, raw = state
+    return _values(dtype, shape, raw, 'F' if is_fortran is True or is_fortran == 1 else 'C')
+
+
+def _values(dtype: Any, shape: Any, raw: Any, order: Any) -> np.ndarray:
+    """The array, once dtype, shape and the number of bytes agree."""
+    if not isinstance(dtype, np.dtype):
+        raise ValueError('an array has no proper dtype')
+    if not isinstance(raw, bytes) or order not in ('C', 'F'):
+        raise ValueError('the values of an array are not plain bytes')
+    if not isinstance(shape, tuple) or len(shape) > 32 or any(type(size) is not int or size < 0 for size in shape):
+        raise ValueError('the shape of an array is not a short tuple of sizes')
+    if max(shape, default=0) >= 2**31 or math.prod(shape) * dtype.itemsize != len(raw):
+        raise ValueError(f'an array of shape {shape} and dtype {dtype} does not fit its {len(raw)} bytes')
+    return np.frombuffer(raw, dtype).reshape(shape, order=order)
+
+
+def _check_plain(value: Any) -> None:
+    """Raises ValueError for anything but leaves in a shallow tree of containers."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        inner = []
+        for item in level:
+            if isinstance(item, (list, tuple)):
+                inner.extend(item)
+            elif isinstance(item, dict):
+                inner.extend(item.values())
+            elif not isinstance(item, _LEAVES):
+                raise ValueError(f'it holds a bare {type(item).__name__.strip("_").lower()}, which is no value')
+        if not inner:
+            return
+        level = inner
+    raise ValueError(f'containers are nested more than {MAX_DEPTH} deep')

@@ -1,0 +1,87 @@
+"""Cutting image sets into parts that hold every class in the same proportion."""
+
+import numpy as np
+
+from humalign_jax import records
+
+
+def stratified_split(
+    images: records.ImageSet, n_validation: int, seed: int
+) -> tuple[records.ImageSet, records.ImageSet]:
+    """Cuts a validation set from a training set.
+
+    Each class gives its proportional share, rounded by the largest remainder, so that the shares add up to
+    `n_validation` exactly. Both parts stay in the published order and keep their stimulus ids.
+
+    Args:
+        images: The whole set.
+        n_validation: How many images to cut off, 1 to n - 1.
+        seed: Which images of each class.
+
+    Returns:
+        The rest, with the split's name unchanged, and the validation set, with split 'validation'.
+
+    Raises:
+        ValueError: `n_validation` is out of range, or there are so few that some class would have none in a part.
+    """
+    n = len(images)
+    if not 0 < n_validation < n:
+        raise ValueError(f'n_validation must be 1 to {n - 1} for the {n} images of {images.name}, not {n_validation}.')
+    counts = np.bincount(images.labels, minlength=len(images.class_names))
+    shares = _largest_remainder(counts, n_validation)
+    for part, sizes in (('validation', shares), ('training', counts - shares)):
+        empty = np.flatnonzero((sizes == 0) & (counts > 0))
+        if len(empty):
+            raise ValueError(
+                f'a validation set of {n_validation} from {n} images of {images.name} leaves no {part} image of class '
+                f'{images.class_names[empty[0]]!r}, which has {counts[empty[0]]}: choose another n_validation.'
+            )
+    ranks = _ranks_within_class(images.labels, seed)
+    is_validation = ranks < shares[images.labels]
+    return (
+        images.take(np.flatnonzero(~is_validation)),
+        images.take(np.flatnonzero(is_validation), split='validation'),
+    )
+
+
+def stratified_folds(labels: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    """A fold for every image, such that each class is spread evenly and the folds differ by at most one image.
+
+    Args:
+        labels: Class numbers, [n].
+        n_folds: Number of folds, 2 to n.
+        seed: Which images share a fold.
+
+    Returns:
+        Fold numbers 0 to n_folds - 1, int64, [n].
+
+    Raises:
+        ValueError: `n_folds` is out of range or `labels` is not a vector of class numbers.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or (labels < 0).any():
+        raise ValueError(f'labels must be class numbers [n], not {labels.dtype} {labels.shape}.')
+    if not 2 <= n_folds <= len(labels):
+        raise ValueError(f'n_folds must be 2 to {len(labels)}, the number of images, not {n_folds}.')
+    # Deal the classes one after the other without starting anew at fold 0: then the folds' sizes are even, too.
+    order = np.lexsort((_ranks_within_class(labels, seed), labels))
+    folds = np.empty(len(labels), np.int64)
+    folds[order] = np.arange(len(labels)) % n_folds
+    return folds
+
+
+def _largest_remainder(counts: np.ndarray, total: int) -> np.ndarray:
+    """Whole shares of `total`, proportional to `counts` (Hamilton's method; ties go to the lower class number)."""
+    quotas, remainders = np.divmod(counts.astype(np.int64) * total, counts.sum())
+    most = np.argsort(-remainders, kind='stable')[: total - quotas.sum()]
+    quotas[most] += 1
+    return quotas
+
+
+def _ranks_within_class(labels: np.ndarray, seed: int) -> np.ndarray:
+    """A random order of each class's images: 0 to count - 1 within every class, [n]."""
+    order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))
+    starts = np.searchsorted(labels[order], labels[order])
+    ranks = np.empty(len(labels), np.int64)
+    ranks[order] = np.arange(len(labels)) - starts
+    return ranks

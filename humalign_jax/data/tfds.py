@@ -1,0 +1,161 @@
+"""Copies of datasets prepared by TensorFlow Datasets (TFDS), put back into the published order.
+
+    python -m humalign_jax.data.tfds --root DIR     # downloads and prepares CIFAR-10; needs the extra `tfds`
+
+This is the only file that imports TFDS or TensorFlow, and only inside functions. TFDS shuffles what it writes: the i-th
+stored CIFAR-10 image is not image i of the published order. Every example carries an `id` such as 'train_00042', whose
+number counts through the published files, and the images are placed by it.
+"""
+
+import argparse
+import os
+import pathlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from humalign_jax.data import files
+
+
+def places(name: str, folder: pathlib.Path) -> list[pathlib.Path]:
+    """Where a prepared copy of dataset `name` may lie: in `folder`, in `$TFDS_DATA_DIR`, in TFDS's default folder."""
+    parents = [folder, folder / 'tensorflow_datasets', pathlib.Path('~/tensorflow_datasets').expanduser()]
+    if os.environ.get('TFDS_DATA_DIR'):
+        parents.insert(2, pathlib.Path(os.environ['TFDS_DATA_DIR']))
+    return [parent / name for parent in parents]
+
+
+def find_prepared(name: str, folder: pathlib.Path) -> pathlib.Path | None:
+    """The folder `<place>/<version>` of the newest prepared version in the first place that has one, or None.
+
+    Looks at the disk only. TFDS itself is not asked, because without a network it takes minutes to say no.
+    """
+    for place in places(name, folder):
+        versions = [path.parent for path in place.glob('*/dataset_info.json') if _version(path.parent)]
+        if versions:
+            return max(versions, key=_version)
+    return None
+
+
+def read_prepared(path: files.PathLike, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of a prepared copy, in the published order.
+
+    An `array_record` copy needs tensorflow-datasets alone, a `tfrecord` copy TensorFlow as well.
+
+    Args:
+        path: Folder of one version, such as `~/tensorflow_datasets/cifar10/3.0.2`.
+        split: 'train' or 'test'.
+
+    Returns:
+        uint8 [n, h, w, c] and int32 [n].
+
+    Raises:
+        ValueError: TFDS is not installed, the copy is damaged, or its ids are not 0 to n - 1, each once.
+    """
+    logging.info('reading the %s split of the TFDS copy %s (some 5,000 images a second)', split, path)
+    try:
+        import tensorflow_datasets
+    except ImportError as error:
+        raise ValueError(f"{path} needs TensorFlow Datasets: pip install 'humalign_jax[tfds]'.") from error
+    builder = tensorflow_datasets.builder_from_directory(os.fspath(path))
+    if split not in builder.info.splits:
+        raise ValueError(f'{path} has the splits {sorted(builder.info.splits)}, not {split!r}.')
+    is_array_record = builder.info.file_format is not None and builder.info.file_format.value == 'array_record'
+    try:
+        if is_array_record:
+            examples: Iterable[Mapping[str, Any]] = _every(builder.as_data_source(split))
+        else:
+            examples = tensorflow_datasets.as_numpy(builder.as_dataset(split=split))
+        return in_published_order(examples, split, builder.info.splits[split].num_examples, path)
+    except ImportError as error:
+        raise ValueError(
+            f'{path} holds {builder.info.file_format} files, which only TensorFlow reads ({error}): install it, or '
+            f'prepare the copy again with `python -m humalign_jax.data.tfds`.'
+        ) from error
+
+
+def in_published_order(
+    examples: Iterable[Mapping[str, Any]], split: str, n: int, name: files.PathLike
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places examples by the number in their `id`.
+
+    Args:
+        examples: Mappings with `id` ('train_00042', text or bytes), `image` [h, w, c] and `label`, in any order.
+        split: The split whose name every id must carry.
+        n: How many examples there must be.
+        name: What messages call the copy.
+
+    Returns:
+        Images, uint8 [n, h, w, c], and labels, int32 [n]; row i is the example whose id has number i.
+
+    Raises:
+        ValueError: An id of another form or split, one that repeats, or one that is missing.
+    """
+    images, labels = None, np.full(n, -1, np.int32)
+    for example in examples:
+        identity = example['id'].decode() if isinstance(example['id'], bytes) else str(example['id'])
+        parts = re.fullmatch(rf'{split}_(\d{{1,9}})', identity)
+        if parts is None or int(parts[1]) >= n:
+            raise ValueError(f'{name}: id {identity!r} is not {split}_<number below {n}>.')
+        row, image = int(parts[1]), np.asarray(example['image'])
+        if labels[row] >= 0:
+            raise ValueError(f'{name}: id {identity!r} occurs twice.')
+        if images is None:
+            images = np.empty((n, *image.shape), np.uint8)
+        if image.dtype != np.uint8 or image.shape != images.shape[1:]:
+            raise ValueError(f'{name}: image {identity!r} is {image.dtype} {image.shape}, unlike the first.')
+        images[row], labels[row] = image, int(example['label'])
+    missing = np.flatnonzero(labels < 0)
+    if images is None or len(missing):
+        raise ValueError(f'{name}: {len(missing)} of {n} images of {split} are missing, the first is {missing[:1]}.')
+    return images, labels
+
+
+def prepare_cifar10(root: str = '') -> pathlib.Path:
+    """Downloads CIFAR-10 through TFDS and prepares it as array_record under `root`, for machines without a network.
+
+    Needs tensorflow-datasets and TensorFlow. A `cifar-10-binary.tar.gz` that lies in `root` is used instead of the
+    network.
+
+    Returns:
+        The folder of the prepared version.
+
+    Raises:
+        ValueError: A package is missing.
+    """
+    try:
+        import tensorflow  # noqa: F401  (TFDS would fail much later and less clearly)
+        import tensorflow_datasets
+    except ImportError as error:
+        raise ValueError(
+            f"preparing needs TensorFlow and TensorFlow Datasets ({error}): pip install 'humalign_jax[tfds]'. "
+            'Without them put cifar-10-python.tar.gz into the folder, which is read directly.'
+        ) from error
+    folder = files.data_root(root)
+    folder.mkdir(parents=True, exist_ok=True)
+    builder = tensorflow_datasets.builder('cifar10', data_dir=os.fspath(folder), file_format='array_record')
+    config = tensorflow_datasets.download.DownloadConfig(manual_dir=os.fspath(folder))
+    builder.download_and_prepare(download_config=config)
+    return pathlib.Path(builder.data_path)
+
+
+def _version(path: pathlib.Path) -> tuple[int, ...]:
+    """(3, 0, 2) for a folder named '3.0.2', () for any other."""
+    return tuple(map(int, path.name.split('.'))) if re.fullmatch(r'\d+\.\d+\.\d+', path.name) else ()
+
+
+def _every(source: Sequence[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+    return (source[row] for row in range(len(source)))
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description='Download CIFAR-10 with TensorFlow Datasets and prepare it.')
+    parser.add_argument('--root', default='', help='folder with datasets (default: $HUMALIGN_DATA or the cache)')
+    print(prepare_cifar10(parser.parse_args().root))
+
+
+if __name__ == '__main__':
+    _main()
