@@ -72,7 +72,7 @@ class PhilNet(nn.Module):
                 )(x)
                 norm = layers.batch_norm(self.dtype, self.axis_name, name=f'block{i}_norm{j}')
                 x = nn.relu(norm(x, use_running_average=not train))
-            x = layers.named(self, f'block{i}', layers.max_pool_2x2(x))
+            x = layers.named(self, f'block{i}', layers.max_pool(x, 2))
 
         # The head is a sliver of the work: float32 throughout.
         x = x.astype(jnp.float32)

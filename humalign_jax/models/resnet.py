@@ -87,7 +87,7 @@ class ResNet(nn.Module):
         x = image.astype(layers.compute_dtype(self.dtype))
         x = nn.relu(_conv_norm(x, 64, 3, 1, '1', train, self.dtype, self.axis_name))
         if self.keep_maxpool:
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))  # pads with -inf, like PyTorch
+            x = layers.max_pool(x, 3, padding=1)
         x = layers.named(self, 'stem', x)
         for i, (width, n_blocks) in enumerate(zip(STAGE_WIDTHS, self.stage_sizes, strict=True), start=1):
             for j in range(n_blocks):
