@@ -1,0 +1,95 @@
+"""From stored images to a model's input: resident arrays, and preprocessing inside the compiled step.
+
+Images stay on the device as uint8. Which rows a step uses comes from the host (a few kilobytes an epoch); crop, flip
+and normalisation happen inside the step, so that no input pipeline can starve an accelerator.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from humalign_jax.records import ImageSet
+
+Prepare = Callable[[jax.Array, jax.Array | None], jax.Array]
+
+
+def resident_arrays(images: ImageSet, *, target: str = 'label') -> dict[str, np.ndarray]:
+    """The arrays that stay on the device during training and evaluation.
+
+    Args:
+        images: Images of one split.
+        target: 'label' for one-hot targets, or the name of a soft-label array [n, k] in `images.extras`.
+
+    Returns:
+        `image` uint8 [n, h, w, c], `label` int32 [n], `soft_label` float32 [n, k], `index` int32 [n].
+
+    Raises:
+        ValueError: The images have no such target, or its rows are not distributions.
+    """
+    n_classes = len(images.class_names)
+    if target == 'label':
+        soft_label = np.eye(n_classes, dtype=np.float32)[images.labels]
+    elif target in images.extras:
+        soft_label = np.asarray(images.extras[target], np.float32)
+        if soft_label.shape != (len(images), n_classes) or np.abs(soft_label.sum(axis=1) - 1.0).max() > 1e-3:
+            raise ValueError(f'target {target!r} must hold {n_classes} probabilities per image that sum to 1.')
+    else:
+        known = ', '.join(['label', *sorted(images.extras)])
+        raise ValueError(f'{images.name}/{images.split} has no target {target!r}; it has {known}.')
+    return {
+        'image': images.images,
+        'label': images.labels.astype(np.int32),
+        'soft_label': soft_label,
+        'index': images.index.astype(np.int32),
+    }
+
+
+def make_prepare(
+    *, mean: tuple[float, ...], std: tuple[float, ...], crop_padding_px: int = 0, flip: bool = False
+) -> Prepare:
+    """Preprocessing that runs inside a compiled step.
+
+    Args:
+        mean: Per channel, in units of [0, 1] intensity; zeros leave the range at [0, 1].
+        std: Per channel, in the same units, positive.
+        crop_padding_px: Zero padding on each side before a random crop of the original size; 0 for none.
+        flip: Whether to mirror an image left to right with probability 1/2.
+
+    Returns:
+        `(images uint8 [b, h, w, c], keys [b] or None) -> float32 [b, h, w, c]`. With keys None (evaluation) nothing is
+        random. Each image's crop and flip depend on its own key only.
+
+    Raises:
+        ValueError: mean and std have different lengths, a std is not positive, or the padding is negative.
+    """
+    if len(mean) != len(std) or min(std) <= 0 or crop_padding_px < 0:
+        raise ValueError(
+            f'config.preprocess: mean {mean} and std {std} need one number per channel, every std above 0, and '
+            f'crop_padding_px ({crop_padding_px}) must not be negative.'
+        )
+
+    def augment(image: jax.Array, key: jax.Array) -> jax.Array:
+        key_crop, key_flip = jax.random.split(key)
+        if crop_padding_px:
+            pad = (crop_padding_px, crop_padding_px)
+            padded = jnp.pad(image, (pad, pad, (0, 0)))
+            corner = jax.random.randint(key_crop, (2,), 0, 2 * crop_padding_px + 1)
+            image = jax.lax.dynamic_slice(padded, (corner[0], corner[1], 0), image.shape)
+        if flip:
+            image = jnp.where(jax.random.bernoulli(key_flip), image[:, ::-1], image)
+        return image
+
+    def prepare(images: jax.Array, keys: jax.Array | None) -> jax.Array:
+        if images.shape[-1] != len(mean):
+            raise ValueError(
+                f'images have {images.shape[-1]} channels, but config.preprocess.mean has {len(mean)} numbers: '
+                'give one mean and one std per channel.'
+            )
+        if keys is not None and (crop_padding_px or flip):
+            images = jax.vmap(augment)(images, keys)
+        ones = np.ones((1, 1, 1, 1), np.float32)  # [1, 1, 1, c]: ranks are never promoted silently
+        return (images.astype(jnp.float32) / 255.0 - ones * np.float32(mean)) / (ones * np.float32(std))
+
+    return prepare

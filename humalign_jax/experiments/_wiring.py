@@ -1,0 +1,281 @@
+"""What the training experiments share: config sections turned into data, devices, model, optimiser and a finished run."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+from absl import logging
+from ml_collections import ConfigDict
+
+from humalign_jax import data, devices, models, settings, storage
+from humalign_jax.data import pipeline, splits
+from humalign_jax.records import ImageSet, Score
+from humalign_jax.train import checkpoints, forward, loop, optimizers, plan, state, step
+
+SECTIONS = ('experiment', 'seed', 'data', 'preprocess', 'model', 'objective', 'optimizer', 'train')
+_DATA_KEYS = ('name', 'root', 'batch_size', 'n_validation', 'target')
+_TRAIN_KEYS = (
+    'epochs',
+    'max_steps',
+    'log_every_steps',
+    'eval_every_epochs',
+    'checkpoint_every_epochs',
+    'keep_checkpoints',
+    'best_metric',
+    'best_mode',
+    'steps_per_dispatch',
+    'n_devices',
+)
+_SCHEDULE_KEYS = ('learning_rate', 'schedule', 'warmup_epochs', 'start_learning_rate', 'end_learning_rate')
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """A run before its first step.
+
+    Attributes:
+        images: Image sets by split: 'train', 'validation', 'test'.
+        prepare: Preprocessing with augmentation, for training.
+        prepare_plain: The same without augmentation, for evaluation.
+        devices: Where to run.
+        model: For one device, without a device axis.
+        mapped_model: The same, with BatchNorm's statistics shared over devices.
+        plan: Durations in steps.
+    """
+
+    images: Mapping[str, ImageSet]
+    prepare: Callable
+    prepare_plain: Callable
+    devices: list[jax.Device]
+    model: nn.Module
+    mapped_model: nn.Module
+    plan: plan.Plan
+
+
+def _source_options(section: ConfigDict) -> set[str]:
+    """Further keys of `config.data`: the keyword arguments of its source."""
+    name = section.get('name', '')
+    if name not in data.SOURCES:
+        raise ValueError(f'config.data.name={name!r} is no source of images.{settings.nearest(name, data.SOURCES)}')
+    return settings.options_of(data.SOURCES[name])[0] - {'split', 'root'}
+
+
+def load_images(config: ConfigDict) -> dict[str, ImageSet]:
+    """Train, validation and test images of `config.data`; validation is cut from train, stratified, by `config.seed`."""
+    options = {key: value for key, value in config.data.items() if key not in _DATA_KEYS}
+    settings.check_keys(config.data, _DATA_KEYS, 'config.data', optional=_source_options(config.data))
+    given = {'root': config.data.root, **settings.plain(options)}
+    everything = data.load(config.data.name, 'train', **given)
+    train, validation = splits.stratified_split(everything, config.data.n_validation, config.seed)
+    return {'train': train, 'validation': validation, 'test': data.load(config.data.name, 'test', **given)}
+
+
+def make_model(config: ConfigDict, images: ImageSet) -> nn.Module:
+    """The model of `config.model`; a classifier gets as many outputs as there are classes."""
+    options = settings.plain(config.model)
+    known = models.model_options(options.get('name', ''))
+    settings.check_keys(options, ('name',), 'config.model', optional=known)
+    if 'n_classes' in known:
+        options.setdefault('n_classes', len(images.class_names))
+    if 'image_shape' in known:
+        options.setdefault('image_shape', images.images.shape[1:])
+    return models.make_model(**options)
+
+
+def set_up(config: ConfigDict) -> Setup:
+    """Reads and checks every section of a training config, and loads the images.
+
+    Raises:
+        ValueError: A key is unknown or missing, or a value cannot be.
+    """
+    settings.check_keys(config, SECTIONS, 'config')
+    settings.check_keys(config.train, _TRAIN_KEYS, 'config.train')
+    images = load_images(config)
+    run_devices = devices.local_devices(config.train.n_devices)
+    if config.data.batch_size % len(run_devices):
+        raise ValueError(
+            f'config.data.batch_size={config.data.batch_size} does not divide among {len(run_devices)} devices: '
+            'choose a multiple, or set config.train.n_devices.'
+        )
+    model = make_model(config, images['train'])
+    prepare = settings.call(pipeline.make_prepare, config.preprocess, 'config.preprocess')
+    plain_section = {key: value for key, value in config.preprocess.items() if key in ('mean', 'std')}
+    durations = plan.make_plan(
+        n_images=len(images['train']),
+        batch_size=config.data.batch_size,
+        **{name: config.train[name] for name in settings.options_of(plan.make_plan)[0] if name in config.train},
+    )
+    logging.info(
+        'Model %s on %d training, %d validation and %d test images of %s; %d steps of %d images on %d %s device(s).',
+        config.model.name, *(len(images[split]) for split in ('train', 'validation', 'test')), config.data.name,
+        durations.last_step, config.data.batch_size, len(run_devices), run_devices[0].platform,
+    )  # fmt: skip
+    return Setup(
+        images=images,
+        prepare=prepare,
+        prepare_plain=settings.call(pipeline.make_prepare, plain_section, 'config.preprocess'),
+        devices=run_devices,
+        model=model,
+        mapped_model=model.clone(axis_name=devices.AXIS),
+        plan=durations,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What an experiment trains and how it is measured.
+
+    Attributes:
+        make_objective: Objective of a model.
+        measure: `(params, model_state, batch) -> {name: [b]}` in evaluation mode.
+        measured: Which of these are averaged over the validation images.
+        write_scores: `(folder, split, values {name: [n]}, provenance)` turns per-image values into the run's scores.
+        make_pictures: `(params, model_state) -> {name: uint8 [h, w, 3]}`, or None.
+        pictures_every: Steps between pictures.
+    """
+
+    make_objective: Callable[[nn.Module], Callable]
+    measure: Callable
+    measured: tuple[str, ...]
+    write_scores: Callable[[pathlib.Path, str, Mapping[str, np.ndarray], Mapping[str, Any]], None]
+    make_pictures: Callable[[Any, Any], Mapping[str, np.ndarray]] | None = None
+    pictures_every: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """The optimiser and the state before the first step, on the host."""
+
+    tx: optax.GradientTransformation
+    schedule: optax.Schedule
+    state: state.TrainState
+
+
+def start(config: ConfigDict, setup: Setup, task: Task) -> Start:
+    """Optimiser and first state of a run, by `config.optimizer` and `config.seed`."""
+    section = {key: value for key, value in config.optimizer.items() if key in _SCHEDULE_KEYS}
+    section['warmup_steps'] = plan.epochs_to_steps(section.pop('warmup_epochs', 0.0), setup.plan.steps_per_epoch)
+    schedule = settings.call(optimizers.make_schedule, section, 'config.optimizer', total_steps=setup.plan.total_steps)
+    rest = {key: value for key, value in config.optimizer.items() if key not in _SCHEDULE_KEYS}
+    tx = settings.call(optimizers.make_optimizer, rest, 'config.optimizer', schedule=schedule)
+    images = setup.images['train']
+    first = state.make_state(
+        setup.model,
+        images.images.shape[1:],
+        tx,
+        task.make_objective(setup.model),
+        seed=config.seed,
+        n_classes=len(images.class_names),
+    )
+    return Start(tx, schedule, first)
+
+
+def train(config: ConfigDict, folder: pathlib.Path, setup: Setup, task: Task) -> state.TrainState:
+    """Trains, or goes on training, and returns the best state by validation, on the host.
+
+    Raises:
+        ValueError: `config.train.best_metric` is not measured by this task.
+    """
+    if config.train.best_metric not in task.measured or config.train.best_mode not in ('min', 'max'):
+        raise ValueError(
+            f'config.train.best_metric={config.train.best_metric!r} with best_mode={config.train.best_mode!r}: the '
+            f'metric must be one of {", ".join(task.measured)}, the mode min or max.'
+        )
+    begin = start(config, setup, task)
+    n_parameters = sum(leaf.size for leaf in jax.tree.leaves(begin.state.params))
+    logging.info('%s has %d parameters.', config.model.name, n_parameters)
+    validate = evaluator(config, setup, task, 'validation')
+    run = loop.Run(
+        state=begin.state,
+        train_step=step.make_train_step(
+            task.make_objective(setup.mapped_model),
+            begin.tx,
+            setup.prepare,
+            seed=config.seed,
+            axis_name=devices.AXIS,
+        ),
+        images=pipeline.resident_arrays(setup.images['train'], target=config.data.target),
+        plan=setup.plan,
+        batch_size=config.data.batch_size,
+        seed=config.seed,
+        devices=setup.devices,
+        schedule=begin.schedule,
+        evaluate=lambda params, model_state: forward.means(validate(params, model_state), task.measured),
+        best_metric=config.train.best_metric,
+        best_mode=config.train.best_mode,
+        keep_checkpoints=config.train.keep_checkpoints,
+        steps_per_dispatch=config.train.steps_per_dispatch,
+        hyperparameters=settings.plain(config),
+        pictures=task.make_pictures,
+        pictures_every=task.pictures_every,
+    )
+    return loop.fit(run, folder)
+
+
+def evaluator(config: ConfigDict, setup: Setup, task: Task, split: str) -> forward.Forward:
+    """The task's measure over all images of a split."""
+    return forward.Forward(
+        task.measure,
+        pipeline.resident_arrays(setup.images[split], target=config.data.target),
+        setup.prepare_plain,
+        batch_size=config.data.batch_size,
+        devices=setup.devices,
+    )
+
+
+def score(
+    config: ConfigDict, folder: pathlib.Path, setup: Setup, task: Task, chosen: state.TrainState, split: str
+) -> None:
+    """Scores a state, on the host, on one split; the experiment's `write_scores` leaves `scores.jsonl`."""
+    params, model_state = devices.replicate((chosen.params, chosen.model_state), setup.devices)
+    values = evaluator(config, setup, task, split)(params, model_state)
+    task.write_scores(folder, split, values, _provenance(config, setup, split, chosen))
+
+
+def _provenance(config: ConfigDict, setup: Setup, split: str, chosen: state.TrainState) -> dict[str, Any]:
+    """What every score of a trained model says about itself."""
+    return {
+        'experiment': config.experiment,
+        'model': config.model.name,
+        'data': f'{config.data.name}/{split}',
+        'simulated': setup.images[split].simulated,
+        'stimuli_sha256': storage.array_digest(setup.images[split].ids),
+        'images_sha256': storage.array_digest(setup.images[split].images),
+        'checkpoint_step': int(chosen.step),
+        'steps_per_epoch': setup.plan.steps_per_epoch,
+        'seed': config.seed,
+    }
+
+
+def write_scores(folder: pathlib.Path, scores: list[Score]) -> None:
+    """Writes `scores.jsonl`, atomically."""
+    storage.write_jsonl(folder / 'scores.jsonl', [score.to_json() for score in scores])
+
+
+def load_checkpoint(folder: pathlib.Path, template: state.TrainState, which: str) -> state.TrainState:
+    """A state from a run's folder: `which` is 'best', 'newest' or a step.
+
+    Raises:
+        ValueError: There is no such checkpoint, or it is damaged.
+    """
+    where = folder / 'checkpoints'
+    if not where.is_dir():
+        raise ValueError(f'{folder} holds no checkpoints: give the --workdir of a training run.')
+    with checkpoints.Checkpoints(where) as saved:
+        if which == 'best':
+            _, tree = saved.restore_best(template.to_tree())
+        elif which == 'newest':
+            newest = saved.restore(template.to_tree())
+            if newest is None:
+                raise ValueError(f'{where} holds no checkpoint yet.')
+            _, tree = newest
+        elif which.isdigit():
+            _, tree = saved.restore_step(int(which), template.to_tree())
+        else:
+            raise ValueError(f"config.checkpoint must be 'best', 'newest' or a step, not {which!r}.")
+    return template.from_tree(tree)

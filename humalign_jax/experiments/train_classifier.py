@@ -1,0 +1,49 @@
+"""Trains a classifier and scores its best checkpoint once on the test images."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+from humalign_jax import objectives, settings, storage
+from humalign_jax.experiments import _scoring, _wiring
+
+
+def run(config: ConfigDict, workdir: str) -> None:
+    """Trains by `config`, chooses the checkpoint on the validation images, and writes `scores.jsonl` on test."""
+    folder = pathlib.Path(workdir)
+    setup = _wiring.set_up(config)
+    task = make_task(config, setup)
+    best = _wiring.train(config, folder, setup, task)
+    _wiring.score(config, folder, setup, task, best, 'test')
+
+
+def make_task(config: ConfigDict, setup: _wiring.Setup) -> _wiring.Task:
+    """Cross-entropy as `config.objective` says, and the scores of a classifier."""
+
+    def write_scores(
+        folder: pathlib.Path, split: str, values: Mapping[str, np.ndarray], provenance: Mapping[str, Any]
+    ) -> None:
+        images = setup.images[split]
+        scores, counts = _scoring.classification_scores(values, images.labels, images.class_names, provenance)
+        _wiring.write_scores(folder, scores)
+        sidecar = {'axes': ['true class', 'predicted class'], 'class_names': images.class_names, **provenance}
+        storage.write_array(folder / 'confusion.npy', counts, sidecar)
+        accuracy, loss = scores[0], scores[1]
+        logging.info(
+            '%s on %s: accuracy %.4f [%.4f, %.4f], loss %.4f nats, n = %d, checkpoint of step %d.',
+            config.model.name, provenance['data'], accuracy.value, accuracy.low, accuracy.high, loss.value, accuracy.n,
+            provenance['checkpoint_step'],
+        )  # fmt: skip
+
+    return _wiring.Task(
+        make_objective=lambda model: settings.call(
+            objectives.make_classification_objective, config.objective, 'config.objective', model=model
+        ),
+        measure=objectives.make_classification_measure(setup.model),
+        measured=('loss', 'accuracy'),
+        write_scores=write_scores,
+    )

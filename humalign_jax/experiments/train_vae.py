@@ -1,0 +1,92 @@
+"""Trains a VAE, draws what it reconstructs and imagines, and scores its best checkpoint once on the test images."""
+
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+from humalign_jax import objectives, settings
+from humalign_jax.experiments import _scoring, _wiring
+from humalign_jax.report import pictures
+from humalign_jax.train import plan
+
+_N_PICTURES = 8
+
+
+def run(config: ConfigDict, workdir: str) -> None:
+    """Trains by `config`, chooses the checkpoint on the validation images, and writes `scores.jsonl` on test."""
+    folder = pathlib.Path(workdir)
+    setup = _wiring.set_up(config)
+    task = make_task(config, setup)
+    best = _wiring.train(config, folder, setup, task)
+    _wiring.score(config, folder, setup, task, best, 'test')
+    params, model_state = jax.tree.map(lambda leaf: leaf[None], (best.params, best.model_state))
+    path = folder / 'figures' / 'samples.png'
+    pictures.save_png(path, make_drawing(setup, seed=config.seed)(params, model_state)['samples'])
+    logging.info('Originals, reconstructions and samples of the prior: %s', path)
+
+
+def make_task(config: ConfigDict, setup: _wiring.Setup) -> _wiring.Task:
+    """L1 + KL as `config.objective` says, and the scores of a VAE."""
+    section = config.objective
+    settings.check_keys(section, ('kl_weight', 'kl_warmup_epochs', 'pictures_every_epochs'), 'config.objective')
+    steps_per_epoch = setup.plan.steps_per_epoch
+    pictures_every = plan.epochs_to_steps(section.pictures_every_epochs, steps_per_epoch)
+
+    def write_scores(
+        folder: pathlib.Path, split: str, values: Mapping[str, np.ndarray], provenance: Mapping[str, Any]
+    ) -> None:
+        units = {'l1': 'sum over pixel values in [0, 1]', 'kl': 'nats', 'loss': 'l1 + kl_weight * kl'}
+        scores = [_scoring.mean(name, values[name], {**provenance, 'unit': unit}) for name, unit in units.items()]
+        n_values = int(np.prod(setup.images[split].images.shape[1:]))
+        unit = 'mean over pixel values in [0, 1]'
+        scores.append(_scoring.mean('mean_l1', values['l1'] / n_values, {**provenance, 'unit': unit}))
+        _wiring.write_scores(folder, scores)
+        l1, kl, mean_l1 = scores[0], scores[1], scores[3]
+        logging.info(
+            '%s on %s: L1 %.2f (%.4f per pixel value), KL %.2f nats, n = %d, checkpoint of step %d.',
+            config.model.name, provenance['data'], l1.value, mean_l1.value, kl.value, l1.n,
+            provenance['checkpoint_step'],
+        )  # fmt: skip
+
+    return _wiring.Task(
+        make_objective=lambda model: objectives.make_vae_objective(
+            model,
+            kl_weight=section.kl_weight,
+            kl_warmup_steps=plan.epochs_to_steps(section.kl_warmup_epochs, steps_per_epoch),
+        ),
+        measure=objectives.make_vae_measure(setup.model, kl_weight=section.kl_weight),
+        measured=('loss', 'l1', 'kl'),
+        write_scores=write_scores,
+        make_pictures=make_drawing(setup, seed=config.seed) if pictures_every else None,
+        pictures_every=pictures_every,
+    )
+
+
+def make_drawing(setup: _wiring.Setup, *, seed: int) -> Callable[[Any, Any], dict[str, np.ndarray]]:
+    """`(params, model_state) -> {'samples': uint8 [h, w, 3]}`.
+
+    The picture has 8 validation images, their reconstructions, and 8 samples of the prior, the same ones each time.
+    params and model_state have a device axis, of which the first is used.
+    """
+    originals = setup.images['validation'].images[:_N_PICTURES]
+    model = setup.model
+
+    @jax.jit
+    def images_of(params, model_state):
+        variables = {'params': params, **model_state}
+        recon, mean, _ = model.apply(variables, setup.prepare_plain(originals, None), train=False)
+        prior = jax.random.normal(jax.random.key(seed), (len(originals), mean.shape[-1]))
+        return recon, model.apply(variables, prior, method='decode')
+
+    def draw(params: Any, model_state: Any) -> dict[str, np.ndarray]:
+        first = jax.tree.map(lambda leaf: np.asarray(leaf[0]), (params, model_state))
+        recon, sampled = jax.device_get(images_of(*first))
+        rows = [originals, *(np.rint(255 * np.clip(x, 0, 1)).astype(np.uint8) for x in (recon, sampled))]
+        return {'samples': pictures.grid(rows)}
+
+    return draw

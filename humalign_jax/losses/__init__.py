@@ -1,0 +1,6 @@
+"""Losses: pure functions of arrays, one value per example."""
+
+from humalign_jax.losses.classification import cross_entropy as cross_entropy
+from humalign_jax.losses.classification import smooth_labels as smooth_labels
+from humalign_jax.losses.reconstruction import l1 as l1
+from humalign_jax.losses.variational import gaussian_kl as gaussian_kl

@@ -1,0 +1,101 @@
+r"""Command line: reads a config, prepares the run's folder, and hands both to the experiment that the config names.
+
+    python -m humalign_jax.main --config=configs/vae.py --workdir=runs/vae
+    python -m humalign_jax.main --config=configs/vae.py:tiny --config.train.epochs=2
+
+Exit status: 0 done (also if it was done before), 2 a mistake in config, data or files (one message, no traceback),
+75 stopped by a signal with everything saved: start again to go on.
+"""
+
+import importlib
+import os
+import pathlib
+import re
+import sys
+import traceback
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from humalign_jax import settings, storage, workdir
+
+_CONFIG = config_flags.DEFINE_config_file(
+    'config', None, 'The study: a file of configs/, with ":tiny" for a small one.'
+)
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; default: runs/<config name>.')
+_EXPERIMENTS = pathlib.Path(__file__).parent / 'experiments'
+
+
+def experiment_names() -> list[str]:
+    """Names that `config.experiment` may have: the files of experiments/."""
+    return sorted(path.stem for path in _EXPERIMENTS.glob('*.py') if not path.stem.startswith('_'))
+
+
+def main(argv: list[str]) -> None:
+    """Runs the experiment of --config in --workdir."""
+    if len(argv) > 1:
+        _fail(f'what is {argv[1]!r}? Settings are written as --config.section.key=value.')
+    if _CONFIG.value is None:
+        _fail('--config is missing: give a file of configs/, such as --config=configs/vae.py:tiny.')
+    config, folder = _CONFIG.value, None
+    logging.set_verbosity(logging.INFO)
+    logging.get_absl_logger().addFilter(lambda record: record.levelno >= logging.WARNING or _is_ours(record.pathname))
+    try:
+        name = config.get('experiment', '')
+        if name not in experiment_names():
+            raise ValueError(
+                f'config.experiment={name!r} is no experiment.{settings.nearest(name, experiment_names())}'
+            )
+        folder = workdir.open_workdir(config, _WORKDIR.value or _default_workdir())
+        if workdir.is_complete(folder):
+            print(f'{folder} is complete: nothing to do. Choose another --workdir to run it again.')
+            return
+        workdir.write_provenance(folder, config.get('seed', 0))
+        importlib.import_module(f'humalign_jax.experiments.{name}').run(config, str(folder))
+        workdir.mark_complete(folder)
+        print(f'Done: {folder}')
+    except (ValueError, OSError) as error:
+        _fail(_message(error, folder))
+
+
+def _message(error: Exception, folder: pathlib.Path | None) -> str:
+    """The error's own words, and where its traceback is kept."""
+    if folder is None or not folder.is_dir():
+        return str(error)
+    path = folder / 'error.txt'
+    try:
+        storage.write_text(path, ''.join(traceback.format_exception(error)))
+    except OSError:  # a full disk may be the very error
+        return str(error)
+    return f'{error}\n(traceback: {path})'
+
+
+def _is_ours(path: str) -> bool:
+    return f'{os.sep}humalign_jax{os.sep}' in path
+
+
+def _default_workdir() -> str:
+    """runs/<config file>[-<variant>]"""
+    given = next(a for a in sys.argv if re.match(r'--?config=', a)).split('=', 1)[1]
+    path, _, variant = given.partition(':')
+    return os.path.join('runs', '-'.join(filter(None, [pathlib.Path(path).stem, variant])))
+
+
+def _fail(message: str) -> None:
+    """Ends the program with one message and status 2."""
+    print(f'error: {message}', file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command line; a mistake in it, or in a config file's values, is one message."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (AttributeError, KeyError, TypeError, ValueError, FileNotFoundError) as error:
+        text = error.args[0] if error.args else error
+        _fail(f'{text}'.strip())
+        raise
+
+
+if __name__ == '__main__':
+    app.run(main, flags_parser=_parse_flags)

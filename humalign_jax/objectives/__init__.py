@@ -1,0 +1,6 @@
+"""What is optimised: pure functions `(params, model_state, batch, keys, step) -> (loss, (model_state, metrics))`."""
+
+from humalign_jax.objectives.classify import make_classification_measure as make_classification_measure
+from humalign_jax.objectives.classify import make_classification_objective as make_classification_objective
+from humalign_jax.objectives.vae import make_vae_measure as make_vae_measure
+from humalign_jax.objectives.vae import make_vae_objective as make_vae_objective

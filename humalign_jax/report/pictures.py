@@ -1,0 +1,34 @@
+"""Pictures made of images: grids, and PNG files."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from humalign_jax import storage
+
+
+def grid(rows: Sequence[np.ndarray], *, gap_px: int = 2) -> np.ndarray:
+    """Rows of images side by side on white.
+
+    Args:
+        rows: uint8 arrays [m, h, w, c], one per row of the picture, all of one shape; c is 1 (grey) or 3.
+        gap_px: Space around every image.
+
+    Returns:
+        uint8, [height, width, 3].
+    """
+    n_rows, (n_columns, height, width, channels) = len(rows), rows[0].shape
+    step_y, step_x = height + gap_px, width + gap_px
+    picture = np.full((n_rows * step_y + gap_px, n_columns * step_x + gap_px, 3), 255, np.uint8)
+    for i, row in enumerate(rows):
+        for j, image in enumerate(row):
+            top, left = gap_px + i * step_y, gap_px + j * step_x
+            picture[top : top + height, left : left + width] = np.broadcast_to(image, (height, width, max(3, channels)))
+    return picture
+
+
+def save_png(path, picture: np.ndarray) -> None:
+    """Writes a picture, uint8 [h, w, 3], as PNG, atomically."""
+    with storage.atomic_file(path) as file:
+        Image.fromarray(picture).save(file, format='PNG')

@@ -1,0 +1,1 @@
+"""Training: state, step, optimisers, loop, checkpoints and records."""

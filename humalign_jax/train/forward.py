@@ -1,0 +1,66 @@
+"""A function of a batch, over a whole image set, on all devices: evaluation and feature extraction."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from humalign_jax import devices as devices_lib
+from humalign_jax.train.batches import padded_batches
+
+
+class Forward:
+    """`function(params, model_state, batch) -> {name: [b, ...]}` over all images of a set.
+
+    The images are put on the devices once; batches have one shape, the last one is padded and the padding is cut off
+    again, so that every image counts once.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Mapping[str, jax.Array]],
+        images: Mapping[str, np.ndarray],
+        prepare: Callable,
+        *,
+        batch_size: int,
+        devices: Sequence[jax.Device],
+    ):
+        """Compiles nothing yet.
+
+        Args:
+            function: Pure function for one device.
+            images: Resident arrays: `image` uint8 [n, h, w, c], `label`, `soft_label`, `index`, each with n rows.
+            prepare: `(uint8 images, None) -> float32 images`.
+            batch_size: Images per batch over all devices; rounded up to a multiple of the number of devices.
+            devices: Where to run.
+        """
+        self._devices = devices
+        self._n = len(images['image'])
+        self._batch_size = -(-min(batch_size, self._n) // len(devices)) * len(devices)
+        self._images = devices_lib.replicate(dict(images), devices)
+
+        def run(params, model_state, images, rows, mask):
+            batch = {name: values[rows] for name, values in images.items()}
+            batch['image'] = prepare(batch['image'], None)
+            return function(params, model_state, {**batch, 'mask': mask})
+
+        self._run = devices_lib.map_over_devices(run, devices)
+
+    def __call__(self, params: Any, model_state: Any) -> dict[str, np.ndarray]:
+        """Values of all images in their order, {name: [n, ...]}; params and model_state have a leading device axis."""
+        parts = []
+        for rows, mask in padded_batches(self._n, self._batch_size):
+            rows, mask = devices_lib.shard((rows, mask), self._devices)
+            parts.append(self._run(params, model_state, self._images, rows, mask))
+        # Fetched after all batches are dispatched: the devices never wait for the host.
+        hosts = [jax.tree.map(np.asarray, part) for part in parts]
+        return {
+            name: np.concatenate([host[name].reshape(-1, *host[name].shape[2:]) for host in hosts])[: self._n]
+            for name in hosts[0]
+        }
+
+
+def means(values: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, float]:
+    """Means over images, summed in float64 and divided once: {name: [n]} -> {name: float}."""
+    return {name: float(np.sum(values[name], dtype=np.float64) / len(values[name])) for name in names}
