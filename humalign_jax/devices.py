@@ -4,7 +4,10 @@ Everything else writes functions for one device and, where devices must agree, n
 `lax.psum`. The mapping can therefore change (to `shard_map`, say) without touching a model, an objective or a distance.
 """
 
-from collections.abc import Callable, Sequence
+import collections
+import concurrent.futures
+import queue
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -13,6 +16,8 @@ import numpy as np
 AXIS = 'device'  # name of the mapped axis inside every mapped function
 
 Tree = TypeVar('Tree')
+Item = TypeVar('Item')
+Result = TypeVar('Result')
 
 
 def local_devices(n_devices: int = 0) -> list[jax.Device]:
@@ -102,3 +107,38 @@ def shard(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
         return leaf.reshape(n_devices, leaf.shape[0] // n_devices, *leaf.shape[1:])
 
     return jax.tree.map(one, tree)
+
+
+def spread(
+    function: Callable[[int, Item], Result], items: Sequence[Item], n_devices: int, *, threads_per_device: int = 2
+) -> Iterator[Result]:
+    """`function(device_number, item)` of every item, in the order of the items.
+
+    Host threads, each bound to one device, take items as they come; with two per device one copies results while the
+    other computes. Which device gets which item is not fixed, so the result must not depend on it. Items are taken up
+    only a little ahead of the results that have been consumed, so memory stays flat.
+    """
+    n_threads = max(1, n_devices * threads_per_device)
+    free: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for worker in range(n_threads):
+        free.put(worker % n_devices)
+
+    def run(item: Item) -> Result:
+        device = free.get()
+        try:
+            return function(device, item)
+        finally:
+            free.put(device)
+
+    with concurrent.futures.ThreadPoolExecutor(n_threads) as pool:
+        waiting: collections.deque[concurrent.futures.Future[Result]] = collections.deque()
+        try:
+            for item in items:
+                if len(waiting) >= 2 * n_threads:
+                    yield waiting.popleft().result()
+                waiting.append(pool.submit(run, item))
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

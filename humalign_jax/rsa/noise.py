@@ -1,0 +1,98 @@
+"""Covariance of measurement noise, shrunk so that it can be inverted, and the whitening that follows from it."""
+
+import numpy as np
+
+
+def residuals(repeats: np.ndarray) -> np.ndarray:
+    """What is left of repeated measurements without each stimulus's mean: [r, n, d] -> [r * n, d]."""
+    repeats = np.asarray(repeats, np.float64)
+    return (repeats - repeats.mean(axis=0)).reshape(-1, repeats.shape[-1])
+
+
+def ledoit_wolf(x: np.ndarray, *, n_free: int | None = None) -> np.ndarray:
+    """Covariance shrunk towards a multiple of the identity by the Ledoit-Wolf amount.
+
+    Args:
+        x: Samples with mean zero, [m, d].
+        n_free: Degrees of freedom of the samples; m by default. Residuals of r repeats of n stimuli have (r - 1) n.
+
+    Returns:
+        Covariance, [d, d]. With the default `n_free` equal to sklearn.covariance.ledoit_wolf(assume_centered=True).
+
+    References:
+        Ledoit & Wolf (2004). doi:10.1016/S0047-259X(03)00096-4
+    """
+    x = np.asarray(x, np.float64)
+    m, d = x.shape
+    sample = x.T @ x / m
+    mean_variance = np.trace(sample) / d
+    spread = np.sum(sample**2) - d * mean_variance**2  # squared distance of sample to target
+    # Mean squared distance of the single outer products to their mean, over m.
+    error = (np.mean(np.sum(x * x, axis=1) ** 2) - np.sum(sample**2)) / m
+    amount = 0.0 if spread <= 0 else float(np.clip(error / spread, 0.0, 1.0))
+    shrunk = (1 - amount) * sample + amount * mean_variance * np.eye(d)
+    return shrunk * (m / (n_free or m))
+
+
+def shrink_to_diagonal(x: np.ndarray, *, n_free: int | None = None) -> np.ndarray:
+    """Covariance whose off-diagonal part is shrunk towards zero by the Schäfer-Strimmer amount.
+
+    Args:
+        x: Samples with mean zero, [m, d].
+        n_free: Degrees of freedom of the samples; m by default.
+
+    Returns:
+        Covariance, [d, d]; its diagonal is the sample's.
+
+    References:
+        Schäfer & Strimmer (2005). doi:10.2202/1544-6115.1175
+    """
+    x = np.asarray(x, np.float64)
+    m, d = x.shape
+    scale = np.sqrt(np.mean(x * x, axis=0))
+    z = x / np.where(scale > 0, scale, 1.0)
+    correlation = z.T @ z / m
+    # Variance of each sample correlation, from the spread of the products that it averages.
+    variance = ((z * z).T @ (z * z) / m - correlation**2) / m
+    off_diagonal = ~np.eye(d, dtype=bool)
+    total = np.sum(correlation[off_diagonal] ** 2)
+    amount = 1.0 if total == 0 else float(np.clip(np.sum(variance[off_diagonal]) / total, 0.0, 1.0))
+    shrunk = np.where(off_diagonal, 1 - amount, 1.0) * (x.T @ x) / m
+    return shrunk * (m / (n_free or m))
+
+
+SHRINKAGE = {'ledoit_wolf': ledoit_wolf, 'diagonal': shrink_to_diagonal}
+
+
+def noise_covariance(repeats: np.ndarray, shrinkage: str = 'ledoit_wolf') -> np.ndarray:
+    """Noise covariance of the features, from how repeats of a stimulus differ: [r, n, d] -> [d, d].
+
+    Raises:
+        ValueError: There are fewer than two repeats, or `shrinkage` is not one of `SHRINKAGE`.
+    """
+    if np.ndim(repeats) != 3 or len(repeats) < 2:
+        raise ValueError(f'repeated measurements must be [r, n, d] with r of at least 2, not {np.shape(repeats)}.')
+    if shrinkage not in SHRINKAGE:
+        raise ValueError(f'there is no shrinkage {shrinkage!r}: choose one of {", ".join(SHRINKAGE)}.')
+    r, n, _ = np.shape(repeats)
+    return SHRINKAGE[shrinkage](residuals(repeats), n_free=(r - 1) * n)
+
+
+def whitener(covariance: np.ndarray) -> np.ndarray:
+    """W with W W' = inverse of `covariance`, so that x @ W has unit covariance: [d, d] -> [d, d].
+
+    Raises:
+        ValueError: `covariance` is not square, not symmetric or not positive definite.
+    """
+    covariance = np.asarray(covariance, np.float64)
+    if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1]:
+        raise ValueError(f'a covariance must be [d, d], not {covariance.shape}.')
+    if not np.allclose(covariance, covariance.T, rtol=1e-6, atol=1e-12 * np.abs(covariance).max()):
+        raise ValueError('a covariance must be symmetric: average it with its transpose if rounding broke that.')
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    if values[0] <= values[-1] * len(values) * np.finfo(np.float64).eps:
+        raise ValueError(
+            f'the covariance of {len(values)} features is singular (eigenvalues {values[0]:.2g} to {values[-1]:.2g}): '
+            'use more samples than features, fewer features, or a shrunk covariance (rsa.noise.ledoit_wolf).'
+        )
+    return vectors / np.sqrt(values)

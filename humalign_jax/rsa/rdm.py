@@ -1,0 +1,215 @@
+"""Representational dissimilarity matrices, computed tile by tile on all devices."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import overload
+
+import jax
+import numpy as np
+
+from humalign_jax import storage
+from humalign_jax.devices import local_devices, spread
+from humalign_jax.records import Features, Rdm
+from humalign_jax.rsa import refine as refinement
+from humalign_jax.rsa.distances import Distance, distance_named
+from humalign_jax.rsa.tiles import (
+    Operands,
+    distance_tile,
+    even_block,
+    fitted_distance,
+    prepare,
+    prepare_crossnobis,
+    tile_starts,
+    upper_rows,
+)
+
+Measure = str | Callable | Distance
+Consumer = Callable[[int, int, np.ndarray], None]
+
+
+@overload
+def rdm(features: Features, measure: Measure = 'correlation', **options) -> Rdm: ...
+@overload
+def rdm(features: np.ndarray, measure: Measure = 'correlation', **options) -> np.ndarray: ...
+def rdm(
+    features: Features | np.ndarray,
+    measure: Measure = 'correlation',
+    *,
+    dtype: str | type = 'float32',
+    refine: bool = True,
+    nan_policy: str = 'raise',
+    covariance: np.ndarray | None = None,
+    shrinkage: str = 'ledoit_wolf',
+    block_size: int | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    out: storage.PathLike | None = None,
+    consumer: Consumer | None = None,
+) -> Rdm | np.ndarray | None:
+    """Distances of all pairs of stimuli.
+
+    Only tiles of the upper triangle are computed, spread over the devices. Beside the output, memory holds the features
+    once per device and a few tiles. A distance is never negative (but for crossnobis, which is unbiased and therefore
+    scatters around 0), and stimuli with equal features are exactly 0 apart.
+
+    Args:
+        features: [n, d]; for crossnobis an array [r, n, d] of r repeated measurements.
+        measure: A name in `rsa.DISTANCES`, 'mahalanobis', 'crossnobis', or a function of two vectors [d], [d] -> []
+            written in jax.numpy.
+        dtype: 'float32' or 'float64'; what distances are computed and returned in.
+        refine: Compute distances of near-duplicates again from their differences in float64, where a matrix product
+            in `dtype` would lose digits; without it errors are relative to the largest distances.
+        nan_policy: 'raise' for NaN or Inf features, or 'propagate': every pair of such a stimulus is NaN. Constant
+            rows under correlation and zero rows under cosine and jensenshannon are NaN either way, as in SciPy.
+        covariance: For mahalanobis the covariance of the features (default: over the stimuli, as in SciPy), for
+            crossnobis that of the noise (default: of the residuals of the repeats, shrunk), [d, d].
+        shrinkage: 'ledoit_wolf' or 'diagonal', for crossnobis.
+        block_size: Rows and columns of a tile; by default about 1000, less for distances without a matrix product.
+        devices: Where to compute; all local devices by default.
+        out: A `.npy` file to write instead of memory, renamed into place when whole, with a JSON sidecar.
+        consumer: Called as `consumer(row, column, tile)` with every tile [rows, columns] in order, instead of storing
+            anything; only pairs with row + r < column + c are part of the RDM.
+
+    Returns:
+        Condensed distances [n (n - 1) / 2], as a record if features are one, memory-mapped if `out` is given; None with
+        a consumer. How many stimuli were NaN, undefined or duplicates is in the record's provenance and the sidecar.
+
+    Raises:
+        ValueError: Wrong shapes, unknown names, NaN or Inf features (the message names the stimulus).
+    """
+    if out is not None and consumer is not None:
+        raise ValueError('give either out (a file) or consumer (a function), not both.')
+    operands = prepare_features(
+        features,
+        measure,
+        dtype=dtype,
+        nan_policy=nan_policy,
+        covariance=covariance,
+        shrinkage=shrinkage,
+        block_size=block_size,
+    )
+    values = features.values if isinstance(features, Features) else np.asarray(features)
+    tiles = Tiles(operands, values if refine and refinement.applies(operands) else None, devices)
+    if consumer is not None:
+        for i, j, tile in tiles.in_order():
+            consumer(i, j, tile)
+        return None
+    counts = dataclasses.asdict(operands.counts)
+    name = operands.distance.name
+    ids = list(features.ids) if isinstance(features, Features) else None
+    with _destination(out, operands, {'measure': name, 'counts': counts, 'ids': ids}) as condensed:
+        tiles.write(condensed)
+    if out is not None:
+        condensed = np.load(out, mmap_mode='r')
+    if not isinstance(features, Features):
+        return condensed
+    provenance = {**features.provenance, 'features': features.name, 'counts': counts}
+    return Rdm(condensed, features.ids, features.name, name, provenance)
+
+
+def prepare_features(
+    features: Features | np.ndarray,
+    measure: Measure,
+    *,
+    dtype: str | type = 'float32',
+    nan_policy: str = 'raise',
+    covariance: np.ndarray | None = None,
+    shrinkage: str = 'ledoit_wolf',
+    block_size: int | None = None,
+) -> Operands:
+    """Features checked and transformed for the tile function; arguments as for `rdm`.
+
+    Raises:
+        ValueError: As for `rdm`.
+    """
+    dtype = np.dtype(dtype)
+    if dtype not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype}.")
+    record = isinstance(features, Features)
+    values = features.values if record else np.asarray(features)
+    what = f'features {features.name!r}' if record else 'features'
+    n = values.shape[1] if measure == 'crossnobis' and values.ndim == 3 else len(values)
+    common = {'dtype': dtype, 'what': what, 'ids': features.ids if record else None, 'nan_policy': nan_policy}
+    if measure == 'crossnobis':
+        block = _block(n, block_size, is_product=True)
+        return prepare_crossnobis(values, covariance=covariance, shrinkage=shrinkage, block=block, **common)
+    distance = fitted_distance(None if measure == 'mahalanobis' else distance_named(measure), values, covariance)
+    return prepare(values, distance, block=_block(n, block_size, is_product=bool(distance.product)), **common)
+
+
+class Tiles:
+    """The tiles of one feature set on its devices: computed, refined where near-duplicates ask for it, and handed out.
+
+    Args:
+        operands: From `prepare_features`.
+        refine_from: The untransformed features, or None to leave near-duplicates alone.
+        devices: Where to compute; all local devices by default.
+    """
+
+    def __init__(
+        self, operands: Operands, refine_from: np.ndarray | None, devices: Sequence[jax.Device] | None = None
+    ) -> None:
+        self.operands = operands
+        self.starts = tile_starts(operands.n, operands.block)
+        self._features = refine_from
+        self._devices = local_devices() if devices is None else list(devices)
+        self._arrays = [operands.on_device(device) for device in self._devices]
+
+    def tile(self, device: int, start: tuple[int, int]) -> np.ndarray:
+        """The tile that begins at row and column `start`, from device number `device`, on the host."""
+        tile = distance_tile(self.operands, self._arrays[device], *start)
+        if self._features is None:
+            return np.asarray(tile)
+        return refinement.refined(self.operands, self._arrays[device], tile, start, self._features)
+
+    def in_order(self) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Row, column and distances of every tile, cut to the stimuli there are."""
+        n, block = self.operands.n, self.operands.block
+        for (i, j), tile in zip(self.starts, spread(self.tile, self.starts, len(self._devices))):
+            yield i, j, tile[: min(block, n - i), : min(block, n - j)]
+
+    def write(self, condensed: np.ndarray) -> None:
+        """Puts all distances in their places in `condensed`, [n (n - 1) / 2]."""
+        n, block = self.operands.n, self.operands.block
+
+        def place(device: int, start: tuple[int, int]) -> None:
+            tile = self.tile(device, start)
+            for row, columns, places in upper_rows(n, *start, block):
+                condensed[places] = tile[row, columns]
+
+        for _ in spread(place, self.starts, len(self._devices)):
+            pass
+
+
+def _block(n: int, block_size: int | None, *, is_product: bool) -> int:
+    if block_size is None:
+        block_size = 1000 if is_product else 128
+    if block_size < 1:
+        raise ValueError(f'block_size must be at least 1, not {block_size}.')
+    return even_block(max(n, 1), block_size)
+
+
+@contextlib.contextmanager
+def _destination(out, operands, described):
+    """An array to fill: in memory, or a file that gets its name only when the block has ended well."""
+    shape, dtype = (operands.n * (operands.n - 1) // 2,), operands.left.dtype
+    if out is None:
+        yield np.empty(shape, dtype)
+        return
+    path = pathlib.Path(out)
+    if path.suffix != '.npy':
+        raise ValueError(f'out must end in .npy, not {path.name!r}.')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
+        temporary = pathlib.Path(folder) / 'rdm.npy'
+        mapped = np.lib.format.open_memmap(temporary, mode='w+', dtype=dtype, shape=shape)
+        yield mapped
+        mapped.flush()
+        digest = storage.array_digest(mapped)
+        os.replace(temporary, path)
+    storage.write_json(
+        path.with_suffix('.json'), {**described, 'shape': list(shape), 'dtype': str(dtype), 'sha256': digest}
+    )

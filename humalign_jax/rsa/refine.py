@@ -1,0 +1,85 @@
+"""Near-duplicates: pairs so close that a matrix product in float32 has lost their digits.
+
+|x - y|^2 = |x|^2 + |y|^2 - 2 x.y is off by a rounding of its terms. Where the result is less than `CLOSE` of them, the
+pair is computed again in float64: by a float64 product where a tile has many such pairs, and from differences where
+even that would not do.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from humalign_jax.rsa.distances import Distance
+from humalign_jax.rsa.tiles import Operands, transformed_rows
+
+CLOSE = 0.03  # of |x|^2 + |y|^2; measured error there below 1e-5 in float32 and 1e-12 in float64
+_CLOSE_IN_DOUBLE = 1e-9  # the same for 1e-6 after a float64 product
+_MANY = 0.01  # of a tile's pairs: more than that, and a float64 product is cheaper than gathering pairs
+_GATHER = 1 << 21  # numbers gathered at a time, 16 MB
+
+
+def applies(operands: Operands) -> bool:
+    """Whether distances of near-duplicates can be refined: they follow from a product and have no sign."""
+    return bool(operands.distance.product) and not operands.signed
+
+
+def refined(
+    operands: Operands,
+    arrays: tuple[jax.Array, ...],
+    tile: jax.Array,
+    start: tuple[int, int],
+    features: np.ndarray,
+) -> np.ndarray:
+    """The tile [block, block] on the host, near-duplicates computed again from `features` [n, d]."""
+    with jax.enable_x64(operands.is_double):
+        close, n_close = _close(
+            tile, arrays[2], arrays[3], *map(np.int32, (*start, operands.n)), product=operands.distance.product
+        )
+        if int(n_close) == 0:
+            return np.asarray(tile)
+    result = np.array(tile)
+    rows, columns = np.nonzero(np.asarray(close))
+    x = transformed_rows(features[start[0] : start[0] + operands.block], operands.distance)
+    y = transformed_rows(features[start[1] : start[1] + operands.block], operands.distance)
+    if len(rows) > _MANY * tile.size and not operands.is_double:
+        rows, columns = _by_product(result, x, y, rows, columns, operands.distance)
+    step = max(1, _GATHER // x.shape[1])
+    for k in range(0, len(rows), step):
+        r, c = rows[k : k + step], columns[k : k + step]
+        difference = x[r] - y[c]
+        result[r, c] = _from_squared(np.einsum('nd,nd->n', difference, difference), operands.distance)
+    return result
+
+
+@functools.partial(jax.jit, static_argnames='product')
+def _close(tile, half, group, i, j, n, *, product):
+    """Which pairs of the upper triangle are near-duplicates, but not duplicates; how many."""
+    block = len(tile)
+    lengths = (
+        jax.lax.dynamic_slice_in_dim(half, i, block)[:, None] + jax.lax.dynamic_slice_in_dim(half, j, block)[None, :]
+    )
+    differ = (
+        jax.lax.dynamic_slice_in_dim(group, i, block)[:, None] != jax.lax.dynamic_slice_in_dim(group, j, block)[None, :]
+    )
+    half_square = {'half': tile, 'square': tile / 2, 'root': tile * tile / 2}[product]
+    rows, columns = i + jnp.arange(block)[:, None], j + jnp.arange(block)[None, :]
+    close = (half_square < CLOSE * lengths) & differ & (rows < columns) & (columns < n)
+    return close, close.sum()
+
+
+def _by_product(result, x, y, rows, columns, distance):
+    """Refines by a float64 product; returns the pairs for which that is still not enough."""
+    centre = x.mean(axis=0)
+    x, y = x - centre, y - centre
+    lengths = np.einsum('nd,nd->n', x, x)[rows] + np.einsum('nd,nd->n', y, y)[columns]
+    square = lengths - 2 * (x @ y.T)[rows, columns]
+    result[rows, columns] = _from_squared(np.maximum(square, 0), distance)
+    still = square < _CLOSE_IN_DOUBLE * lengths
+    return rows[still], columns[still]
+
+
+def _from_squared(square: np.ndarray, distance: Distance) -> np.ndarray:
+    """The distance, from the squared Euclidean one of the transformed rows."""
+    return {'half': square / 2, 'square': square, 'root': np.sqrt(square)}[distance.product]

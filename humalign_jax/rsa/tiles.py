@@ -1,0 +1,304 @@
+"""Square tiles of a distance matrix: what RDMs and streamed comparisons are both made of.
+
+`prepare` turns features into operands once, in float64 on the host; a compiled function of one shape makes any tile
+from them. Because there is one such function, a tile recomputed later has the same bits.
+"""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from humalign_jax.rsa import noise
+from humalign_jax.rsa.distances import Distance, mahalanobis
+
+_CHUNK_ROWS = 512  # rows transformed at a time: 2 MB of float64 at 512 features
+_CENTRE_ROWS = 1024  # the origin only has to lie among the stimuli, so some of them suffice
+_GRID_BITS = 25  # distances on a grid take at most 2**25 + 1 values
+
+
+@dataclasses.dataclass(frozen=True)
+class StimulusCounts:
+    """How many stimuli of a feature set are out of the ordinary.
+
+    Attributes:
+        n_stimuli: All of them.
+        n_nonfinite: With NaN or Inf among their features; all their distances are NaN.
+        n_undefined: Constant (correlation) or zero (cosine, jensenshannon); all their distances are NaN, as in SciPy.
+        n_duplicate: Equal, after the distance's transform of rows, to an earlier stimulus; those pairs are exactly 0.
+    """
+
+    n_stimuli: int
+    n_nonfinite: int
+    n_undefined: int
+    n_duplicate: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Operands:
+    """A feature set as the tile function wants it.
+
+    Attributes:
+        left: Rows, zero-padded to whole blocks, [n_padded, k].
+        right: Columns, [n_padded, k]; the same array as `left` but for crossnobis.
+        half: Half the squared length of each row (product forms), [n_padded].
+        group: Number of the first stimulus with the same row, int32, [n_padded].
+        distance: The distance.
+        signed: The distance may be negative (crossnobis).
+        grid: Spacing of the float32 distances, a power of two; 0.0 where they lie on no grid.
+        block: Rows and columns of a tile.
+        valid_rows: Rows whose distances are defined, bool, [n].
+        counts: Stimuli out of the ordinary.
+    """
+
+    left: np.ndarray
+    right: np.ndarray
+    half: np.ndarray
+    group: np.ndarray
+    distance: Distance
+    signed: bool
+    grid: float
+    block: int
+    valid_rows: np.ndarray
+    counts: StimulusCounts
+
+    @property
+    def n(self) -> int:
+        """Number of stimuli."""
+        return self.counts.n_stimuli
+
+    @property
+    def is_double(self) -> bool:
+        """Whether tiles are float64."""
+        return self.left.dtype == np.float64
+
+    def on_device(self, device: jax.Device) -> tuple[jax.Array, ...]:
+        """The arrays that `distance_tile` takes, on `device`."""
+        with jax.enable_x64(self.is_double):
+            left = jax.device_put(self.left, device)
+            right = left if self.right is self.left else jax.device_put(self.right, device)
+            return left, right, jax.device_put(self.half, device), jax.device_put(self.group, device)
+
+
+def prepare(
+    features: np.ndarray,
+    distance: Distance,
+    *,
+    dtype: np.dtype,
+    block: int,
+    what: str,
+    ids: Sequence[str] | np.ndarray | None = None,
+    nan_policy: str = 'raise',
+) -> Operands:
+    """Checks features and transforms them: [n, d] -> operands.
+
+    Args:
+        features: Real numbers, [n, d].
+        distance: The distance.
+        dtype: float32 or float64, what tiles are computed in.
+        block: Rows and columns of a tile.
+        what: What messages call the features.
+        ids: What messages call the stimuli; their row numbers by default.
+        nan_policy: 'raise' refuses NaN and Inf, 'propagate' gives those stimuli NaN distances.
+
+    Raises:
+        ValueError: Wrong shape or type, or NaN or Inf under 'raise'; the message names the first such stimulus.
+    """
+    if features.ndim != 2 or features.shape[0] < 2 or features.shape[1] < 1:
+        raise ValueError(f'{what} must be [n, d] with at least two stimuli and one feature, not {features.shape}.')
+    finite = _check_numbers(features, what, ids, nan_policy)
+    transform = _row_transform(features, distance)
+    n, width = features.shape
+    left = np.zeros((_padded(n, block), width), dtype)
+    half = np.zeros(len(left), dtype)
+    for start in range(0, n, _CHUNK_ROWS):
+        rows = slice(start, min(start + _CHUNK_ROWS, n))
+        chunk = transform(features[rows])
+        left[rows] = chunk
+        # From the rounded rows: the distances are then exact functions of what the product sees.
+        half[rows] = np.einsum('nd,nd->n', left[rows], left[rows], dtype=np.float64) / 2
+    left[:n][~finite] = np.nan
+    defined = ~np.isnan(left[:n]).any(axis=1) if distance.undefined else finite
+    half[:n][~defined] = np.nan
+    left[:n][~defined] = np.nan
+    group, n_duplicate = _groups(left[:n], defined)
+    counts = StimulusCounts(n, int((~finite).sum()), int((finite & ~defined).sum()), n_duplicate)
+    bound = min(2.0, 4 * float(np.max(half[:n], initial=0.0, where=defined))) or 1.0
+    on_grid = distance.bounded and dtype == np.float32
+    grid = 2.0 ** (np.ceil(np.log2(bound)) - _GRID_BITS) if on_grid else 0.0
+    group = np.pad(group, (0, len(left) - n), constant_values=-1)
+    return Operands(left, left, half, group, distance, False, grid, block, defined, counts)
+
+
+def prepare_crossnobis(
+    repeats: np.ndarray,
+    *,
+    covariance: np.ndarray | None,
+    shrinkage: str,
+    dtype: np.dtype,
+    block: int,
+    what: str,
+    ids: Sequence[str] | np.ndarray | None = None,
+    nan_policy: str = 'raise',
+) -> Operands:
+    """Operands of the cross-validated Mahalanobis distance of repeated measurements [r, n, d].
+
+    With differences d_r of two stimuli in repeat r, the mean of d_r . d_s over r != s is (|sum d_r|^2 - sum |d_r|^2) /
+    (r (r - 1)): one product of the rows [sum, x_1, .., x_r] with the columns [sum, -x_1, .., -x_r].
+    """
+    if repeats.ndim != 3 or repeats.shape[0] < 2 or repeats.shape[1] < 2:
+        raise ValueError(
+            f'{what} must be [r, n, d] for crossnobis, with at least two repeats of two stimuli, not {repeats.shape}.'
+        )
+    r, n, d = repeats.shape
+    finite = _check_numbers(repeats.transpose(1, 0, 2).reshape(n, r * d), what, ids, nan_policy)
+    usable = np.asarray(repeats[:, finite], np.float64)
+    covariance = noise.noise_covariance(usable, shrinkage) if covariance is None else covariance
+    # Each repeat around its own mean: an offset of a repeat cancels in its differences.
+    whitened = (usable - usable.mean(axis=1, keepdims=True)) @ noise.whitener(covariance) / np.sqrt(r * (r - 1.0))
+    total = whitened.sum(axis=0)
+    parts = whitened.transpose(1, 0, 2).reshape(len(total), r * d)
+    left = np.zeros((_padded(n, block), (r + 1) * d), dtype)
+    left[:n] = np.nan
+    left[:n][finite] = np.concatenate([total, parts], axis=1)
+    right = left * np.repeat([1, -1], [d, r * d]).astype(dtype)
+    half = np.einsum('nd,nd->n', left, right, dtype=np.float64).astype(dtype) / 2
+    group, n_duplicate = _groups(left[:n], finite)
+    counts = StimulusCounts(n, int((~finite).sum()), 0, n_duplicate)
+    distance = Distance('crossnobis', lambda x, y: jnp.sum((x - y) ** 2), product='square')
+    group = np.pad(group, (0, len(left) - n), constant_values=-1)
+    return Operands(left, right, half, group, distance, True, 0.0, block, finite, counts)
+
+
+def tile_starts(n: int, block: int) -> list[tuple[int, int]]:
+    """First row and column of every tile that holds pairs of the upper triangle, row of tiles by row of tiles."""
+    return [(i, j) for i in range(0, n, block) for j in range(i, n, block)]
+
+
+def even_block(n: int, largest: int) -> int:
+    """The block size up to `largest` that cuts n stimuli into the fewest blocks with the least padding."""
+    return -(-n // -(-n // largest))
+
+
+def distance_tile(operands: Operands, arrays: tuple[jax.Array, ...], i: int, j: int) -> jax.Array:
+    """Distances of stimuli i, i+1, .. to stimuli j, j+1, ..: [block, block] on the device that holds `arrays`.
+
+    Entries outside the upper triangle, or of padding, mean nothing.
+    """
+    distance = operands.distance
+    with jax.enable_x64(operands.is_double):
+        if not distance.product:
+            return _pair_tile(arrays[0], np.int32(i), np.int32(j), block=operands.block, pair=distance.pair)
+        return _product_tile(
+            *arrays,
+            np.int32(i),
+            np.int32(j),
+            block=operands.block,
+            product=distance.product,
+            signed=operands.signed,
+            grid=operands.grid,
+        )
+
+
+@functools.partial(jax.jit, static_argnames=('block', 'product', 'signed', 'grid'))
+def _product_tile(left, right, half, group, i, j, *, block, product, signed, grid):
+    def cut(array, start):
+        return jax.lax.dynamic_slice_in_dim(array, start, block)
+
+    inner = jax.lax.dot_general(
+        cut(left, i), cut(right, j), (((1,), (1,)), ((), ())), precision=jax.lax.Precision.HIGHEST
+    )
+    distance = cut(half, i)[:, None] + cut(half, j)[None, :] - inner
+    if product != 'half':
+        distance = 2 * distance
+    if not signed:
+        distance = jnp.maximum(distance, 0)
+    distance = jnp.where(cut(group, i)[:, None] == cut(group, j)[None, :], 0, distance)
+    if product == 'root':
+        distance = jnp.sqrt(distance)
+    if grid:
+        distance = jnp.minimum(jnp.rint(distance * (1 / grid)), 2**_GRID_BITS) * grid
+    return distance
+
+
+@functools.partial(jax.jit, static_argnames=('block', 'pair'))
+def _pair_tile(x, i, j, *, block, pair):
+    rows = jax.lax.dynamic_slice_in_dim(x, i, block)
+    columns = jax.lax.dynamic_slice_in_dim(x, j, block)
+    return jax.vmap(jax.vmap(pair, in_axes=(None, 0)), in_axes=(0, None))(rows, columns)
+
+
+def transformed_rows(features: np.ndarray, distance: Distance) -> np.ndarray:
+    """Rows in float64 after the distance's transform: [m, d] -> [m, d]."""
+    rows = np.asarray(features, np.float64)
+    return rows if distance.rows is None else distance.rows(rows)
+
+
+def fitted_distance(distance: Distance | None, features: np.ndarray, covariance: np.ndarray | None) -> Distance:
+    """`distance`, or for None the Mahalanobis distance of `covariance` (by default SciPy's: of the features)."""
+    if distance is not None:
+        return distance
+    if covariance is None:
+        finite = features[np.isfinite(features).all(axis=1)]
+        covariance = np.atleast_2d(np.cov(np.asarray(finite, np.float64), rowvar=False))
+    return mahalanobis(covariance)
+
+
+def upper_rows(n: int, i: int, j: int, block: int) -> Iterator[tuple[int, slice, slice]]:
+    """For each row of a tile: its number in the tile, its columns there, and their places in condensed order."""
+    stop = min(j + block, n)
+    for row in range(i, min(i + block, n - 1)):
+        first = max(j, row + 1)
+        if first >= stop:
+            return
+        place = row * (2 * n - row - 1) // 2 + first - row - 1
+        yield row - i, slice(first - j, stop - j), slice(place, place + stop - first)
+
+
+def _padded(n: int, block: int) -> int:
+    return -(-n // block) * block
+
+
+def _row_transform(features, distance):
+    """A function from raw rows to what goes to the device, float64."""
+    if not distance.product and not distance.rows:
+        return lambda rows: np.asarray(rows)
+    if not distance.product:
+        return lambda rows: transformed_rows(rows, distance)
+    some = transformed_rows(features[:: max(1, len(features) // _CENTRE_ROWS)], distance)
+    some = some[np.isfinite(some).all(axis=1)]
+    centre = some.mean(axis=0) if len(some) else np.zeros(some.shape[1])
+    return lambda rows: transformed_rows(rows, distance) - centre
+
+
+def _check_numbers(features, what, ids, nan_policy):
+    """Which rows are finite, bool [n]."""
+    if nan_policy not in ('raise', 'propagate'):
+        raise ValueError(f"nan_policy must be 'raise' or 'propagate', not {nan_policy!r}.")
+    if features.dtype.kind not in 'fiub':
+        raise ValueError(f'{what} must be real numbers, not {features.dtype}.')
+    finite = np.concatenate(
+        [np.isfinite(features[k : k + _CHUNK_ROWS]).all(axis=1) for k in range(0, len(features), _CHUNK_ROWS)]
+    )
+    if nan_policy == 'raise' and not finite.all():
+        first = int(np.flatnonzero(~finite)[0])
+        name = first if ids is None else repr(str(np.asarray(ids)[first]))
+        raise ValueError(
+            f'{what}: {int((~finite).sum())} of {len(finite)} stimuli have NaN or Inf features, first stimulus {name}: '
+            "leave them out, or pass nan_policy='propagate' to get NaN for their pairs."
+        )
+    return finite
+
+
+def _groups(rows, defined):
+    """The first stimulus with the same bytes for each row, int32 [n]; how many are not the first of their kind."""
+    first: dict[bytes, int] = {}
+    group = np.arange(len(rows), dtype=np.int32)
+    for k in np.flatnonzero(defined):
+        # + 0 makes -0.0 equal to 0.0
+        group[k] = first.setdefault(hashlib.blake2b((rows[k] + 0).tobytes(), digest_size=16).digest(), int(k))
+    return group, int((group != np.arange(len(rows))).sum())
