@@ -3,17 +3,16 @@
 The published order is that of the classic Python pickles: train images 0 to 49,999 (`data_batch_1` to `data_batch_5`),
 test images 0 to 9,999. CIFAR-10H and CIFAR-10N number images in this order.
 
-What is checked, and what cannot be. Counts, shapes, dtypes, label ranges and every length are checked, and the archives'
-CRCs. The formats themselves carry no checksum: a changed pixel in an unpacked file, or a label changed to another
-valid label, goes unnoticed unless the file is compared with the published MD5 sums, which `identify` does. Files that
-fail only that comparison are still read, because re-encoded copies of CIFAR-10 are in use.
+What is checked, and what cannot be. Counts, shapes, dtypes, label ranges and every length are checked, and the CRCs of
+the archives. The formats themselves carry no checksum: a changed pixel in an unpacked file, or a label changed to
+another valid label, goes unnoticed unless the file is compared with the published MD5 sums, which `identify` does.
+Files that fail only that comparison are still read, because re-encoded copies of CIFAR-10 are in use.
 
 References:
     Krizhevsky (2009), Learning Multiple Layers of Features from Tiny Images.
     https://www.cs.toronto.edu/~kriz/cifar.html
 """
 
-import gzip
 import hashlib
 import pathlib
 import tarfile
@@ -149,7 +148,7 @@ def _from_tfds(folder: pathlib.Path, split: str) -> records.ImageSet:
             f'CIFAR-10 was not found. Looked in {folder} for {", ".join(_standard_names())}; then for a copy '
             f'prepared by TensorFlow Datasets in\n  {places}\n'
             'Three ways out:\n'
-            f'1. put {PYTHON_ARCHIVE} (https://www.cs.toronto.edu/~kriz/{PYTHON_ARCHIVE}, as it is or unpacked) there;\n'
+            f'1. put {PYTHON_ARCHIVE} there, as it is or unpacked (https://www.cs.toronto.edu/~kriz/{PYTHON_ARCHIVE});\n'
             f'2. on a machine with internet and TensorFlow run `python -m humalign_jax.data.tfds --root {folder}`;\n'
             '3. use the `:tiny` variant of the config, which runs on simulated images.'
         )
@@ -167,23 +166,28 @@ def _read_batch_file(path: pathlib.Path, max_bytes: int) -> bytes:
 
 def _read_archive(path: pathlib.Path, members: list[str], max_bytes: int) -> dict[str, bytes]:
     """The members by name, in one pass over the archive, read to its end for the sake of its CRC."""
+    if not path.is_file():
+        raise ValueError(f'{path} is not a regular file.')
     batches: dict[str, bytes] = {}
     try:
-        with gzip.open(path) as unpacked:
-            bounded = files.BoundedReader(unpacked, _ARCHIVE_BYTES, path)
-            with tarfile.open(fileobj=bounded, mode='r|') as archive:
+        with files.BoundedGzip(path, _ARCHIVE_BYTES) as unpacked:
+            with tarfile.open(fileobj=unpacked, mode='r|') as archive:
                 for member in archive:
                     name = pathlib.PurePosixPath(member.name).name
                     if name not in members or not member.isreg():
                         continue
                     if name in batches:
-                        raise ValueError(f'{path} holds {name} twice: it is not the published archive.')
+                        raise ValueError(f'{name} is in it twice')
                     if member.size > max_bytes:
-                        raise ValueError(f'{path}: {name} has {member.size} bytes, more than the expected {max_bytes}.')
-                    batches[name] = archive.extractfile(member).read()
-            bounded.drain()
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise ValueError(f'{path} is damaged or incomplete ({error}): copy or download it again.') from error
+                        raise ValueError(f'{name} has {member.size} bytes, more than the expected {max_bytes}')
+                    content = archive.extractfile(member)
+                    batches[name] = content.read() if content else b''
+            unpacked.drain()
+    # tarfile lets a damaged header escape as whatever its parsing raised.
+    except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError, OverflowError, IndexError) as error:
+        raise ValueError(
+            f'{path} is damaged or not the published archive ({error}): copy or download it again.'
+        ) from error
     missing = [name for name in members if name not in batches]
     if missing:
         raise ValueError(f'{path} does not hold {", ".join(missing)}: it is not the published archive.')

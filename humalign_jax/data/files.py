@@ -4,7 +4,6 @@ import gzip
 import os
 import pathlib
 import zlib
-from typing import IO
 
 PathLike = str | os.PathLike
 
@@ -50,21 +49,30 @@ def read_file(path: PathLike, *, max_bytes: int) -> bytes:
     return content
 
 
-class BoundedReader:
-    """A stream that refuses to give more than `max_bytes` in all: the guard against decompression bombs."""
+class BoundedGzip(gzip.GzipFile):
+    """A gzip file that inflates to at most `max_bytes`, the guard against decompression bombs, and ends for good.
 
-    def __init__(self, stream: IO[bytes], max_bytes: int, name: PathLike):
-        self._stream, self._left, self._max_bytes, self._name = stream, max_bytes, max_bytes, name
+    Reading on and on at the end, as tarfile does when a sparse header promises more than there is, is an error.
+    """
 
-    def read(self, size: int = _CHUNK_BYTES) -> bytes:
-        """Up to `size` further bytes."""
-        block = self._stream.read(min(size, self._left + 1))
+    def __init__(self, path: PathLike, max_bytes: int):
+        super().__init__(path, 'rb')
+        self._left, self._max_bytes = max_bytes, max_bytes
+        self._reads_at_end = 0
+
+    def read(self, size: int | None = _CHUNK_BYTES) -> bytes:
+        """Up to `size` further bytes; None or -1 means all."""
+        wanted = self._left + 1 if size is None or size < 0 else min(size, self._left + 1)
+        block = super().read(wanted)
         self._left -= len(block)
         if self._left < 0:
-            raise ValueError(f'{self._name} unpacks to more than {self._max_bytes} bytes: it is not the archive.')
+            raise ValueError(f'it unpacks to more than {self._max_bytes} bytes')
+        self._reads_at_end += not block
+        if self._reads_at_end > 100:
+            raise EOFError('it promises more than it holds')
         return block
 
     def drain(self) -> None:
-        """Reads to the end, which makes gzip check its CRC."""
+        """Reads to the end, which makes gzip check the CRC."""
         while self.read(_CHUNK_BYTES):
             pass

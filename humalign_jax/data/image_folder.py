@@ -16,20 +16,20 @@ def load_image_folder(
     split: str,
     *,
     root: str = '',
-    name: str = 'image_folder',
+    dataset: str = 'image_folder',
     size_px: int = 224,
     fit: str = 'crop',
     grey: bool = False,
 ) -> records.ImageSet:
     """Images from `root/<split>/<class>/*`, or `root/<class>/*` where there is no folder of the split's name.
 
-    Classes and, within the whole set, relative paths are sorted by their characters' code points; the stimulus number is the
-    position in that order. It is the same on every machine, but a file added later renumbers those behind it.
+    Classes and relative paths are sorted by their characters' code points; the stimulus number is the position in that
+    order. It is the same on every machine, but a file added later renumbers those behind it.
 
     Args:
         split: 'train' or 'test'; a folder without split folders has only one of them, by either name.
         root: The folder; '' means `$HUMALIGN_DATA`, else `~/.cache/humalign_jax`.
-        name: Name of the dataset, the first part of every stimulus id.
+        dataset: Name of the dataset, the first part of every stimulus id.
         size_px: Side of the square images.
         fit: 'crop' resizes the shorter side to `size_px` and cuts out the centre, 'stretch' resizes both sides.
         grey: One channel instead of three.
@@ -60,7 +60,7 @@ def load_image_folder(
         labels=np.array([number[path.parts[0]] for path in paths], np.int32),
         index=np.arange(len(paths), dtype=np.int64),
         class_names=class_names,
-        name=name,
+        name=dataset,
         split=split,
         extras={'path': np.array([path.as_posix() for path in paths], dtype=np.str_)},
     )

@@ -1,7 +1,7 @@
 """MNIST in the published order, from IDX files.
 
-The format carries no checksum: headers, counts, exact lengths, label range and (for .gz files) the CRC are checked, but a
-changed byte in an unpacked file goes unnoticed.
+The format carries no checksum: headers, counts, exact lengths, label range and (for .gz files) the CRC are checked, but
+a changed byte in an unpacked file goes unnoticed.
 
 References:
     LeCun, Cortes & Burges, The MNIST database of handwritten digits.

@@ -1,10 +1,10 @@
 """Reading pickles from strangers: numeric NumPy arrays in plain containers, and nothing else.
 
-A pickle is a program. `pickle.load` runs it; this reader interprets it instead, one opcode at a time, and never imports,
-looks up or calls anything that the file names. The few names that NumPy's pickles need (`_reconstruct`, `dtype`, ...)
-are symbols with a meaning of their own here; every other name is refused. What a file can make is therefore: None, bool,
-int (64 bits), float, str, bytes, list, tuple, dict with plain keys, and arrays or scalars of bool, integer, float and
-complex dtype whose shape agrees with the bytes that are really in the file.
+A pickle is a program. `pickle.load` runs it; this reader interprets it, one opcode at a time, and never imports, looks
+up or calls anything that the file names. The few names that NumPy's pickles need (`_reconstruct`, `dtype`, ...)
+are symbols with a meaning of their own here; every other name is refused. What a file can make is therefore: None,
+bool, int (64 bits), float, str, bytes, list, tuple, dict with plain keys, and arrays or scalars of bool, integer, float
+and complex dtype whose shape agrees with the bytes that are really in the file.
 
 Python 2 strings become bytes, as with `pickle.load(encoding='bytes')`.
 """
@@ -246,7 +246,7 @@ def _reduce(function: Any, arguments: Any) -> Any:
     if not isinstance(arguments, tuple):
         raise ValueError(f'the arguments of {meaning} are not a tuple')
     if meaning == 'reconstruct' and len(arguments) == 3:
-        if isinstance(arguments[0], _Symbol) and arguments[0].meaning == 'ndarray' and arguments[1] == (0,):
+        if isinstance(arguments[0], _Symbol) and arguments[0].meaning == 'ndarray' and isinstance(arguments[1], tuple):
             return _Unbuilt(None)
     elif meaning == 'dtype' and 1 <= len(arguments) <= 3 and isinstance(arguments[0], (str, bytes)):
         name = arguments[0].decode('latin-1') if isinstance(arguments[0], bytes) else arguments[0]
@@ -259,7 +259,11 @@ def _reduce(function: Any, arguments: Any) -> Any:
         return _values(arguments[1], arguments[2], arguments[0], arguments[3])
     elif meaning == 'encode' and len(arguments) == 2:  # how Python 3 writes bytes for protocol 2
         text, codec = arguments
-        if isinstance(text, str) and codec in ('latin1', 'latin-1', b'latin1', b'latin-1'):
+        if (
+            isinstance(text, str)
+            and isinstance(codec, (str, bytes))
+            and codec in ('latin1', 'latin-1', b'latin1', b'latin-1')
+        ):
             return text.encode('latin-1')
     elif meaning == 'bytes' and not arguments:  # and empty bytes
         return b''
@@ -270,7 +274,7 @@ def _dtype(dtype: np.dtype, state: tuple) -> np.dtype:
     """Byte order is all that the state of a numeric dtype may carry."""
     order = state[1] if len(state) in (8, 9) else None
     order = order.decode('latin-1') if isinstance(order, bytes) else order
-    if order not in ('<', '>', '|', '=') or any(part is not None for part in state[2:5]):
+    if not isinstance(order, str) or order not in ('<', '>', '|', '=') or any(part is not None for part in state[2:5]):
         raise ValueError('the state of a dtype is more than a byte order, which is refused')
     return dtype.newbyteorder(order)
 
@@ -279,19 +283,23 @@ def _array(state: tuple) -> np.ndarray:
     if len(state) != 5:
         raise ValueError(f'the state of an array has {len(state)} parts instead of 5')
     _, shape, dtype, is_fortran, raw = state
-    return _values(dtype, shape, raw, 'F' if is_fortran is True or is_fortran == 1 else 'C')
+    if not isinstance(is_fortran, (bool, int)):
+        raise ValueError('the memory order of an array is not a bool')
+    return _values(dtype, shape, raw, 'F' if is_fortran else 'C')
 
 
 def _values(dtype: Any, shape: Any, raw: Any, order: Any) -> np.ndarray:
     """The array, once dtype, shape and the number of bytes agree."""
     if not isinstance(dtype, np.dtype):
         raise ValueError('an array has no proper dtype')
-    if not isinstance(raw, bytes) or order not in ('C', 'F'):
+    if not isinstance(raw, bytes) or not isinstance(order, str) or order not in ('C', 'F'):
         raise ValueError('the values of an array are not plain bytes')
     if not isinstance(shape, tuple) or len(shape) > 32 or any(type(size) is not int or size < 0 for size in shape):
         raise ValueError('the shape of an array is not a short tuple of sizes')
     if max(shape, default=0) >= 2**31 or math.prod(shape) * dtype.itemsize != len(raw):
         raise ValueError(f'an array of shape {shape} and dtype {dtype} does not fit its {len(raw)} bytes')
+    if dtype.kind == 'b' and raw.translate(None, b'\0\1'):
+        raise ValueError('an array of bool holds bytes other than 0 and 1')
     return np.frombuffer(raw, dtype).reshape(shape, order=order)
 
 

@@ -73,7 +73,7 @@ def render(latent: np.ndarray, nuisance: Nuisance, noise: np.ndarray, *, image: 
         part = Nuisance(**{name: values[rows].astype(np.float32) for name, values in fields.items()})
         colours = _render_chunk(latent[rows].astype(np.float32), part, noise[rows])
         if image == 'grey':
-            colours = colours @ np.float32([[0.299], [0.587], [0.114]])  # luma of ITU-R BT.601
+            colours = colours @ np.array([[0.299], [0.587], [0.114]], np.float32)  # luma of ITU-R BT.601
         pictures[rows] = np.clip(colours * 255.0 + 0.5, 0.0, 255.0).astype(np.uint8)
     return pictures
 

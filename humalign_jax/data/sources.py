@@ -25,11 +25,11 @@ SOURCES: Mapping[str, Callable[..., records.ImageSet]] = types.MappingProxyType(
 )
 
 
-def load(source: str, split: str, /, *, root: str = '', **options: Any) -> records.ImageSet:
+def load(name: str, split: str, *, root: str = '', **options: Any) -> records.ImageSet:
     """The images of one split, in the published order.
 
     Args:
-        source: A name in `SOURCES`.
+        name: A name in `SOURCES`.
         split: 'train' or 'test'.
         root: Folder with datasets; '' means `$HUMALIGN_DATA`, else `~/.cache/humalign_jax`.
         **options: The source's further keyword arguments.
@@ -40,7 +40,7 @@ def load(source: str, split: str, /, *, root: str = '', **options: Any) -> recor
     Raises:
         ValueError: There is no such source, or it cannot be read.
     """
-    if source not in SOURCES:
-        close = difflib.get_close_matches(source, SOURCES, n=1, cutoff=0.0)[0]
-        raise ValueError(f'there is no data source {source!r}; there are {", ".join(SOURCES)}. Did you mean {close!r}?')
-    return SOURCES[source](split, root=root, **options)
+    if name not in SOURCES:
+        close = difflib.get_close_matches(name, SOURCES, n=1, cutoff=0.0)[0]
+        raise ValueError(f'there is no data source {name!r}; there are {", ".join(SOURCES)}. Did you mean {close!r}?')
+    return SOURCES[name](split, root=root, **options)

@@ -1,13 +1,13 @@
 """Simulated images and simulated observers, for which the right answer of every analysis is known.
 
 Ten categories hang on a tree: two kinds (animate, inanimate), each with two groups, of three and two categories. A
-category is a point in a four-dimensional latent space (`PROTOTYPES`); the three levels of the tree take orthogonal axes,
-so that categories of one group lie closer than those of two groups, and those closer than the two kinds. The latents
+category is a point in a four-dimensional latent space (`PROTOTYPES`); the levels of the tree take orthogonal axes, so
+that categories of one group lie closer than those of two groups, and those closer than the two kinds. The latents
 decide outline, texture, head and colour of a picture (`humalign_jax.data.rendering`), together with nuisance
 parameters (tilt, size, place, hue, contrast, lighting, noise) that mean nothing.
 
-An image of category c lies at its prototype, pulled by some amount towards a neighbouring category, plus noise. From the
-latents alone follow: how different two images truly are (Euclidean distance), what an observer calls an image (a
+An image of category c lies at its prototype, pulled by some amount towards a neighbouring category, plus noise. From
+the latents alone follow: how different two images truly are (Euclidean distance), what an observer calls an image (a
 softmax over the squared distances to the prototypes), and which of three images is the odd one out.
 """
 

@@ -11,7 +11,7 @@ import argparse
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -58,23 +58,17 @@ def read_prepared(path: files.PathLike, split: str) -> tuple[np.ndarray, np.ndar
     logging.info('reading the %s split of the TFDS copy %s (some 5,000 images a second)', split, path)
     try:
         import tensorflow_datasets
+        from google.protobuf import json_format
     except ImportError as error:
         raise ValueError(f"{path} needs TensorFlow Datasets: pip install 'humalign_jax[tfds]'.") from error
-    builder = tensorflow_datasets.builder_from_directory(os.fspath(path))
+    try:
+        builder = tensorflow_datasets.builder_from_directory(os.fspath(path))
+    except (ValueError, KeyError, OSError, json_format.Error) as error:
+        raise ValueError(f'{path} is not a complete TFDS copy ({error}): prepare it again.') from error
     if split not in builder.info.splits:
         raise ValueError(f'{path} has the splits {sorted(builder.info.splits)}, not {split!r}.')
-    is_array_record = builder.info.file_format is not None and builder.info.file_format.value == 'array_record'
-    try:
-        if is_array_record:
-            examples: Iterable[Mapping[str, Any]] = _every(builder.as_data_source(split))
-        else:
-            examples = tensorflow_datasets.as_numpy(builder.as_dataset(split=split))
-        return in_published_order(examples, split, builder.info.splits[split].num_examples, path)
-    except ImportError as error:
-        raise ValueError(
-            f'{path} holds {builder.info.file_format} files, which only TensorFlow reads ({error}): install it, or '
-            f'prepare the copy again with `python -m humalign_jax.data.tfds`.'
-        ) from error
+    n = builder.info.splits[split].num_examples
+    return in_published_order(_examples(builder, split, path), split, n, path)
 
 
 def in_published_order(
@@ -147,8 +141,25 @@ def _version(path: pathlib.Path) -> tuple[int, ...]:
     return tuple(map(int, path.name.split('.'))) if re.fullmatch(r'\d+\.\d+\.\d+', path.name) else ()
 
 
-def _every(source: Sequence[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
-    return (source[row] for row in range(len(source)))
+def _examples(builder: Any, split: str, path: files.PathLike) -> Iterator[Mapping[str, Any]]:
+    """Every stored example, in stored order."""
+    try:
+        if getattr(builder.info.file_format, 'value', None) == 'array_record':
+            source = builder.as_data_source(split)
+            for row in range(len(source)):
+                yield source[row]
+        else:
+            import tensorflow_datasets
+
+            yield from tensorflow_datasets.as_numpy(builder.as_dataset(split=split))
+    except ImportError as error:
+        raise ValueError(
+            f'{path} holds files that only TensorFlow reads ({error}): install it, or prepare the copy again with '
+            '`python -m humalign_jax.data.tfds`.'
+        ) from error
+    # The readers below TFDS (Riegeli, protobuf, Pillow) share no exception of their own.
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise ValueError(f'{path} is damaged ({error}): copy or prepare it again.') from error
 
 
 def _main() -> None:
