@@ -25,10 +25,9 @@ from absl import logging
 from flax import traverse_util
 
 from humalign_jax import storage
-from humalign_jax.train import manifest
+from humalign_jax.train import leaves, manifest
 
 Tree = TypeVar('Tree')
-Arrays = dict[tuple[str, ...], np.ndarray]  # leaves by their path in the tree
 
 _ITEM = 'state'  # name of the tree inside a step, for whoever opens it with Orbax alone
 _UNFINISHED = 'unfinished'
@@ -104,15 +103,15 @@ class Checkpoints:
         """
         if self._read_only:
             raise ValueError(f'{self.folder} was opened with read_only=True: nothing can be saved.')
-        if metrics is not None and self._best_metric and self._best_metric not in metrics:
+        if metrics and self._best_metric and self._best_metric not in metrics:
             raise ValueError(f'best_metric {self._best_metric!r} is not among the metrics {sorted(metrics)}.')
         self.wait()
-        leaves = _flatten(tree)
-        n_bytes = sum(leaf.nbytes for leaf in leaves.values()) + _SLACK_BYTES
+        arrays = leaves.arrays(tree)
+        n_bytes = sum(values.nbytes for values in arrays.values()) + _SLACK_BYTES
         free = shutil.disk_usage(self.folder).free
         if free < n_bytes:
             raise self._no_space(step, n_bytes, free)
-        copies = {path: np.array(leaf, order='C', copy=True) for path, leaf in leaves.items()}
+        copies = {path: np.array(values, order='C', copy=True) for path, values in arrays.items()}
         self._pending = self._worker.submit(self._write, int(step), copies, dict(metrics or {}), n_bytes)
 
     def wait(self) -> None:
@@ -208,23 +207,21 @@ class Checkpoints:
     def _load(self, step: int, template: Tree) -> Tree:
         folder = self.folder / str(step)
         about = manifest.verify(folder, step)
-        wanted, structure = jax.tree_util.tree_flatten_with_path(template)
-        paths = [_path(keys) for keys, _ in wanted]
-        _check_fits(folder, about['arrays'], {_name(p): leaf for p, (_, leaf) in zip(paths, wanted, strict=True)})
-        # What has no elements is not stored: Orbax refuses it.
-        arrays = {p: np.zeros(_shape(leaf), _dtype(leaf)) for p, (_, leaf) in zip(paths, wanted, strict=True)}
-        stored = {path: values for path, values in arrays.items() if values.size}
+        wanted = leaves.flatten(template)
+        leaves.check_fits(folder, about['arrays'], wanted)
+        # Orbax refuses to store what has no elements, so it comes from the template.
+        arrays = {path: np.zeros(leaves.shape(leaf), leaves.dtype(leaf)) for path, leaf in wanted.items()}
+        stored = {path: ocp.RestoreArgs(restore_type=np.ndarray) for path, values in arrays.items() if values.size}
         if stored:
-            as_numpy = traverse_util.unflatten_dict({p: ocp.RestoreArgs(restore_type=np.ndarray) for p in stored})
-            item = ocp.args.PyTreeRestore(restore_args=as_numpy)
+            item = ocp.args.PyTreeRestore(restore_args=traverse_util.unflatten_dict(stored))
             loaded = self._orbax.restore(folder, args=ocp.args.Composite(**{_ITEM: item}))[_ITEM]
             arrays |= {path: np.asarray(values) for path, values in traverse_util.flatten_dict(loaded).items()}
-        for name, found in manifest.describe_arrays({_name(p): values for p, values in arrays.items()}).items():
+        for name, found in manifest.describe_arrays(arrays).items():
             if found != about['arrays'][name]:
                 raise manifest.DamagedError(f'array {name} came back changed: {found} is not {about["arrays"][name]}')
-        return jax.tree.unflatten(structure, [arrays[path] for path in paths])
+        return jax.tree.unflatten(jax.tree.structure(template), [arrays[path] for path in wanted])
 
-    def _write(self, step: int, arrays: Arrays, metrics: dict[str, float], n_bytes: int) -> None:
+    def _write(self, step: int, arrays: leaves.Arrays, metrics: dict[str, float], n_bytes: int) -> None:
         """Everything that happens in the background."""
         staging = self.folder / _UNFINISHED / str(step)
         try:
@@ -232,7 +229,7 @@ class Checkpoints:
             stored = traverse_util.unflatten_dict({path: values for path, values in arrays.items() if values.size})
             items = {_ITEM: ocp.args.PyTreeSave(stored)} if stored else {}
             self._orbax.save(staging, args=ocp.args.Composite(**items))
-            manifest.write(staging, step, {_name(path): values for path, values in arrays.items()}, metrics)
+            manifest.write(staging, step, arrays, metrics)
         except Exception as error:  # translated or raised again; Orbax has its own classes for a full disk
             free = shutil.disk_usage(self.folder).free
             self._clear_unfinished()  # Orbax leaves its temporary folders, and with them the disk full
@@ -324,54 +321,3 @@ def _is_disk_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _path(keys: tuple[Any, ...]) -> tuple[str, ...]:
-    return tuple(jax.tree_util.keystr((key,), simple=True) for key in keys)
-
-
-def _name(path: tuple[str, ...]) -> str:
-    return '/'.join(path)
-
-
-def _shape(leaf: Any) -> tuple[int, ...]:
-    return tuple(np.shape(leaf))
-
-
-def _dtype(leaf: Any) -> np.dtype:
-    return np.dtype(leaf.dtype) if hasattr(leaf, 'dtype') else np.asarray(leaf).dtype
-
-
-def _flatten(tree: Any) -> Arrays:
-    """Leaves by path; None and empty containers have none and come back from the template."""
-    leaves = {_path(keys): np.asarray(leaf) for keys, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
-    for path, leaf in leaves.items():
-        if not path:
-            raise ValueError('a checkpoint is a tree of named arrays, not a bare array: put it into a dict.')
-        if leaf.dtype.kind in 'OUSMm':
-            raise ValueError(f'{_name(path)} is not an array of numbers ({leaf.dtype}): it cannot be saved.')
-    names: dict[str, tuple[str, ...]] = {}
-    for path in leaves:
-        # Orbax joins a path with dots, the manifest with slashes.
-        other = names.setdefault(_name(path).replace('.', '/'), path)
-        if other != path:
-            raise ValueError(f'{path} and {other} have the same name once joined: rename one of them.')
-    return leaves
-
-
-def _check_fits(folder: pathlib.Path, saved: Mapping[str, Mapping[str, Any]], template: Mapping[str, Any]) -> None:
-    """Raises ValueError that names every leaf in which the saved arrays and the template differ."""
-    problems = [f'{name} is saved, but not in the template' for name in sorted(saved.keys() - template.keys())]
-    problems += [f'{name} is in the template, but was not saved' for name in sorted(template.keys() - saved.keys())]
-    for name in sorted(saved.keys() & template.keys()):
-        have = (saved[name]['dtype'], tuple(saved[name]['shape']))
-        want = (str(_dtype(template[name])), _shape(template[name]))
-        if have != want:
-            problems.append(f'{name} is saved as {have[0]} {have[1]}, but the template has {want[0]} {want[1]}')
-    if problems:
-        raise ValueError(
-            f'{folder} does not fit the model or optimiser of this run:\n  '
-            + '\n  '.join(problems)
-            + '\nUse the config '
-            'that the run was started with, or another folder.'
-        )

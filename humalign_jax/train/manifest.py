@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from humalign_jax import storage
+from humalign_jax.train import leaves
 
 NAME = 'manifest.json'
 
@@ -22,21 +23,25 @@ class DamagedError(ValueError):
     """A step folder that is not what was saved; the message is the reason."""
 
 
-def describe_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
-    """Dtype, shape and SHA-256 of every array, by name."""
+def describe_arrays(arrays: leaves.Arrays) -> dict[str, dict[str, Any]]:
+    """Dtype, shape and SHA-256 of every array, by its path joined with slashes."""
     return {
-        name: {'dtype': str(values.dtype), 'shape': list(values.shape), 'sha256': storage.array_digest(values)}
-        for name, values in arrays.items()
+        '/'.join(path): {
+            'dtype': str(values.dtype),
+            'shape': list(values.shape),
+            'sha256': storage.array_digest(values),
+        }
+        for path, values in arrays.items()
     }
 
 
-def write(folder: pathlib.Path, step: int, arrays: Mapping[str, np.ndarray], metrics: Mapping[str, float]) -> None:
+def write(folder: pathlib.Path, step: int, arrays: leaves.Arrays, metrics: Mapping[str, float]) -> None:
     """Writes `folder/manifest.json`, atomically; call it when every other file of the step is in place.
 
     Args:
         folder: The step's folder.
         step: Number of the step.
-        arrays: What was saved, by name.
+        arrays: What was saved, by path.
         metrics: Validation metrics of the step, {} if there are none; one that is not finite becomes null.
     """
     content = {
