@@ -4,6 +4,7 @@ Larger is more alike for every index. RDMs join by stimulus id; bare arrays, whi
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeGuard
 
 import numpy as np
 import scipy.linalg
@@ -94,7 +95,9 @@ def join_rdms(*groups: Rdms) -> list[np.ndarray]:
             'RDM records carry stimulus ids and arrays do not, so that they cannot be joined: wrap the arrays in '
             'records.Rdm with ids, or pass only arrays that are known to be in the same order.'
         )
-    arrays = [np.atleast_2d(np.asarray(group)) for group in groups]
+    arrays = [
+        np.atleast_2d(np.asarray(group, dtype=None if isinstance(group, np.ndarray) else float)) for group in groups
+    ]
     for array in arrays:
         if array.ndim != 2 or array.shape[-1] != arrays[0].shape[-1]:
             raise ValueError(
@@ -133,7 +136,7 @@ def rho_a(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def kendall_tau_b(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Kendall's tau b, corrected for ties: [m, p], [k, p] -> [m, k]. NaN where one of the two is constant."""
-    tau = [[scipy.stats.kendalltau(x, y, method='asymptotic').statistic for y in b] for x in a]
+    tau = [[scipy.stats.kendalltau(x, y, method='asymptotic')[0] for y in b] for x in a]
     return np.array(tau, dtype=np.float64).reshape(len(a), len(b))
 
 
@@ -199,7 +202,7 @@ INDICES: dict[str, Callable[..., np.ndarray]] = {
 WHOLE = ('whitened_pearson', 'whitened_cosine', 'bures')  # need every pair
 
 
-def _are_records(rdms: Rdms) -> bool:
+def _are_records(rdms: Rdms) -> TypeGuard[Sequence[Rdm]]:
     return not isinstance(rdms, Rdm | np.ndarray) and len(rdms) > 0 and all(isinstance(rdm, Rdm) for rdm in rdms)
 
 

@@ -1,0 +1,196 @@
+"""Noise ceilings: what the best model could score, given how people differ or how few answers they gave."""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+from scipy.spatial.distance import pdist
+
+from humalign_jax.rsa.compare import INDICES, Rdms, average_ranks, compare, join_rdms
+from humalign_jax.rsa.pairs import between_category, category_rdm, within_category
+
+RANK_INDICES = ('spearman', 'rho_a', 'kendall_tau_a', 'kendall_tau_b')
+PAIRS = ('all', 'within', 'between', 'partial')
+
+
+class Ceiling(NamedTuple):
+    """Bounds of what the true model would score; a model between them cannot be told from the truth."""
+
+    lower: float
+    upper: float
+
+
+def pool(rdms: np.ndarray, index: str) -> np.ndarray:
+    """The one RDM that agrees best with several, under an index.
+
+    The average of RDMs scaled so that the index sees each alike: to unit root mean square for the cosines, to zero mean
+    and unit variance for the Pearson correlations, by their ranks for the rank correlations. The maximum is exact for
+    'cosine' and 'pearson', close for the others (for 'bures', the average of RDMs of mean 1, it is a plain guess).
+
+    Args:
+        rdms: Condensed RDMs, [s, p].
+        index: One of `compare.INDICES`.
+
+    Returns:
+        Condensed RDM, [p].
+    """
+    if index not in INDICES:
+        raise ValueError(f'there is no index {index!r}: choose one of {", ".join(INDICES)}.')
+    rdms = np.asarray(rdms, dtype=np.float64)
+    if index in RANK_INDICES:
+        return average_ranks(rdms).mean(axis=0)
+    if index in ('pearson', 'whitened_pearson'):
+        rdms = rdms - rdms.mean(axis=-1, keepdims=True)
+    scale = rdms.mean(axis=-1) if index == 'bures' else np.sqrt((rdms**2).mean(axis=-1))
+    if np.any(scale == 0):
+        raise ValueError(
+            f'RDM {int(np.argmin(scale))} is constant, so that {index!r} is not defined for it: leave it out.'
+        )
+    return (rdms / scale[:, None]).mean(axis=0)
+
+
+def noise_ceiling(subjects: Rdms, index: str = 'spearman') -> Ceiling:
+    """Noise ceiling of the mean score over subjects.
+
+    Upper: every subject with the pooled RDM of all, which contains that subject. Lower: every subject with the pooled
+    RDM of the others.
+
+    Args:
+        subjects: RDMs of at least two subjects: records, or a condensed array [s, p].
+        index: One of `compare.INDICES`.
+
+    Returns:
+        The lower and the upper bound.
+
+    Raises:
+        ValueError: There are fewer than two subjects.
+
+    References:
+        Nili et al. (2014). doi:10.1371/journal.pcbi.1003553
+    """
+    rdms = join_rdms(subjects)[0]
+    if len(rdms) < 2:
+        raise ValueError(
+            f'a noise ceiling needs the RDMs of at least two subjects, not {len(rdms)}; from the answers to each '
+            'stimulus, split_half gives a reliability instead.'
+        )
+    upper = compare(pool(rdms, index), rdms, index).mean()
+    others = [pool(np.delete(rdms, s, axis=0), index) for s in range(len(rdms))]
+    lower = np.mean([compare(other, rdm, index) for other, rdm in zip(others, rdms)])
+    return Ceiling(float(lower), float(upper))
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitHalf:
+    """Agreement of two RDMs, each made of half of every stimulus' answers.
+
+    Attributes:
+        halves: Index between the two halves, one for each random split, [n_splits].
+        reliability: Spearman-Brown 2 r / (1 + r) of their mean: agreement expected of two full sets of answers.
+        ceiling: Square root of the reliability: what a model equal to the noise-free RDM would score.
+    """
+
+    halves: np.ndarray
+    reliability: float
+    ceiling: float
+
+
+def split_half(
+    counts: np.ndarray,
+    measure: str = 'cosine',
+    *,
+    labels: np.ndarray | None = None,
+    level: str = 'image',
+    pairs: str = 'all',
+    index: str = 'spearman',
+    n_splits: int = 10,
+    seed: int = 0,
+) -> SplitHalf:
+    """Split-half reliability of the RDM of answer probabilities.
+
+    Args:
+        counts: How often each answer was given to each stimulus, non-negative integers, [n, k].
+        measure: Distance between two stimuli's answer probabilities, a name of scipy.spatial.distance.pdist.
+        labels: True class of each stimulus, [n]; needed for level 'class' and for pairs other than 'all'.
+        level: 'image' compares stimuli, 'class' the mean probabilities of each class.
+        pairs: 'all'; 'within' or 'between' for pairs of one or of two classes only; 'partial' for all pairs with the
+            same/different RDM of the classes partialled out.
+        index: One of `compare.INDICES`; 'spearman' or 'pearson' where pairs is 'partial'.
+        n_splits: How many random splits.
+        seed: Seed of the splits.
+
+    Returns:
+        The agreement of every split, its mean corrected to full length, and the ceiling for a model.
+
+    Raises:
+        ValueError: A stimulus has fewer than two answers, or the options do not fit each other.
+
+    References:
+        Spearman (1910), Brown (1910), the correction for length.
+    """
+    if level not in ('image', 'class') or pairs not in PAIRS or n_splits < 1:
+        raise ValueError(
+            f"level must be 'image' or 'class', pairs one of {PAIRS} and n_splits positive, "
+            f'not {level!r}, {pairs!r} and {n_splits}.'
+        )
+    if labels is None and (level == 'class' or pairs != 'all'):
+        raise ValueError(f'level {level!r} with pairs {pairs!r} needs the true class of each stimulus: pass labels.')
+    if level == 'class' and pairs != 'all':
+        raise ValueError("at level 'class' every pair is of two classes: pairs must be 'all'.")
+    options = {}
+    if pairs in ('within', 'between'):
+        options['mask'] = (within_category if pairs == 'within' else between_category)(labels)
+    elif pairs == 'partial':
+        options['control'] = category_rdm(labels)
+
+    np_rng, halves = np.random.default_rng(seed), np.empty(n_splits)
+    for split in range(n_splits):  # one at a time: an RDM of 10,000 stimuli is 400 MB
+        rdms = []
+        for half in split_counts(counts, np_rng):
+            probabilities = half / half.sum(axis=1, keepdims=True)
+            if level == 'class':
+                probabilities = np.stack([probabilities[labels == label].mean(axis=0) for label in np.unique(labels)])
+            rdms.append(pdist(probabilities, measure))
+        halves[split] = compare(rdms[0], rdms[1], index, **options)
+    return SplitHalf(halves, spearman_brown(halves.mean()), float(np.sqrt(max(spearman_brown(halves.mean()), 0.0))))
+
+
+def split_counts(counts: np.ndarray, np_rng: np.random.Generator, n_splits: int | None = None) -> np.ndarray:
+    """Answers dealt at random into two halves, every stimulus' for itself (multivariate hypergeometric).
+
+    The first half gets the smaller share of an odd number of answers.
+
+    Args:
+        counts: Non-negative integers, [n, k], at least two a row.
+        np_rng: Source of randomness.
+        n_splits: How many independent splits; None for one, without a leading axis.
+
+    Returns:
+        Counts of the two halves, int64, [2, n, k] or [n_splits, 2, n, k]; the halves sum to `counts`.
+
+    Raises:
+        ValueError: The counts are not of that kind.
+    """
+    counts = np.asarray(counts)
+    if counts.ndim != 2 or not np.issubdtype(counts.dtype, np.integer) or counts.min() < 0:
+        raise ValueError(
+            f'counts must be non-negative integers [n, k], not {counts.dtype} {counts.shape}: probabilities cannot be '
+            'split, only answers can.'
+        )
+    counts = counts.astype(np.int64)
+    totals = counts.sum(axis=1)
+    if totals.min() < 2:
+        raise ValueError(f'stimulus {int(np.argmin(totals))} has {totals.min()} answers: a split needs at least two.')
+    shape = () if n_splits is None else (n_splits,)
+    half = np.empty((*shape, *counts.shape), dtype=np.int64)
+    to_draw, below = np.broadcast_to(totals // 2, (*shape, len(counts))), totals.copy()
+    for answer in range(counts.shape[1]):  # the joint draw as a chain of hypergeometric ones
+        below = below - counts[:, answer]
+        half[..., answer] = np_rng.hypergeometric(np.broadcast_to(counts[:, answer], to_draw.shape), below, to_draw)
+        to_draw = to_draw - half[..., answer]
+    return np.stack([half, counts - half], axis=-3)
+
+
+def spearman_brown(r: float) -> float:
+    """Reliability of twice as long a measurement, 2 r / (1 + r)."""
+    return float(2.0 * r / (1.0 + r))
