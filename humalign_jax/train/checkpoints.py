@@ -174,6 +174,8 @@ class Checkpoints:
         self.wait()
         if not self._best_metric:
             raise ValueError(f'{self.folder}: no best_metric was named, so there is no best step.')
+        for step, reason in self._manifests()[1].items():  # might have been the best: say so
+            self._refuse(step, reason)
         ranked = self._ranked()
         if not ranked:
             raise ValueError(f'{self.folder}: no step has the metric {self._best_metric!r}; steps: {self.steps()}.')
@@ -242,7 +244,7 @@ class Checkpoints:
 
     def _remove_old(self) -> None:
         """Keeps the newest and the best; what has no good manifest is neither counted nor touched."""
-        good = sorted(self._manifests())
+        good = sorted(self._manifests()[0])
         for step in set(good[: -self._keep]) - {self.best_step()}:
             self._remove(step)
 
@@ -281,20 +283,20 @@ class Checkpoints:
         aside = self.folder / _REFUSED
         return sorted(f'{_REFUSED}/{entry.name}' for entry in aside.iterdir()) if aside.is_dir() else []
 
-    def _manifests(self) -> dict[int, dict[str, Any]]:
-        """Manifests of the steps that have a good one."""
-        found = {}
+    def _manifests(self) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
+        """Manifests of the steps that have a good one; what is wrong with the others."""
+        good, bad = {}, {}
         for step in self.steps():
             try:
-                found[step] = manifest.read(self.folder / str(step))
-            except manifest.DamagedError:
-                continue  # refused and reported when it is restored
-        return found
+                good[step] = manifest.read(self.folder / str(step))
+            except manifest.DamagedError as error:
+                bad[step] = str(error)
+        return good, bad
 
     def _ranked(self) -> list[int]:
         """Steps that have the metric, best first."""
         sign = 1.0 if self._best_mode == 'min' else -1.0
-        values = {step: about['metrics'].get(self._best_metric) for step, about in self._manifests().items()}
+        values = {step: about['metrics'].get(self._best_metric) for step, about in self._manifests()[0].items()}
         return sorted(
             (step for step, value in values.items() if value is not None), key=lambda s: (sign * values[s], s)
         )

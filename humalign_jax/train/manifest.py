@@ -98,9 +98,7 @@ def verify(folder: pathlib.Path, step: int) -> dict[str, Any]:
     found, expected = _files(folder), content['files']
     if found != expected.keys():
         missing, foreign = sorted(expected.keys() - found), sorted(found - expected.keys())
-        raise DamagedError(
-            f'missing files: {missing[:3] or "none"}; files that were not saved: {foreign[:3] or "none"}'
-        )
+        raise DamagedError(f'missing files: {missing[:3] or "none"}; files never saved: {foreign[:3] or "none"}')
     for name, about in expected.items():
         path = folder / name
         try:

@@ -1,0 +1,68 @@
+"""Stopping on signals."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from humalign_jax.train import signals
+
+
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGUSR1', 'SIGINT'])
+def test_a_signal_becomes_a_request_with_its_name(name):
+    with signals.stop_on_signals() as stop:
+        assert stop.requested is None
+        os.kill(os.getpid(), getattr(signal, name))
+        assert stop.requested == name
+
+
+def test_the_first_signal_names_the_request():
+    with signals.stop_on_signals() as stop:
+        for name in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), name)
+        assert stop.requested == 'SIGUSR1'
+
+
+@pytest.mark.parametrize('before', [None, signal.SIGTERM])
+def test_a_second_ctrl_c_interrupts_at_once(before):
+    with pytest.raises(KeyboardInterrupt), signals.stop_on_signals() as stop:
+        if before is not None:
+            os.kill(os.getpid(), before)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.requested is not None
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_earlier_handlers_are_back_afterwards():
+    def own(number, frame):
+        pass
+
+    earlier = signal.signal(signal.SIGTERM, own)
+    try:
+        before = [signal.getsignal(number) for number in signals.STOP_SIGNALS]
+        with pytest.raises(RuntimeError), signals.stop_on_signals():
+            assert signal.getsignal(signal.SIGTERM) is not own
+            raise RuntimeError
+        assert [signal.getsignal(number) for number in signals.STOP_SIGNALS] == before
+        assert signal.getsignal(signal.SIGTERM) is own
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+
+
+def test_outside_the_main_thread_no_request_is_ever_made():
+    before = [signal.getsignal(number) for number in signals.STOP_SIGNALS]
+    found = []
+
+    def work():
+        with signals.stop_on_signals() as stop:
+            found.append((stop.requested, [signal.getsignal(number) for number in signals.STOP_SIGNALS]))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [(None, before)]
+
+
+def test_the_exit_status_is_the_one_that_says_try_again():
+    assert signals.EXIT_SAVED == os.EX_TEMPFAIL == 75
