@@ -149,11 +149,38 @@ def max_pool(x: jax.Array, size: int, padding: int = 0) -> jax.Array:
     return x
 
 
+def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0) -> jax.Array:
+    """Convolution without bias; equal to torch.nn.functional.conv2d.
+
+    A matrix product of patches where the map is smaller than the kernel or the kernel is one pixel, otherwise XLA's
+    convolution: on a CPU that is up to 100 times slower for such maps (3x3 over 2x2x512, batch 32: 230 against
+    2 ms), and two or three times faster than patches for large ones. On small maps patches cost next to no memory.
+
+    Args:
+        x: Images, [b, h, w, c].
+        kernel: [k, k, c, d].
+        stride: Of rows and columns.
+        padding: Zeros on all four sides.
+
+    Returns:
+        [b, (h + 2 padding - k) // stride + 1, the same of w, d].
+    """
+    k = kernel.shape[0]
+    smallest = (min(x.shape[1:3]) + 2 * padding - k) // stride + 1
+    if k > 1 and min(*x.shape[1:3], smallest) >= k:
+        pads = ((padding, padding), (padding, padding))
+        return jax.lax.conv_general_dilated(
+            x, kernel, (stride, stride), pads, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+        )
+    return _patch_conv(x, kernel, stride, padding)
+
+
 def conv_transpose_4x4(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Transposed convolution, kernel 4, stride 2, padding 1: equal to torch.nn.functional.conv_transpose2d.
 
     An output pixel sees 2x2 of the 4x4 taps, and which ones depends on whether its row and column are odd. So one
-    2x2 convolution of the padded image to 4 channels per output channel, then depth-to-space, is the same sum.
+    2x2 convolution of the padded image to 4 channels per output channel, then depth-to-space, is the same sum; as a
+    matrix product of patches it is 15 times faster on a CPU than lax.conv_transpose, gradients included.
 
     Args:
         x: Images, [b, h, w, c].
@@ -167,11 +194,34 @@ def conv_transpose_4x4(x: jax.Array, kernel: jax.Array) -> jax.Array:
     # Output row o = 2 i - 1 + k: tap k = 2 s + phase serves rows of one parity, and s = 1 looks one pixel back.
     taps = kernel.reshape(2, 2, 2, 2, c, d)[::-1, :, ::-1]  # s, phase of the row; s, phase of the column
     taps = taps.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, c, 4 * d)
-    phases = jax.lax.conv_general_dilated(
-        x, taps, window_strides=(1, 1), padding=((1, 1), (1, 1)), dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-    )
+    phases = _patch_conv(x, taps, stride=1, padding=1)  # [b, h + 1, w + 1, 4 d]
     phases = phases.reshape(b, h + 1, w + 1, 2, 2, d).transpose(0, 1, 3, 2, 4, 5)
     return phases.reshape(b, 2 * h + 2, 2 * w + 2, d)[:, 1:-1, 1:-1]
+
+
+class Conv(nn.Module):
+    """Convolution without bias, the form that BatchNorm follows; see `conv`.
+
+    Attributes:
+        features: Output channels d.
+        size: Height and width k of the kernel.
+        stride: Of rows and columns.
+        padding: Zeros on all four sides.
+        dtype: Compute dtype.
+    """
+
+    features: int
+    size: int
+    stride: int = 1
+    padding: int = 0
+    dtype: str = 'float32'
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[b, h, w, c] -> [b, h', w', features]."""
+        dtype = compute_dtype(self.dtype)
+        kernel = self.param('kernel', he_fan_out, (self.size, self.size, x.shape[-1], self.features), jnp.float32)
+        return conv(x.astype(dtype), kernel.astype(dtype), stride=self.stride, padding=self.padding)
 
 
 class ConvTranspose4x4(nn.Module):
@@ -205,3 +255,15 @@ def _forward(model: nn.Module, variables: Any, image: jax.Array) -> dict[str, ja
     """All named layers of one evaluation pass, in its order."""
     _, state = model.apply(variables, image, train=False, mutable=[LAYERS])
     return flax.traverse_util.flatten_dict(state.get(LAYERS, {}), sep='/')
+
+
+def _patch_conv(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+    """`conv` as one matrix product of all patches, [b h' w', k k c] by [k k c, d]."""
+    k, _, c, d = kernel.shape
+    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0))) if padding else x
+    b, h, w, _ = x.shape
+    h, w = (h - k) // stride + 1, (w - k) // stride + 1  # of the output
+    rows, columns = (h - 1) * stride + 1, (w - 1) * stride + 1
+    shifted = [x[:, i : i + rows : stride, j : j + columns : stride] for i in range(k) for j in range(k)]
+    patches = jnp.concatenate(shifted, axis=-1).reshape(b * h * w, k * k * c)
+    return (patches @ kernel.reshape(k * k * c, d)).reshape(b, h, w, d)

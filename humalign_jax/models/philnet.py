@@ -61,15 +61,7 @@ class PhilNet(nn.Module):
         x = image.astype(dtype)
         for i, block in enumerate(self.widths, start=1):
             for j, width in enumerate(block, start=1):
-                x = nn.Conv(
-                    width,
-                    (3, 3),
-                    padding=1,
-                    use_bias=False,
-                    dtype=dtype,
-                    kernel_init=layers.he_fan_out,
-                    name=f'block{i}_conv{j}',
-                )(x)
+                x = layers.Conv(width, 3, padding=1, dtype=self.dtype, name=f'block{i}_conv{j}')(x)
                 norm = layers.batch_norm(self.dtype, self.axis_name, name=f'block{i}_norm{j}')
                 x = nn.relu(norm(x, use_running_average=not train))
             x = layers.named(self, f'block{i}', layers.max_pool(x, 2))

@@ -123,15 +123,6 @@ def _conv_norm(
     x: jax.Array, width: int, size: int, stride: int, name: str, train: bool, dtype: str, axis_name: str | None
 ) -> jax.Array:
     """Convolution `conv<name>` without bias, padded to keep the grid, and BatchNorm `norm<name>`."""
-    conv = nn.Conv(
-        width,
-        (size, size),
-        strides=stride,
-        padding=size // 2,
-        use_bias=False,
-        dtype=layers.compute_dtype(dtype),
-        kernel_init=layers.he_fan_out,
-        name=f'conv{name}',
-    )
+    conv = layers.Conv(width, size, stride, padding=size // 2, dtype=dtype, name=f'conv{name}')
     norm = layers.batch_norm(dtype, axis_name, name=f'norm{name}')
     return norm(conv(x), use_running_average=not train)

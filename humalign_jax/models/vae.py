@@ -47,9 +47,7 @@ class VAE(nn.Module):
         up = self.widths[-2::-1]
         self.map_shape = (h // factor, w // factor, self.widths[-1])
 
-        self.encoder_conv = [
-            nn.Conv(width, (4, 4), strides=2, padding=1, use_bias=False, dtype=dtype) for width in self.widths
-        ]
+        self.encoder_conv = [layers.Conv(width, 4, stride=2, padding=1, dtype=self.dtype) for width in self.widths]
         self.encoder_norm = [layers.batch_norm(self.dtype, self.axis_name) for _ in self.widths]
         self.mean_head = nn.Dense(self.latent_dim)
         self.logvar_head = nn.Dense(self.latent_dim)
