@@ -8,6 +8,7 @@ Exit status: 0 done (also if it was done before), 2 a mistake in config, data or
 """
 
 import importlib
+import logging as python_logging
 import os
 import pathlib
 import re
@@ -38,8 +39,8 @@ def main(argv: list[str]) -> None:
     if _CONFIG.value is None:
         _fail('--config is missing: give a file of configs/, such as --config=configs/vae.py:tiny.')
     config, folder = _CONFIG.value, None
-    logging.set_verbosity(logging.INFO)
-    logging.get_absl_logger().addFilter(lambda record: record.levelno >= logging.WARNING or _is_ours(record.pathname))
+    _set_up_logging()
+    _cache_compilations()
     try:
         name = config.get('experiment', '')
         if name not in experiment_names():
@@ -70,8 +71,21 @@ def _message(error: Exception, folder: pathlib.Path | None) -> str:
     return f'{error}\n(traceback: {path})'
 
 
-def _is_ours(path: str) -> bool:
-    return f'{os.sep}humalign_jax{os.sep}' in path
+def _set_up_logging() -> None:
+    """Shows our own progress and everybody's warnings: libraries report each file they touch."""
+    ours = str(pathlib.Path(__file__).parent)
+
+    def is_shown(record: python_logging.LogRecord) -> bool:
+        return record.levelno >= python_logging.WARNING or record.pathname.startswith(ours)
+
+    logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().addFilter(is_shown)
+
+
+def _cache_compilations() -> None:
+    """Keeps compiled programs between runs, unless the environment says where or that jax should not."""
+    os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', os.path.expanduser('~/.cache/humalign_jax/compiled'))
+    os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')
 
 
 def _default_workdir() -> str:

@@ -1,4 +1,4 @@
-"""What the training experiments share: config sections turned into data, devices, model, optimiser and a finished run."""
+"""What the training experiments share: config sections turned into data, devices, model, optimiser and a run."""
 
 import dataclasses
 import pathlib
@@ -66,7 +66,7 @@ def _source_options(section: ConfigDict) -> set[str]:
 
 
 def load_images(config: ConfigDict) -> dict[str, ImageSet]:
-    """Train, validation and test images of `config.data`; validation is cut from train, stratified, by `config.seed`."""
+    """Train, validation and test images of `config.data`; validation is a stratified part of train."""
     options = {key: value for key, value in config.data.items() if key not in _DATA_KEYS}
     settings.check_keys(config.data, _DATA_KEYS, 'config.data', optional=_source_options(config.data))
     given = {'root': config.data.root, **settings.plain(options)}
