@@ -46,7 +46,7 @@ def write(folder: pathlib.Path, step: int, arrays: leaves.Arrays, metrics: Mappi
     """
     content = {
         'step': step,
-        'metrics': {name: float(value) if np.isfinite(value) else None for name, value in metrics.items()},
+        'metrics': {name: value if np.isfinite(value) else None for name, value in metrics.items()},
         'arrays': describe_arrays(arrays),
         'files': {
             name: {'bytes': (folder / name).stat().st_size, 'sha256': storage.file_digest(folder / name)}

@@ -121,8 +121,8 @@ class SummaryWriter:
                 num=values.size,
                 sum=values.sum(),
                 sum_squares=np.square(values).sum(),
-                bucket_limit=edges,  # upper ends: the first bucket is what lies below the minimum, nothing
-                bucket=[0, *counts],
+                bucket_limit=edges[1:],  # upper ends; the first bucket begins at the minimum
+                bucket=counts,
             )
             self._add(step, tag, histo=histogram)
 

@@ -430,9 +430,25 @@ def test_what_cannot_be_saved_is_an_error_before_anything_is_written(tmp_path, t
     assert files(tmp_path) == []
 
 
+def test_a_step_removed_while_it_is_read_gives_way_to_the_next(two_steps, monkeypatch, caplog):
+    restore = ocp.Checkpointer.restore
+
+    def remove_and_restore(self, folder, **kwargs):
+        if folder.name == '20':
+            shutil.rmtree(folder)  # what a run in training does to an old step
+        return restore(self, folder, **kwargs)
+
+    monkeypatch.setattr(ocp.Checkpointer, 'restore', remove_and_restore)
+    with Checkpoints(two_steps, read_only=True) as saved:
+        assert saved.restore(state(0))[0] == 10
+    assert 'step 20' in caplog.text
+
+
 def test_settings_are_checked(tmp_path):
     with pytest.raises(ValueError, match='keep must be at least 1, not 0'):
         Checkpoints(tmp_path, keep=0)
+    with Checkpoints(tmp_path) as saved, pytest.raises(ValueError, match='a step is at least 0, not -1'):
+        saved.save(-1, state(1))
     with pytest.raises(ValueError, match="best_mode must be 'min' or 'max', not 'lowest'"):
         Checkpoints(tmp_path, best_mode='lowest')
     with (
