@@ -14,6 +14,7 @@ import pathlib
 import re
 import sys
 import traceback
+from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -95,20 +96,25 @@ def _default_workdir() -> str:
     return os.path.join('runs', '-'.join(filter(None, [pathlib.Path(path).stem, variant])))
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     """Ends the program with one message and status 2."""
     print(f'error: {message}', file=sys.stderr)
     raise SystemExit(2)
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
-    """Parses the command line; a mistake in it, or in a config file's values, is one message."""
+    """Parses the command line; a mistake in it, or in a config file, is one message."""
     try:
-        return app.parse_flags_with_usage(argv)
-    except (AttributeError, KeyError, TypeError, ValueError, FileNotFoundError) as error:
-        text = error.args[0] if error.args else error
-        _fail(f'{text}'.strip())
-        raise
+        return flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        inner = error
+        while isinstance(inner, Exception) and inner.args:  # errors of a config come wrapped in one another
+            inner = inner.args[0]
+        text = ' '.join(str(inner).split()) if 'Traceback' not in str(inner) else str(inner)
+        if 'Traceback' in text:  # ml_collections puts the config file's own traceback into its message
+            last_file = re.findall(r'File "([^"]+)", line (\d+)', text)[-1]
+            text = f'{text.splitlines()[-1].strip()} ({last_file[0]}, line {last_file[1]})'
+        _fail(text)
 
 
 if __name__ == '__main__':

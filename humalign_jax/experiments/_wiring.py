@@ -257,8 +257,10 @@ def write_scores(folder: pathlib.Path, scores: list[Score]) -> None:
     storage.write_jsonl(folder / 'scores.jsonl', [score.to_json() for score in scores])
 
 
-def load_checkpoint(folder: pathlib.Path, template: state.TrainState, which: str) -> state.TrainState:
-    """A state from a run's folder: `which` is 'best', 'newest' or a step.
+def load_checkpoint(
+    config: ConfigDict, folder: pathlib.Path, template: state.TrainState, which: str
+) -> state.TrainState:
+    """A state from the folder of a run with this config: `which` is 'best', 'newest' or a step.
 
     Raises:
         ValueError: There is no such checkpoint, or it is damaged.
@@ -266,7 +268,8 @@ def load_checkpoint(folder: pathlib.Path, template: state.TrainState, which: str
     where = folder / 'checkpoints'
     if not where.is_dir():
         raise ValueError(f'{folder} holds no checkpoints: give the --workdir of a training run.')
-    with checkpoints.Checkpoints(where) as saved:
+    best = {'best_metric': config.train.best_metric, 'best_mode': config.train.best_mode}
+    with checkpoints.Checkpoints(where, keep=config.train.keep_checkpoints, **best) as saved:
         if which == 'best':
             _, tree = saved.restore_best(template.to_tree())
         elif which == 'newest':

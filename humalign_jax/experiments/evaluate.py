@@ -31,6 +31,6 @@ def run(config: ConfigDict, workdir: str) -> None:
     setup = _wiring.set_up(trained)
     task = TRAINING[trained.experiment].make_task(trained, setup)
     template = _wiring.start(trained, setup, task).state
-    chosen = _wiring.load_checkpoint(run_folder, template, str(config.checkpoint))
+    chosen = _wiring.load_checkpoint(trained, run_folder, template, str(config.checkpoint))
     logging.info('Scoring the checkpoint of step %d of %s.', chosen.step, run_folder)
     _wiring.score(trained, pathlib.Path(workdir), setup, task, chosen, config.split)

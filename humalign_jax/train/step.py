@@ -54,9 +54,9 @@ def make_train_step(
         if axis_name is not None:
             loss, model_state, metrics, grads = jax.lax.pmean((loss, model_state, metrics, grads), axis_name)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        metrics = {'loss': loss, 'grad_norm': optax.global_norm(grads), **metrics}
+        metrics = {'loss': loss, 'grad_norm': optax.tree.norm(grads), **metrics}
 
-        finite = jnp.isfinite(loss) & jnp.isfinite(metrics['grad_norm']) & jnp.isfinite(optax.global_norm(updates))
+        finite = jnp.isfinite(loss) & jnp.isfinite(metrics['grad_norm']) & jnp.isfinite(optax.tree.norm(updates))
         after = state.replace(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),

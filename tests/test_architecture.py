@@ -1,0 +1,87 @@
+"""The layers of docs/design.md, read from the imports themselves."""
+
+import ast
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parents[1] / 'humalign_jax'
+GROUND = {'records', 'storage', 'settings', 'workdir', 'devices'}
+# What each package may import from the others, beside the ground floor.
+MAY = {
+    'alignment': {'rsa'},
+    'data': set(),
+    'human': set(),
+    'interpret': set(),
+    'losses': set(),
+    'models': set(),
+    'objectives': {'losses'},
+    'report': set(),
+    'rsa': set(),
+    'train': set(),
+}
+FILES = sorted(PACKAGE.rglob('*.py'))
+
+
+def _imports(path):
+    """Every imported module as a dotted name, those inside functions included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f'{path}: relative import'
+            yield node.module
+            yield from (f'{node.module}.{alias.name}' for alias in node.names)
+
+
+def _ours(path):
+    """Packages or files of ours that a file imports: 'rsa', 'records', ..."""
+    names = {name.split('.')[1] for name in _imports(path) if name.startswith('humalign_jax.')}
+    return {name for name in names if (PACKAGE / name).is_dir() or (PACKAGE / f'{name}.py').exists()}
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    place = path.relative_to(PACKAGE).parts[0].removesuffix('.py')
+    found = _ours(path) - {place}
+    if place in GROUND | {'__init__'}:
+        assert found <= GROUND
+    elif place in MAY:
+        assert found <= GROUND | MAY[place], f'{path} may not import {found - GROUND - MAY[place]}'
+    else:
+        assert place in ('main', 'experiments'), f'{place} has no floor: give it one in docs/design.md and here'
+        assert 'main' not in found
+
+
+@pytest.mark.parametrize(
+    ('module', 'allowed'),
+    [
+        ('tensorflow', {'data/tfds.py'}),
+        ('tensorflow_datasets', {'data/tfds.py'}),
+        ('matplotlib', {'report/'}),
+        ('torch', set()),
+        ('rsatoolbox', set()),
+        ('pickle', {'data/pickles.py'}),
+    ],
+)
+def test_heavy_or_dangerous_modules_stay_in_their_place(module, allowed):
+    users = {
+        str(path.relative_to(PACKAGE)) for path in FILES if any(name.split('.')[0] == module for name in _imports(path))
+    }
+    assert all(any(user.startswith(place) for place in allowed) for user in users), users
+
+
+def test_the_mapping_over_devices_is_written_in_one_file():
+    users = {
+        str(path.relative_to(PACKAGE))
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute | ast.Name)
+        and (node.attr if isinstance(node, ast.Attribute) else node.id) in ('pmap', 'shard_map')
+    }
+    assert users <= {'devices.py'}
+
+
+def test_configs_import_ml_collections_only():
+    for path in (PACKAGE.parent / 'configs').rglob('*.py'):
+        assert set(_imports(path)) <= {'ml_collections'}, path

@@ -1,0 +1,172 @@
+"""One step: the same on any number of devices, equal to a step written out by hand, and stopped by NaN."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from humalign_jax import devices, models, objectives
+from humalign_jax.data import pipeline
+from humalign_jax.train import batches, state, step
+
+N_CLASSES = 10
+
+
+def _images(n=64, side=16):
+    np_rng = np.random.default_rng(0)
+    labels = np_rng.integers(0, N_CLASSES, n).astype(np.int32)
+    return {
+        'image': np_rng.integers(0, 256, (n, side, side, 3)).astype(np.uint8),
+        'label': labels,
+        'soft_label': np.eye(N_CLASSES, dtype=np.float32)[labels],
+        'index': np.arange(n, dtype=np.int32),
+    }
+
+
+def _prepare(**kwargs):
+    return pipeline.make_prepare(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), **kwargs)
+
+
+def _models(name):
+    if name == 'vae':
+        options = {'image_shape': (16, 16, 3), 'widths': (8, 8), 'latent_dim': 4}
+    else:
+        options = {'widths': ((4, 8), (8, 8), (8, 16)), 'n_classes': N_CLASSES}
+    make = {
+        'vae': lambda model: objectives.make_vae_objective(model, kl_weight=0.5, kl_warmup_steps=4),
+        'philnet': lambda model: objectives.make_classification_objective(model, label_smoothing=0.1),
+    }[name]
+    model = models.make_model(name, **options)
+    return model, make
+
+
+def _train(name, n_devices, n_steps, *, batch_size=16, per_dispatch=1):
+    model, make = _models(name)
+    images = _images()
+    tx = optax.adam(1e-3)
+    used = devices.local_devices(n_devices)
+    first = state.make_state(model, (16, 16, 3), tx, make(model), seed=0, n_classes=N_CLASSES)
+    one = step.make_train_step(
+        make(model.clone(axis_name=devices.AXIS)),
+        tx,
+        _prepare(crop_padding_px=2, flip=True),
+        seed=0,
+        axis_name=devices.AXIS,
+    )
+    mapped = devices.map_over_devices(one, used)
+    order = batches.epoch_order(64, batch_size, seed=0, epoch=0)
+    on_devices, resident = devices.replicate(first, used), devices.replicate(images, used)
+    for i in range(0, n_steps, per_dispatch):
+        rows = order[i % 4 : i % 4 + per_dispatch].reshape(per_dispatch, n_devices, -1).swapaxes(0, 1)
+        on_devices, _ = mapped(on_devices, resident, rows)
+    return devices.unreplicate(on_devices)
+
+
+@pytest.mark.parametrize('name', ['philnet', 'vae'])
+def test_four_devices_train_like_one(name):
+    one, four = _train(name, 1, 4), _train(name, 4, 4)
+    assert one.metric_steps == four.metric_steps == 4
+    for metric, total in one.metric_sums.items():
+        np.testing.assert_allclose(four.metric_sums[metric], total, rtol=2e-4, err_msg=metric)
+    # Adam divides by the root of squared gradients: a parameter whose gradient is rounding noise moves by its sign.
+    for a, b in zip(jax.tree.leaves(one.model_state), jax.tree.leaves(four.model_state)):
+        np.testing.assert_allclose(b, a, rtol=2e-3, atol=2e-5)
+
+
+def test_gradients_on_four_devices_are_those_on_one():
+    """A missing or doubled average over devices would make them 4 times too large or too small (sgd, rate 1)."""
+    model, make = _models('philnet')
+    images = _images()
+    tx = optax.sgd(1.0)
+    first = state.make_state(model, (16, 16, 3), tx, make(model), seed=0, n_classes=N_CLASSES)
+    moved = {}
+    for n_devices in (1, 4):
+        used = devices.local_devices(n_devices)
+        one = step.make_train_step(
+            make(model.clone(axis_name=devices.AXIS)), tx, _prepare(), seed=0, axis_name=devices.AXIS
+        )
+        rows = np.arange(16, dtype=np.int32).reshape(1, n_devices, -1).swapaxes(0, 1)
+        after, _ = devices.map_over_devices(one, used)(
+            devices.replicate(first, used), devices.replicate(images, used), rows
+        )
+        moved[n_devices] = jax.tree.map(np.subtract, devices.unreplicate(after).params, first.params)
+    for a, b in zip(jax.tree.leaves(moved[1]), jax.tree.leaves(moved[4])):
+        np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-5)
+
+
+def test_a_step_is_the_optax_update_of_the_objectives_gradient():
+    model, make = _models('philnet')
+    images = _images()
+    tx = optax.sgd(0.1, momentum=0.9)
+    first = state.make_state(model, (16, 16, 3), tx, make(model), seed=3, n_classes=N_CLASSES)
+    rows = np.arange(8, dtype=np.int32)
+    after, _ = jax.jit(step.make_train_step(make(model), tx, _prepare(), seed=3))(first, images, rows[None])
+
+    step_key = jax.random.fold_in(jax.random.key(3), 0)
+    keys = jnp.stack([jax.random.split(jax.random.fold_in(step_key, i))[1] for i in range(8)])
+    batch = {name: values[rows] for name, values in images.items()}
+    batch['image'] = (batch['image'].astype(np.float32) / 255 - 0.5) / 0.25
+    grads = jax.grad(lambda p: make(model)(p, first.model_state, batch, keys, 0)[0])(first.params)
+    updates, _ = tx.update(grads, tx.init(first.params), first.params)
+    expected = optax.apply_updates(first.params, updates)
+    for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(after.params)):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6)
+    assert int(after.step) == 1 and not after.failed
+
+
+def test_several_steps_in_one_dispatch_equal_single_steps():
+    single, several = _train('vae', 1, 4), _train('vae', 1, 4, per_dispatch=2)
+    assert int(several.step) == int(single.step) == 4
+    for metric, total in single.metric_sums.items():
+        np.testing.assert_allclose(several.metric_sums[metric], total, rtol=1e-4, err_msg=metric)
+
+
+def test_nan_freezes_the_state_before_it_for_good():
+    def objective(params, model_state, batch, keys, step):
+        loss = jnp.where(step == 2, jnp.nan, (params['w'] ** 2).sum())
+        return loss, (model_state, {})
+
+    tx = optax.sgd(0.1)
+    params = {'w': np.ones(3, np.float32)}
+    before = state.TrainState(
+        step=np.int32(0),
+        params=params,
+        model_state={},
+        opt_state=tx.init(params),
+        metric_sums={'loss': np.float32(0), 'grad_norm': np.float32(0)},
+        metric_steps=np.int32(0),
+        failed=np.bool_(False),
+    )
+    one = jax.jit(step.make_train_step(objective, tx, _prepare(), seed=0))
+    now, states = before, []
+    for _ in range(5):
+        now, _ = one(now, _images(8), np.arange(4, dtype=np.int32)[None])
+        states.append(jax.device_get(now))
+    assert [int(s.step) for s in states] == [1, 2, 2, 2, 2]
+    assert [bool(s.failed) for s in states] == [False, False, True, True, True]
+    np.testing.assert_array_equal(states[4].params['w'], states[1].params['w'])
+    assert np.isfinite(states[4].metric_sums['loss']) and int(states[4].metric_steps) == 2
+
+
+@pytest.mark.parametrize('name', ['philnet', 'vae'])
+def test_loss_falls_on_one_batch(name):
+    model, make = _models(name)
+    images = _images(16)
+    colours = np.random.default_rng(1).integers(0, 256, (16, 1, 1, 3))
+    images['image'] = np.broadcast_to(colours, (16, 16, 16, 3)).astype(np.uint8)  # plain, so that 4 latents can hold it
+    tx = optax.adam(3e-3)
+    now = state.make_state(model, (16, 16, 3), tx, make(model), seed=0, n_classes=N_CLASSES)
+    prepare = _prepare() if name == 'philnet' else pipeline.make_prepare(mean=(0.0,) * 3, std=(1.0,) * 3)
+    one = jax.jit(step.make_train_step(make(model), tx, prepare, seed=0))
+    losses, total = [], 0.0
+    for _ in range(40):
+        now, _ = one(now, images, np.arange(16, dtype=np.int32)[None])
+        losses.append(float(now.metric_sums['loss']) - total)
+        total = float(now.metric_sums['loss'])
+    assert np.mean(losses[-3:]) < 0.8 * losses[0]
+
+
+def test_rows_do_not_divide_among_devices_is_said():
+    with pytest.raises(ValueError, match='10 rows do not divide among 4 devices'):
+        devices.shard(np.zeros((10, 2)), devices.local_devices(4))
