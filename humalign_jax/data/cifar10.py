@@ -3,10 +3,11 @@
 The published order is that of the classic Python pickles: train images 0 to 49,999 (`data_batch_1` to `data_batch_5`),
 test images 0 to 9,999. CIFAR-10H and CIFAR-10N number images in this order.
 
-What is checked, and what cannot be. Counts, shapes, dtypes, label ranges and every length are checked, and the CRCs of
-the archives. The formats themselves carry no checksum: a changed pixel in an unpacked file, or a label changed to
-another valid label, goes unnoticed unless the file is compared with the published MD5 sums, which `identify` does.
-Files that fail only that comparison are still read, because re-encoded copies of CIFAR-10 are in use.
+What is checked, and what cannot be. Counts, shapes, dtypes, label ranges and every length are checked, the batches'
+names in the Python version, and the CRCs of the archives. The formats themselves carry no checksum: in unpacked files
+a changed pixel, a label changed to another valid label, or swapped files of the binary version go unnoticed unless the
+files are compared with the published MD5 sums, which `identify` does. Files that fail only that comparison are still
+read, because re-encoded copies of CIFAR-10 are in use.
 
 References:
     Krizhevsky (2009), Learning Multiple Layers of Features from Tiny Images.
@@ -39,6 +40,10 @@ MD5 = {
     'data_batch_5': '482c414d41f54cd18b22e5b47cb7c3cb',
     'test_batch': '40351d587109b95175f43aff81a1287e',
 }
+
+# What the published batches call themselves.
+_BATCH_LABELS = {f'data_batch_{k}': f'training batch {k} of 5' for k in range(1, 6)}
+_BATCH_LABELS['test_batch'] = 'testing batch 1 of 1'
 
 _BATCH_IMAGES = 10_000
 _PIXEL_BYTES = 3 * 32 * 32
@@ -83,6 +88,9 @@ def load_cifar10(split: str, *, root: str = '') -> records.ImageSet:
         rows = slice(number * _BATCH_IMAGES, (number + 1) * _BATCH_IMAGES)
         planes, labels[rows] = parse(batches.pop(name), found / name)
         images[rows] = planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        for earlier in range(number):
+            if (labels[rows] == labels[earlier * _BATCH_IMAGES : (earlier + 1) * _BATCH_IMAGES]).all():
+                raise ValueError(f'{found}: {members[earlier]} and {name} are the same file; unpack the archive again.')
     return _image_set(images, labels, split)
 
 
@@ -217,6 +225,13 @@ def _parse_pickle(content: bytes, path: pathlib.Path) -> tuple[np.ndarray, np.nd
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != (_BATCH_IMAGES, _PIXEL_BYTES):
         what = f'{data.dtype} {data.shape}' if isinstance(data, np.ndarray) else f'a {type(data).__name__}'
         raise ValueError(f"{path}: 'data' must be uint8 ({_BATCH_IMAGES}, {_PIXEL_BYTES}), not {what}.")
+    if not data.flags.c_contiguous:  # one flipped bit makes it so, and scrambles every image
+        raise ValueError(f"{path}: 'data' is stored column by column, the published files row by row: it is damaged.")
+    batch_label, expected = batch.get('batch_label'), _BATCH_LABELS.get(path.name)
+    if isinstance(batch_label, bytes):
+        batch_label = batch_label.decode('latin-1')
+    if batch_label is not None and expected is not None and batch_label != expected:
+        raise ValueError(f'{path} calls itself {batch_label!r} where {expected!r} was expected: files were swapped.')
     if isinstance(labels, np.ndarray):
         labels = labels.tolist()
     if not isinstance(labels, list) or len(labels) != _BATCH_IMAGES:

@@ -12,6 +12,7 @@ Python 2 strings become bytes, as with `pickle.load(encoding='bytes')`.
 import math
 import pickletools
 import re
+import warnings
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,9 @@ def read_pickle(content: bytes, name: files.PathLike) -> Any:
         ValueError: Anything else, damage included; the message gives `name` and what was refused.
     """
     try:
-        return _Machine().run(content)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # Python's remarks about odd escapes in old strings help nobody
+            return _Machine().run(content)
     except (ValueError, OverflowError) as error:  # OverflowError: NumPy, for dimensions beyond 64 bits
         raise ValueError(
             f'{name} is not a pickle of plain arrays that can be read safely: {str(error)[:300]}'
@@ -98,6 +101,8 @@ class _Machine:
             if count >= MAX_OPCODES:
                 raise ValueError(f'it has more than {MAX_OPCODES} opcodes')
             if opcode.name == 'STOP':
+                if position != len(content) - 1:
+                    raise ValueError(f'{len(content) - 1 - (position or 0)} bytes follow its end')
                 break
             try:
                 self.step(opcode.name, argument)

@@ -45,7 +45,7 @@ def draw_nuisance(np_rng: np.random.Generator, n: int) -> Nuisance:
         angle=0.45 * signed[:, 0],
         size=0.48 + 0.09 * signed[:, 1],
         shift=0.17 * signed[:, 2:4],
-        hue=1.1 * signed[:, 4],
+        hue=0.7 * signed[:, 4],
         contrast=np.where(u[:, 5] < 0.85, 1.0, -1.0) * (0.2 + 0.3 * u[:, 6]),
         ground=0.5 + 0.18 * signed[:, 7],
         slope=0.22 * signed[:, 8:10],
@@ -98,19 +98,19 @@ def _render_chunk(latent: np.ndarray, nuisance: Nuisance, noise: np.ndarray) -> 
     c2 = 2.0 * c1 * c1 - 1.0
     c3 = 2.0 * c1 * c2 - c1
     c4 = 2.0 * c2 * c2 - 1.0
-    outline = 1.0 + 0.34 * first * c2 + 0.30 * second * c3 - 0.10 * kind * c4
+    outline = 1.0 + 0.30 * first * c2 + 0.28 * second * c3 - 0.13 * kind * c4
     blur = 3.0 / noise.shape[1] / size  # an edge about one and a half pixels wide
     body = _step((outline - radius) / blur)
 
     # The head: large for one kind, absent for the other.
-    head_radius = 0.23 - 0.23 * kind
+    head_radius = 0.26 - 0.26 * kind
     head = _step((head_radius - np.sqrt(u * u + (v + 1.05) ** 2)) / blur)
 
     stripes = np.sin((4.5 + 1.5 * kind) * (v - 0.4 * group * u) + phase)
-    texture = (0.5 + 0.6 * group) * 0.45 * stripes
+    texture = (0.5 + 0.7 * group) * 0.55 * stripes
     brightness = ground + contrast * (1.0 + texture)
-    turn = hue + 0.9 * group + 0.5 * first
-    chroma = 0.13
+    turn = hue + 1.7 * group + 0.4 * first
+    chroma = 0.17 - 0.05 * kind
     cover = np.maximum(body, head)
     colours = np.empty((*cover.shape, 3), np.float32)
     for channel in range(3):

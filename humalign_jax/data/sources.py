@@ -41,6 +41,6 @@ def load(name: str, split: str, *, root: str = '', **options: Any) -> records.Im
         ValueError: There is no such source, or it cannot be read.
     """
     if name not in SOURCES:
-        close = difflib.get_close_matches(name, SOURCES, n=1, cutoff=0.0)[0]
+        close = difflib.get_close_matches(name.lower(), SOURCES, n=1, cutoff=0.0)[0]
         raise ValueError(f'there is no data source {name!r}; there are {", ".join(SOURCES)}. Did you mean {close!r}?')
     return SOURCES[name](split, root=root, **options)

@@ -17,7 +17,11 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from humalign_jax import storage
 from humalign_jax.data import files
+
+_ARCHIVE = 'cifar-10-binary.tar.gz'
+_ARCHIVE_SHA256 = 'c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd'
 
 
 def places(name: str, folder: pathlib.Path) -> list[pathlib.Path]:
@@ -118,7 +122,7 @@ def prepare_cifar10(root: str = '') -> pathlib.Path:
         The folder of the prepared version.
 
     Raises:
-        ValueError: A package is missing.
+        ValueError: A package is missing, or the archive in `root` is not the published one.
     """
     try:
         import tensorflow  # noqa: F401  (TFDS would fail much later and less clearly)
@@ -130,6 +134,11 @@ def prepare_cifar10(root: str = '') -> pathlib.Path:
         ) from error
     folder = files.data_root(root)
     folder.mkdir(parents=True, exist_ok=True)
+    archive = folder / _ARCHIVE
+    if archive.exists() and storage.file_digest(archive) != _ARCHIVE_SHA256:
+        raise ValueError(
+            f'{archive} is not the published archive (its SHA-256 differs): download it again or remove it.'
+        )
     builder = tensorflow_datasets.builder('cifar10', data_dir=os.fspath(folder), file_format='array_record')
     config = tensorflow_datasets.download.DownloadConfig(manual_dir=os.fspath(folder))
     builder.download_and_prepare(download_config=config)
