@@ -176,7 +176,12 @@ def start(config: ConfigDict, setup: Setup, task: Task) -> Start:
 
 
 def train(config: ConfigDict, folder: pathlib.Path, setup: Setup, task: Task) -> state.TrainState:
-    """Trains, or goes on training, and returns the best state by validation, on the host.
+    """Trains, or goes on training, and returns the best state by validation, on the host."""
+    return loop.fit(make_run(config, setup, task), folder)
+
+
+def make_run(config: ConfigDict, setup: Setup, task: Task) -> loop.Run:
+    """Everything that the training loop needs.
 
     Raises:
         ValueError: `config.train.best_metric` is not measured by this task.
@@ -190,7 +195,7 @@ def train(config: ConfigDict, folder: pathlib.Path, setup: Setup, task: Task) ->
     n_parameters = sum(leaf.size for leaf in jax.tree.leaves(begin.state.params))
     logging.info('%s has %d parameters.', config.model.name, n_parameters)
     validate = evaluator(config, setup, task, 'validation')
-    run = loop.Run(
+    return loop.Run(
         state=begin.state,
         train_step=step.make_train_step(
             task.make_objective(setup.mapped_model),
@@ -214,7 +219,6 @@ def train(config: ConfigDict, folder: pathlib.Path, setup: Setup, task: Task) ->
         pictures=task.make_pictures,
         pictures_every=task.pictures_every,
     )
-    return loop.fit(run, folder)
 
 
 def evaluator(config: ConfigDict, setup: Setup, task: Task, split: str) -> forward.Forward:
