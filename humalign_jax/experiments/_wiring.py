@@ -273,7 +273,7 @@ def load_checkpoint(
     if not where.is_dir():
         raise ValueError(f'{folder} holds no checkpoints: give the --workdir of a training run.')
     best = {'best_metric': config.train.best_metric, 'best_mode': config.train.best_mode}
-    with checkpoints.Checkpoints(where, keep=config.train.keep_checkpoints, **best) as saved:
+    with checkpoints.Checkpoints(where, read_only=True, **best) as saved:
         if which == 'best':
             _, tree = saved.restore_best(template.to_tree())
         elif which == 'newest':

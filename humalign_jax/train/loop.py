@@ -124,7 +124,6 @@ class _Loop:
             self._loop(state, report, progress)
         finally:
             progress.close()
-            self._writer.flush()
             self._writer.close()
 
     def _loop(self, state: TrainState, report: Callable[[int], Any], progress: writers.Progress) -> None:
@@ -149,16 +148,17 @@ class _Loop:
                 is_better, validation = self._evaluate(step, on_devices)
             if run.pictures is not None and plan.is_due(step, run.pictures_every):
                 self._draw(step, on_devices)
-            if is_better or plan.is_due(step, plan.checkpoint_every) or self._stop.requested:
+            stopped_by = self._stop.requested  # read once: a later signal waits for the next dispatch
+            if is_better or stopped_by or plan.is_due(step, plan.checkpoint_every):
                 self._save(step, on_devices, validation)
             report(step)
             progress.update(step, metrics)
-            if self._stop.requested and step < plan.last_step:
+            if stopped_by and step < plan.last_step:
                 self._checkpoints.wait()
                 self._note_time(first_step, step)
                 logging.info(
                     'Stopped by %s at step %d of %d; everything is saved. Start again with the same workdir to go on.',
-                    self._stop.requested, step, plan.last_step,
+                    stopped_by, step, plan.last_step,
                 )  # fmt: skip
                 raise SystemExit(signals.EXIT_SAVED)
         self._note_time(first_step, step)
