@@ -48,7 +48,11 @@ def load_image_folder(
         raise ValueError(f'size_px must be at least 1, not {size_px}.')
     folder = _split_folder(files.data_root(root), split)
     paths = sorted(
-        (path.relative_to(folder) for path in folder.glob('*/*') if path.suffix.lower() in ENDINGS and path.is_file()),
+        (
+            path.relative_to(folder)
+            for path in folder.glob('*/*')
+            if _is_image(path.relative_to(folder)) and path.is_file()
+        ),
         key=lambda path: path.parts,
     )
     if not paths:
@@ -69,6 +73,8 @@ def load_image_folder(
 def read_image(path: files.PathLike, *, size_px: int, fit: str = 'crop', grey: bool = False) -> np.ndarray:
     """One image as uint8 [size_px, size_px, 3 or 1]; transparent parts lie on white.
 
+    Of 16-bit grey images the upper eight bits are kept. A camera's note on orientation (EXIF) is not followed.
+
     Raises:
         ValueError: Not an image, damaged, or so large that Pillow takes it for a decompression bomb.
     """
@@ -76,7 +82,7 @@ def read_image(path: files.PathLike, *, size_px: int, fit: str = 'crop', grey: b
         with warnings.catch_warnings():
             warnings.simplefilter('error', Image.DecompressionBombWarning)
             with Image.open(path) as opened:
-                picture = _flat(opened).convert('L' if grey else 'RGB')
+                picture = _flat(_eight_bits(opened)).convert('L' if grey else 'RGB')
     # Pillow's decoders raise these and no common base: SyntaxError for broken PNG chunks, ValueError and OSError else.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f'{path} cannot be read as an image ({error}): replace or remove it.') from error
@@ -90,6 +96,20 @@ def read_image(path: files.PathLike, *, size_px: int, fit: str = 'crop', grey: b
     else:
         picture = picture.resize((size_px, size_px), Image.Resampling.BICUBIC)
     return np.asarray(picture, np.uint8).reshape(size_px, size_px, 1 if grey else 3)
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """The picture with 8 bits per channel; Pillow's own conversion would turn everything above 255 white."""
+    if picture.mode.startswith('I;16'):
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.mode in ('I', 'F'):
+        raise ValueError(f'its mode {picture.mode!r} has no fixed white; save it with 8 or 16 bits')
+    return picture
+
+
+def _is_image(path: pathlib.Path) -> bool:
+    hidden = any(part.startswith('.') for part in path.parts)  # such as .ipynb_checkpoints/
+    return path.suffix.lower() in ENDINGS and not hidden
 
 
 def _flat(picture: Image.Image) -> Image.Image:

@@ -24,6 +24,7 @@ MAX_BYTES = 1 << 30  # 1 GiB; a CIFAR-10 batch has 31 MB
 # A CIFAR-10 batch has about 50,000 opcodes, CIFAR-100's train file about 300,000.
 MAX_OPCODES = 1_000_000
 MAX_DEPTH = 32  # of nested containers
+MAX_KEY = 1000  # length of a dict key: equal long ones are slow to compare, over and over
 
 _NUMPY = r'numpy\.(?:_?core)\.'
 _MEANINGS = (  # what a global means, by its dotted name; anything else is refused
@@ -76,7 +77,7 @@ def read_pickle(content: bytes, name: files.PathLike) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # Python's remarks about odd escapes in old strings help nobody
-            return _Machine().run(content)
+            return _Machine(content).run()
     except (ValueError, OverflowError) as error:  # OverflowError: NumPy, for dimensions beyond 64 bits
         raise ValueError(
             f'{name} is not a pickle of plain arrays that can be read safely: {str(error)[:300]}'
@@ -91,12 +92,17 @@ def load_pickle(path: files.PathLike, *, max_bytes: int = MAX_BYTES) -> Any:
 class _Machine:
     """The pickle virtual machine, without everything that makes it dangerous."""
 
-    def __init__(self) -> None:
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        # What calls may work on in all: each byte twice (once as text, once as an array), and small change. Without it
+        # one long string could be converted a hundred thousand times.
+        self.budget = 2 * len(content) + (1 << 20)
         self.stack: list[Any] = []
         self.marked: list[list[Any]] = []  # the stacks below each open MARK
         self.memo: dict[int, Any] = {}
 
-    def run(self, content: bytes) -> Any:
+    def run(self) -> Any:
+        content = self.content
         for count, (opcode, argument, position) in enumerate(pickletools.genops(content)):
             if count >= MAX_OPCODES:
                 raise ValueError(f'it has more than {MAX_OPCODES} opcodes')
@@ -135,10 +141,10 @@ class _Machine:
         elif name in ('GLOBAL', 'STACK_GLOBAL'):
             self.stack.append(self.symbol(argument))
         elif name == 'REDUCE':
-            arguments = self.pop()
+            arguments = self.spend(self.pop())
             self.stack.append(_reduce(self.pop(), arguments))
         elif name == 'BUILD':
-            self.build(self.pop())
+            self.build(self.spend(self.pop()))
         elif name not in ('PROTO', 'FRAME'):
             self.container(name)
 
@@ -177,6 +183,13 @@ class _Machine:
         if not self.stack:
             raise ValueError('nothing is on the stack')
         return self.stack.pop()
+
+    def spend(self, arguments: Any) -> Any:
+        if isinstance(arguments, tuple):
+            self.budget -= sum(len(part) for part in arguments if isinstance(part, (str, bytes)))
+        if self.budget < 0:
+            raise ValueError('it works on the same bytes again and again')
+        return arguments
 
     def pop_mark(self) -> list[Any]:
         if not self.marked:
@@ -239,6 +252,8 @@ def _set_items(target: dict, items: list[Any]) -> dict:
     if len(items) % 2:
         raise ValueError('a dict has a key without a value')
     for key, value in zip(items[::2], items[1::2]):
+        if isinstance(key, (str, bytes)) and len(key) > MAX_KEY:
+            raise ValueError(f'a dict key of length {len(key)} is refused')
         if type(key) not in _KEYS:  # a tuple's hash is computed recursively
             raise ValueError(f'a dict key of type {type(key).__name__} is refused')
         target[key] = value

@@ -22,6 +22,8 @@ def test_classes_and_paths_are_sorted_and_kept(tmp_path):
     for number, name in enumerate(['zebra/b.png', 'zebra/a.BMP', 'Ant/x.png', 'bee/1.webp', 'bee/10.png', 'bee/2.png']):
         save(tmp_path / 'train' / name, plain(40 * number), **({'lossless': True} if name.endswith('webp') else {}))
     (tmp_path / 'train' / 'bee' / 'notes.txt').write_text('no image')
+    save(tmp_path / 'train' / '.ipynb_checkpoints' / 'x.png', plain(1))
+    save(tmp_path / 'train' / 'bee' / '.hidden.png', plain(1))
     read = load_image_folder('train', root=str(tmp_path), size_px=6, dataset='zoo')
     assert read.class_names == ('Ant', 'bee', 'zebra')
     expected = ['Ant/x.png', 'bee/1.webp', 'bee/10.png', 'bee/2.png', 'zebra/a.BMP', 'zebra/b.png']
@@ -69,7 +71,14 @@ def test_grey_is_luma_and_transparency_lies_on_white(tmp_path):
     np.testing.assert_array_equal(image_folder.read_image(tmp_path / 'clear.png', size_px=2)[:, 0, 0], [0, 255])
 
 
-def test_a_16_bit_or_palette_image_keeps_its_levels(tmp_path):
+def test_16_bit_images_keep_their_upper_byte(tmp_path):
+    levels = np.array([[0, 300], [32768, 65535]], np.uint16)
+    Image.fromarray(levels).save(tmp_path / 'deep.png')
+    read = image_folder.read_image(tmp_path / 'deep.png', size_px=2, grey=True)[..., 0]
+    np.testing.assert_array_equal(read, levels // 256)
+
+
+def test_a_palette_image_keeps_its_levels(tmp_path):
     Image.fromarray(np.arange(4, dtype=np.uint8).reshape(2, 2) * 60).convert('P').save(tmp_path / 'p.png')
     np.testing.assert_array_equal(image_folder.read_image(tmp_path / 'p.png', size_px=2)[..., 0], [[0, 60], [120, 180]])
 

@@ -221,6 +221,13 @@ HOSTILE = {
     'list as key': b'\x80\x02}]K\x02s.',
     'array as key': b'\x80\x02}' + array(b'K\x01\x85')[2:-1] + b'K\x02s.',
     'dict of odd length': b'\x80\x02}(K\x01u.',
+    'same text encoded again and again': b'\x80\x02]'
+    + b'X\x00\x00\x10\x00' + (1 << 20) * b'x' + b'q\x000c_codecs\nencode\nq\x010X\x06\0\0\0latin1q\x020'
+    + 100_000 * b'h\x01h\x00h\x02\x86Ra' + b'.',
+    'same bytes as bools again and again': b'\x80\x02]'
+    + b'T\x00\x00\x10\x00' + (1 << 20) * b'\x01' + b'q\x000' + U1.replace(b'u1', b'b1') + b'q\x010'
+    + 10_000 * (RECONSTRUCT + b'(K\x01J\x00\x00\x10\x00\x85h\x01\x89h\x00tba') + b'.',
+    'long key': b'\x80\x02}T\xe9\x03\0\0' + 1001 * b'k' + b'K\x02s.',
     'too many opcodes': b'\x80\x02' + 1_000_001 * b'N0' + b'N.',
     'empty': b'',
     'no stop': b'\x80\x02]',

@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -166,6 +167,32 @@ def test_preparing_without_tensorflow_says_what_to_install(monkeypatch, tmp_path
     monkeypatch.setitem(sys.modules, 'tensorflow', None)
     with pytest.raises(ValueError, match=r'humalign_jax\[tfds\].*cifar-10-python\.tar\.gz'):
         tfds.prepare_cifar10(str(tmp_path))
+
+
+def test_preparing_uses_the_archive_in_the_root_only_if_it_is_the_published_one(monkeypatch, tmp_path):
+    calls = {}
+
+    class Builder:
+        data_path = str(tmp_path / 'cifar10' / '3.0.2')
+
+        def download_and_prepare(self, download_config):
+            calls['manual_dir'] = download_config
+
+    def make_builder(name, **options):
+        calls.update(name=name, **options)
+        return Builder()
+
+    fake = types.SimpleNamespace(
+        builder=make_builder, download=types.SimpleNamespace(DownloadConfig=lambda manual_dir: manual_dir)
+    )
+    monkeypatch.setitem(sys.modules, 'tensorflow', types.SimpleNamespace())
+    monkeypatch.setitem(sys.modules, 'tensorflow_datasets', fake)
+    assert tfds.prepare_cifar10(str(tmp_path)) == tmp_path / 'cifar10' / '3.0.2'
+    root = str(tmp_path)
+    assert calls == {'name': 'cifar10', 'data_dir': root, 'file_format': 'array_record', 'manual_dir': root}
+    (tmp_path / 'cifar-10-binary.tar.gz').write_bytes(b'another')
+    with pytest.raises(ValueError, match=r'cifar-10-binary\.tar\.gz is not the published archive'):
+        tfds.prepare_cifar10(root)
 
 
 def test_importing_the_sources_imports_neither_tfds_nor_tensorflow():
