@@ -140,6 +140,11 @@ def prepare_features(
     return prepare(values, distance, block=_block(n, block_size, is_product=bool(distance.product)), **common)
 
 
+def is_product(measure: Measure) -> bool:
+    """Whether a distance of many pairs is one matrix product."""
+    return measure in ('mahalanobis', 'crossnobis') or bool(distance_named(measure).product)
+
+
 class Tiles:
     """The tiles of one feature set on its devices: computed, refined where near-duplicates ask for it, and handed out.
 
