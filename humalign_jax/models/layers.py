@@ -26,7 +26,7 @@ def named(module: nn.Module, name: str, x: jax.Array) -> jax.Array:
     submodules beside it, because Flax keeps both in one scope.
     """
     if not module.is_initializing():  # otherwise `init` would return activations among the variables
-        module.sow(LAYERS, name, x, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+        module.sow(LAYERS, name, x, init_fn=lambda: x, reduce_fn=lambda _, new: new)
     return x
 
 
@@ -100,14 +100,15 @@ def example_normal(keys: jax.Array, shape: Sequence[int], *, use: int = 0) -> ja
     return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, use), tuple(shape)))(keys)
 
 
-def check_keys(model: str, train: bool, keys: jax.Array | None, batch_size: int) -> None:
-    """Raises ValueError unless a stochastic model in training got one key per example."""
-    shape = None if keys is None else keys.shape
-    if train and shape != (batch_size,):
+def check_keys(model: str, keys: jax.Array | None, batch_size: int) -> jax.Array:
+    """Returns the keys; raises ValueError unless there is one per example."""
+    if keys is None or keys.shape != (batch_size,):
         raise ValueError(
-            f'{model} in training needs keys, one per example: {batch_size} images but keys of shape {shape}. Pass '
-            'keys=jax.vmap(partial(jax.random.fold_in, rng))(index), or train=False.'
+            f'{model} in training needs keys, one per example: {batch_size} images but keys of shape '
+            f'{None if keys is None else keys.shape}. Pass keys=jax.vmap(partial(jax.random.fold_in, rng))(index), or '
+            'train=False.'
         )
+    return keys
 
 
 def compute_dtype(dtype: str) -> jnp.dtype:
@@ -254,7 +255,8 @@ class ConvTranspose4x4(nn.Module):
 def _forward(model: nn.Module, variables: Any, image: jax.Array) -> dict[str, jax.Array]:
     """All named layers of one evaluation pass, in its order."""
     _, state = model.apply(variables, image, train=False, mutable=[LAYERS])
-    return flax.traverse_util.flatten_dict(state.get(LAYERS, {}), sep='/')
+    flat: dict[str, Any] = flax.traverse_util.flatten_dict(state.get(LAYERS, {}), sep='/')
+    return flat
 
 
 def _patch_conv(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:

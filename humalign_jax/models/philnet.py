@@ -54,8 +54,6 @@ class PhilNet(nn.Module):
             raise ValueError(layers.unknown('head', self.head, HEADS))
         if not 0.0 <= self.dropout_rate < 1.0:
             raise ValueError(f'dropout_rate must be in [0, 1), not {self.dropout_rate}.')
-        dropout = train and self.dropout_rate > 0 and not self.is_initializing()
-        layers.check_keys('PhilNet', dropout, keys, image.shape[0])
         dtype = layers.compute_dtype(self.dtype)
 
         x = image.astype(dtype)
@@ -75,8 +73,8 @@ class PhilNet(nn.Module):
             )
             x = nn.relu(hidden(x))
         x = layers.named(self, 'penultimate', x)
-        if dropout:
-            x = layers.example_dropout(x, keys, self.dropout_rate)
+        if train and self.dropout_rate > 0 and not self.is_initializing():
+            x = layers.example_dropout(x, layers.check_keys('PhilNet', keys, x.shape[0]), self.dropout_rate)
         logits = layers.named(self, 'logits', nn.Dense(self.n_classes, name='classifier')(x))
         layers.named(self, 'probs', nn.softmax(logits))
         return logits

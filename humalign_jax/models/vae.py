@@ -72,11 +72,10 @@ class VAE(nn.Module):
         Raises:
             ValueError: Images of another shape than `image_shape`, or no keys in training.
         """
-        sample = train and not self.is_initializing()
-        layers.check_keys('VAE', sample, keys, image.shape[0])
         mean, logvar = self.encode(image, train)
         z = mean
-        if sample:
+        if train and not self.is_initializing():
+            keys = layers.check_keys('VAE', keys, image.shape[0])
             z = mean + jnp.exp(0.5 * logvar) * layers.example_normal(keys, (self.latent_dim,))
         return self.decode(z, train), mean, logvar
 

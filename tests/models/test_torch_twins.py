@@ -163,8 +163,13 @@ def test_conv_transpose_equals_torch(shape):
     x = np_rng.normal(size=shape).astype(np.float32)
     kernel = np_rng.normal(size=(4, 4, shape[-1], 6)).astype(np.float32)
     weights = np_rng.normal(size=(shape[0], 2 * shape[1], 2 * shape[2], 6)).astype(np.float32)
-    y, pullback = jax.vjp(layers.conv_transpose_4x4, x, kernel)
-    x_gradient, kernel_gradient = pullback(jnp.asarray(weights))
+
+    @jax.jit
+    def value_and_gradients(weights, x, kernel):
+        y, pullback = jax.vjp(layers.conv_transpose_4x4, x, kernel)
+        return y, *pullback(weights)
+
+    y, x_gradient, kernel_gradient = value_and_gradients(weights, x, kernel)
 
     their_x = nchw(x).requires_grad_()
     their_kernel = torch.from_numpy(kernel.transpose(2, 3, 0, 1).copy()).requires_grad_()
