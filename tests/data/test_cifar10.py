@@ -70,6 +70,11 @@ def test_real_cifar10_has_the_known_mean_and_the_labels_of_those_who_index_it(ci
     with np.load(real_data / 'cifar10' / 'cifar10h.npz') as human:
         agreement = (human['counts'].argmax(axis=1) == test.labels).mean()
     assert round(100 * agreement, 2) == 99.21  # see the README of the test data
+    with np.load(real_data / 'cifar10' / 'cifar10n.npz') as human:
+        wrong = [*(train.labels != human['labels'].T).mean(axis=1), (train.labels != human['aggregate']).mean()]
+    np.testing.assert_allclose(100 * np.array(wrong), [17.23, 18.12, 17.64, 9.01], atol=0.01)
+    with np.load(real_data / 'cifar10' / 'test_label_review.npz') as review:
+        np.testing.assert_array_equal(review['given'], test.labels[review['index']])
     # Lossless originals differ from the JPEG-decoded test data by about 6 of 255 where the order is right.
     with np.load(real_data / 'cifar10' / 'lossless_sample.npz') as known:
         for images, split in ((train, 'train'), (test, 'test')):
