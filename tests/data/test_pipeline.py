@@ -1,0 +1,91 @@
+"""Preprocessing inside the step: normalisation, crops and flips, each a function of the image's own key."""
+
+import jax
+import numpy as np
+import pytest
+
+from humalign_jax import data
+from humalign_jax.data import pipeline
+
+PLAIN = {'mean': (0.0, 0.0, 0.0), 'std': (1.0, 1.0, 1.0)}
+
+
+def _images(n=64, side=8):
+    return np.random.default_rng(0).integers(1, 256, (n, side, side, 3)).astype(np.uint8)
+
+
+def _bytes(prepared):
+    """Intensities of a PLAIN preparation as the bytes they came from: 1 / 255 is not exact in float32."""
+    return np.rint(np.asarray(prepared) * 255).astype(np.uint8)
+
+
+def _keys(n, seed=0):
+    return jax.random.split(jax.random.key(seed), n)
+
+
+def test_normalisation_is_subtract_mean_divide_by_std_of_unit_intensities():
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+    images = _images()
+    expected = (images / 255.0 - mean) / std
+    np.testing.assert_allclose(pipeline.make_prepare(mean=mean, std=std)(images, None), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_without_keys_nothing_is_random():
+    images = _images()
+    prepare = pipeline.make_prepare(**PLAIN, crop_padding_px=4, flip=True)
+    np.testing.assert_array_equal(prepare(images, None), pipeline.make_prepare(**PLAIN)(images, None))
+
+
+def test_flips_mirror_about_half_of_the_images_and_change_nothing_else():
+    images = _images(400)
+    flipped = _bytes(pipeline.make_prepare(**PLAIN, flip=True)(images, _keys(400)))
+    same = (flipped == images).all(axis=(1, 2, 3))
+    mirrored = (flipped == images[:, :, ::-1]).all(axis=(1, 2, 3))
+    assert (same ^ mirrored).all()
+    assert 150 < mirrored.sum() < 250  # binomial(400, 1/2): five standard deviations
+
+
+def test_crops_are_windows_of_the_zero_padded_image_and_all_occur():
+    image, pad, n = _images(1)[0], 2, 600
+    cropped = _bytes(pipeline.make_prepare(**PLAIN, crop_padding_px=pad)(np.stack([image] * n), _keys(n)))
+    padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))
+    windows = {padded[i : i + 8, j : j + 8].tobytes(): (i, j) for i in range(5) for j in range(5)}
+    found = [windows[crop.tobytes()] for crop in cropped]  # a KeyError here is a crop that is no window
+    counts = np.unique(found, axis=0, return_counts=True)[1]
+    assert len(counts) == 25 and counts.min() > 5  # 24 expected of each
+
+
+def test_an_images_augmentation_depends_on_its_own_key_only():
+    images, keys = _images(), _keys(64)
+    prepare = jax.jit(pipeline.make_prepare(**PLAIN, crop_padding_px=4, flip=True))
+    whole = prepare(images, keys)
+    np.testing.assert_array_equal(prepare(images[10:14], keys[10:14]), whole[10:14])
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'mean': (0.5,), 'std': (0.2, 0.2)}, 'one number per channel'),
+        ({'mean': (0.5,), 'std': (0.0,)}, 'every std above 0'),
+        ({**PLAIN, 'crop_padding_px': -1}, 'must not be negative'),
+    ],
+)
+def test_impossible_preprocessing_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        pipeline.make_prepare(**options)
+
+
+def test_channels_that_do_not_match_the_config_are_said():
+    with pytest.raises(ValueError, match=r'images have 3 channels, but config\.preprocess\.mean has 1'):
+        pipeline.make_prepare(mean=(0.1,), std=(0.3,))(_images(), None)
+
+
+def test_resident_targets_are_one_hot_or_the_observers_answers():
+    images = data.load('synthetic', 'train', n_train=50)
+    hard = pipeline.resident_arrays(images)
+    np.testing.assert_array_equal(hard['soft_label'].argmax(axis=1), images.labels)
+    assert hard['soft_label'].sum() == 50 and hard['image'].dtype == np.uint8
+    soft = pipeline.resident_arrays(images, target='soft_label')['soft_label']
+    np.testing.assert_allclose(soft.sum(axis=1), 1.0, rtol=1e-5)
+    with pytest.raises(ValueError, match='must hold 10 probabilities'):
+        pipeline.resident_arrays(images, target='counts')
