@@ -36,7 +36,7 @@ setuptools.setup(
     extras_require={
         # importlib_resources: used by tensorflow-datasets but not declared by it.
         'tfds': ['tensorflow-datasets>=4.9.10', 'importlib_resources', "tensorflow-cpu; python_version < '3.14'"],
-        'test': ['hypothesis', 'pyright', 'pytest>=8', 'pytest-xdist', 'ruff', 'scikit-learn'],
+        'test': ['hypothesis', 'pyright[nodejs]', 'pytest>=8', 'pytest-xdist', 'ruff', 'scikit-learn'],
         'bench': ['psutil', 'rsatoolbox==0.3.2', 'scikit-learn', 'torch==2.13.0'],
     },
 )

@@ -90,6 +90,7 @@ def make_prepare(
         if keys is not None and (crop_padding_px or flip):
             images = jax.vmap(augment)(images, keys)
         ones = np.ones((1, 1, 1, 1), np.float32)  # [1, 1, 1, c]: ranks are never promoted silently
-        return (images.astype(jnp.float32) / 255.0 - ones * np.float32(mean)) / (ones * np.float32(std))
+        shift, scale = (ones * np.asarray(numbers, np.float32) for numbers in (mean, std))
+        return (images.astype(jnp.float32) / 255.0 - shift) / scale
 
     return prepare

@@ -10,7 +10,7 @@ import pathlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -65,7 +65,7 @@ class Run:
     schedule: Callable[[int], Any]
     evaluate: Callable[[Any, Any], Mapping[str, float]]
     best_metric: str
-    best_mode: str
+    best_mode: Literal['min', 'max']
     keep_checkpoints: int
     steps_per_dispatch: int
     hyperparameters: Mapping[str, Any]
@@ -108,6 +108,7 @@ class _Loop:
 
     def __init__(self, run: Run, folder: pathlib.Path, checkpoints: Checkpoints, stop: Any):
         self._run, self._folder, self._checkpoints, self._stop = run, folder, checkpoints, stop
+        self._order: tuple[int, np.ndarray] | None = None  # (epoch, rows)
         self._step_devices = devices_lib.map_over_devices(run.train_step, run.devices, donate=(0,))
 
     def go(self, state: TrainState) -> None:
@@ -174,7 +175,7 @@ class _Loop:
         return np.ascontiguousarray(per_device.swapaxes(0, 1))
 
     def _order_of(self, epoch: int) -> np.ndarray:
-        if getattr(self, '_order', (None, None))[0] != epoch:
+        if self._order is None or self._order[0] != epoch:
             run = self._run
             order = epoch_order(len(run.images['label']), run.batch_size, seed=run.seed, epoch=epoch)
             self._order = (epoch, order)

@@ -1,7 +1,7 @@
 """What a training step carries forward, and nothing else: enough to go on bit for bit after a kill."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,7 @@ from flax import linen as nn
 from flax import serialization, struct
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """State of a run between two steps.
 
     Attributes:
@@ -35,11 +34,11 @@ class TrainState:
 
     def to_tree(self) -> dict[str, Any]:
         """Nested dicts of arrays, the form in which checkpoints keep it."""
-        return serialization.to_state_dict(self)
+        return dict(serialization.to_state_dict(self))
 
     def from_tree(self, tree: dict[str, Any]) -> 'TrainState':
         """A state with this one's structure and the values of `tree`."""
-        return serialization.from_state_dict(self, tree)
+        return cast('TrainState', serialization.from_state_dict(self, tree))
 
 
 def make_state(
