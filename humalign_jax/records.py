@@ -171,7 +171,10 @@ class Score:
     def from_json(cls, row: Mapping[str, Any]) -> 'Score':
         """The score that `to_json` wrote."""
         numbers = ('value', 'low', 'high', 'ceiling_lower', 'ceiling_upper')
-        return cls(**{key: float('nan') if value is None and key in numbers else value for key, value in row.items()})
+        fields: dict[str, Any] = dict(row)
+        for key in numbers:
+            fields[key] = float('nan') if fields[key] is None else fields[key]
+        return cls(**fields)
 
 
 def check_ids(ids: Sequence[str] | np.ndarray, n: int, what: str) -> None:

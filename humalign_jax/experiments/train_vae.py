@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -79,7 +79,8 @@ def make_drawing(setup: _wiring.Setup, *, seed: int) -> Callable[[Any, Any], dic
     @jax.jit
     def images_of(params, model_state):
         variables = {'params': params, **model_state}
-        recon, mean, _ = model.apply(variables, setup.prepare_plain(originals, None), train=False)
+        out = model.apply(variables, setup.prepare_plain(originals, None), train=False)
+        recon, mean, _ = cast(tuple[jax.Array, jax.Array, jax.Array], out)
         prior = jax.random.normal(jax.random.key(seed), (len(originals), mean.shape[-1]))
         return recon, model.apply(variables, prior, method='decode')
 

@@ -1,6 +1,7 @@
 """Classification: cross-entropy to hard or soft labels."""
 
 from collections.abc import Callable
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +49,7 @@ def make_classification_measure(model: nn.Module) -> Callable:
     """
 
     def measure(params, model_state, batch) -> dict[str, jax.Array]:
-        logits = model.apply({'params': params, **model_state}, batch['image'], train=False)
+        logits = cast(jax.Array, model.apply({'params': params, **model_state}, batch['image'], train=False))
         prediction = jnp.argmax(logits, axis=-1)
         correct = (prediction == batch['label']).astype(jnp.float32)
         loss = losses.cross_entropy(logits, batch['soft_label'])

@@ -1,6 +1,7 @@
 """Variational auto-encoder: L1 reconstruction plus KL."""
 
 from collections.abc import Callable
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,8 @@ def make_vae_measure(model: nn.Module, *, kl_weight: float = 1.0) -> Callable:
     """
 
     def measure(params, model_state, batch) -> dict[str, jax.Array]:
-        recon, mean, logvar = model.apply({'params': params, **model_state}, batch['image'], train=False)
+        out = model.apply({'params': params, **model_state}, batch['image'], train=False)
+        recon, mean, logvar = cast(tuple[jax.Array, jax.Array, jax.Array], out)
         l1 = losses.l1(recon, batch['image'])
         kl = losses.gaussian_kl(mean, logvar)
         return {'loss': l1 + kl_weight * kl, 'l1': l1, 'kl': kl}

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.distance import pdist
 
-from humalign_jax.rsa.compare import INDICES, Rdms, average_ranks, compare, join_rdms
+from humalign_jax.rsa.compare import INDICES, Rdms, compare, compare_condensed, join_rdms, row_ranks
 from humalign_jax.rsa.pairs import between_category, category_rdm, within_category
 
 RANK_INDICES = ('spearman', 'rho_a', 'kendall_tau_a', 'kendall_tau_b')
@@ -38,7 +38,7 @@ def pool(rdms: np.ndarray, index: str) -> np.ndarray:
         raise ValueError(f'there is no index {index!r}: choose one of {", ".join(INDICES)}.')
     rdms = np.asarray(rdms, dtype=np.float64)
     if index in RANK_INDICES:
-        return average_ranks(rdms).mean(axis=0)
+        return row_ranks(rdms).mean(axis=0)
     if index in ('pearson', 'whitened_pearson'):
         rdms = rdms - rdms.mean(axis=-1, keepdims=True)
     scale = rdms.mean(axis=-1) if index == 'bures' else np.sqrt((rdms**2).mean(axis=-1))
@@ -49,7 +49,9 @@ def pool(rdms: np.ndarray, index: str) -> np.ndarray:
     return (rdms / scale[:, None]).mean(axis=0)
 
 
-def noise_ceiling(subjects: Rdms, index: str = 'spearman') -> Ceiling:
+def noise_ceiling(
+    subjects: Rdms, index: str = 'spearman', *, mask: np.ndarray | None = None, control: Rdms | None = None
+) -> Ceiling:
     """Noise ceiling of the mean score over subjects.
 
     Upper: every subject with the pooled RDM of all, which contains that subject. Lower: every subject with the pooled
@@ -58,6 +60,8 @@ def noise_ceiling(subjects: Rdms, index: str = 'spearman') -> Ceiling:
     Args:
         subjects: RDMs of at least two subjects: records, or a condensed array [s, p].
         index: One of `compare.INDICES`.
+        mask: Which pairs count, [p] booleans; as for `compare`.
+        control: RDMs whose effect is removed; as for `compare`.
 
     Returns:
         The lower and the upper bound.
@@ -68,16 +72,26 @@ def noise_ceiling(subjects: Rdms, index: str = 'spearman') -> Ceiling:
     References:
         Nili et al. (2014). doi:10.1371/journal.pcbi.1003553
     """
-    rdms = join_rdms(subjects)[0]
+    rdms, *controls = join_rdms(*([subjects] if control is None else [subjects, control]))
     if len(rdms) < 2:
         raise ValueError(
             f'a noise ceiling needs the RDMs of at least two subjects, not {len(rdms)}; from the answers to each '
             'stimulus, split_half gives a reliability instead.'
         )
-    upper = compare(pool(rdms, index), rdms, index).mean()
-    others = [pool(np.delete(rdms, s, axis=0), index) for s in range(len(rdms))]
-    lower = np.mean([compare(other, rdm, index) for other, rdm in zip(others, rdms)])
-    return Ceiling(float(lower), float(upper))
+    lower, upper = subject_ceilings(rdms, index, mask=mask, control=controls[0] if controls else None)
+    return Ceiling(float(lower.mean()), float(upper.mean()))
+
+
+def subject_ceilings(
+    rdms: np.ndarray, index: str, *, mask: np.ndarray | None = None, control: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Agreement of each subject with the others' pooled RDM and with everyone's: [s, p] -> [s], [s]; see above."""
+    if mask is not None:
+        rdms, control = rdms[:, mask], None if control is None else control[:, mask]
+    upper = compare_condensed(pool(rdms, index)[None], rdms, index, control=control)[0]
+    others = (pool(np.delete(rdms, s, axis=0), index) for s in range(len(rdms)))
+    lower = [compare_condensed(other[None], rdms[s : s + 1], index, control=control) for s, other in enumerate(others)]
+    return np.ravel(lower), upper
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ import scipy.stats
 
 from humalign_jax.records import Rdm
 from humalign_jax.rsa.pairs import align, n_stimuli_of
+from humalign_jax.rsa.ranks import average_ranks
 
 Rdms = Rdm | Sequence[Rdm] | np.ndarray
 
@@ -27,7 +28,7 @@ def compare(
     control: Rdms | None = None,
     control_from: str = 'both',
     mask: np.ndarray | None = None,
-    nan: str = 'raise',
+    nan_policy: str = 'raise',
     sigma_k: np.ndarray | None = None,
 ) -> np.ndarray:
     """Similarity of RDMs, every one of `a` with every one of `b`.
@@ -43,7 +44,7 @@ def compare(
             'spearman' (of the ranks).
         control_from: 'both' gives the partial correlation, 'a' or 'b' the semi-partial one.
         mask: Which pairs count, [p] booleans, in the order of the first RDM of `a`; not for the last three indices.
-        nan: 'raise', or 'drop' to leave out the pairs that are NaN or infinite in any of the RDMs.
+        nan_policy: 'raise', or 'omit' to leave out the pairs that are NaN or infinite in any of the RDMs.
         sigma_k: Noise covariance of the stimuli for the whitened indices, [n] (diagonal) or [n, n]; default identity.
 
     Returns:
@@ -60,21 +61,33 @@ def compare(
     """
     if index not in INDICES:
         raise ValueError(f'there is no index {index!r}: choose one of {", ".join(INDICES)}.')
-    parts = [a, b] if control is None else [a, b, control]
-    stacked = _pairs_that_count(join_rdms(*parts), mask, nan, whole=index in WHOLE)
-    x, y = stacked[:2]
-    if control is not None:
-        x, y = _without(stacked[2], x, y, index, control_from)
-        index = 'pearson'  # of ranks where the index was Spearman
     if sigma_k is not None and index not in ('whitened_pearson', 'whitened_cosine'):
         raise ValueError(f"sigma_k is for 'whitened_pearson' and 'whitened_cosine', not for {index!r}.")
-    values = INDICES[index](x, y) if sigma_k is None else INDICES[index](x, y, sigma_k)
+    parts = [a, b] if control is None else [a, b, control]
+    x, y, *z = _pairs_that_count(join_rdms(*parts), mask, nan_policy, whole=index in WHOLE)
+    values = compare_condensed(x, y, index, control=z[0] if z else None, control_from=control_from, sigma_k=sigma_k)
     return values.reshape([n for n, one in ((len(x), is_single(a)), (len(y), is_single(b))) if not one])
+
+
+def compare_condensed(
+    a: np.ndarray,
+    b: np.ndarray,
+    index: str,
+    *,
+    control: np.ndarray | None = None,
+    control_from: str = 'both',
+    sigma_k: np.ndarray | None = None,
+) -> np.ndarray:
+    """`compare` of finite values that are known to be of the same pairs: [m, p], [k, p] -> [m, k]."""
+    if control is not None:
+        a, b = _without(control, a, b, index, control_from)
+        return pearson(a, b)  # of ranks where the index is Spearman
+    return INDICES[index](a, b) if sigma_k is None else INDICES[index](a, b, sigma_k)
 
 
 def is_single(rdms: Rdms) -> bool:
     """Whether this is one RDM rather than a set of them."""
-    return isinstance(rdms, Rdm) or (not _are_records(rdms) and np.ndim(rdms) == 1)
+    return isinstance(rdms, Rdm) or getattr(rdms, 'ndim', 2) == 1
 
 
 def join_rdms(*groups: Rdms) -> list[np.ndarray]:
@@ -107,9 +120,9 @@ def join_rdms(*groups: Rdms) -> list[np.ndarray]:
     return arrays
 
 
-def average_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks 1..p within the last axis, ties sharing their average: [..., p] -> [..., p] float64."""
-    return scipy.stats.rankdata(values, axis=-1)
+def row_ranks(rdms: np.ndarray) -> np.ndarray:
+    """Ranks 1..p within each RDM, ties sharing their average: [m, p] -> [m, p] float64."""
+    return np.stack([average_ranks(rdm) for rdm in rdms])
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -124,13 +137,13 @@ def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Spearman correlation, Pearson's of average ranks: [m, p], [k, p] -> [m, k]. NaN where one of them is constant."""
-    return pearson(average_ranks(a), average_ranks(b))
+    return pearson(row_ranks(a), row_ranks(b))
 
 
 def rho_a(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Spearman correlation expected when ties are broken at random: [m, p], [k, p] -> [m, k]. 0 for a constant RDM."""
     p = a.shape[-1]
-    centred = [average_ranks(x) - (p + 1) / 2 for x in (a, b)]
+    centred = [row_ranks(x) - (p + 1) / 2 for x in (a, b)]
     return 12.0 * centred[0] @ centred[1].T / (float(p) ** 3 - p)
 
 
@@ -223,10 +236,12 @@ def _cosine(a: np.ndarray, b: np.ndarray, a_mean: np.ndarray, b_mean: np.ndarray
     return dots / np.sqrt(np.outer(a_squares, b_squares))
 
 
-def _pairs_that_count(stacked: list[np.ndarray], mask: np.ndarray | None, nan: str, *, whole: bool) -> list[np.ndarray]:
+def _pairs_that_count(
+    stacked: list[np.ndarray], mask: np.ndarray | None, nan_policy: str, *, whole: bool
+) -> list[np.ndarray]:
     """The arrays with only the pairs of `mask` that are finite everywhere; see `compare`."""
-    if nan not in ('raise', 'drop'):
-        raise ValueError(f"nan must be 'raise' or 'drop', not {nan!r}.")
+    if nan_policy not in ('raise', 'omit'):
+        raise ValueError(f"nan_policy must be 'raise' or 'omit', not {nan_policy!r}.")
     n_pairs = stacked[0].shape[-1]
     if mask is not None:
         mask = np.asarray(mask)
@@ -235,10 +250,10 @@ def _pairs_that_count(stacked: list[np.ndarray], mask: np.ndarray | None, nan: s
         stacked = [array[:, mask] for array in stacked]
     finite = np.logical_and.reduce([np.isfinite(array).all(axis=0) for array in stacked])
     if not finite.all():
-        if nan == 'raise':
+        if nan_policy == 'raise':
             raise ValueError(
-                f"{np.sum(~finite)} of {len(finite)} pairs are NaN or infinite in at least one RDM: nan='drop' leaves "
-                'them out of all; a stimulus with constant or missing features is the usual cause.'
+                f'{np.sum(~finite)} of {len(finite)} pairs are NaN or infinite in at least one RDM: '
+                "nan_policy='omit' leaves them out of all; constant or missing features are the usual cause."
             )
         stacked = [array[:, finite] for array in stacked]
     n_left = stacked[0].shape[-1]
@@ -257,7 +272,7 @@ def _without(
         raise ValueError(f"control is for 'pearson' and 'spearman', not for {index!r}.")
     if control_from not in ('both', 'a', 'b'):
         raise ValueError(f"control_from must be 'both', 'a' or 'b', not {control_from!r}.")
-    a, b, control = (average_ranks(x) if index == 'spearman' else x.astype(np.float64) for x in (a, b, control))
+    a, b, control = (row_ranks(x) if index == 'spearman' else x.astype(np.float64) for x in (a, b, control))
     basis = scipy.linalg.orth((control - control.mean(axis=-1, keepdims=True)).T)
 
     def residual(x: np.ndarray) -> np.ndarray:

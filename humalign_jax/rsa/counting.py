@@ -111,7 +111,8 @@ class RankTables:
         n_bins: int = 0,
     ) -> None:
         self.values, self.devices = values, list(devices)
-        self._kept: dict[int, jax.Array] = {}
+        self._kept: list[jax.Array | None] = [None] * len(self.devices)
+        self._n_kept = [0] * len(self.devices)
         self._keep, self._is_binned = keep and not n_bins, False
         base, lookup, size = self._layout()
         self._shift = 0
@@ -124,7 +125,7 @@ class RankTables:
         self._keep, self._is_binned = keep, n_bins > 0
         self._width = min(size, max(1, table_bytes // 4))
         self.n_windows = -(-size // self._width)
-        self._window = -1
+        self._window, self._low = -1, 0
         self._tables: list[jax.Array] = []
         self._ties = [0.0] * self.n_windows
         self._below = [0] * (self.n_windows + 1)  # values below each window, known once those windows were loaded
@@ -138,12 +139,16 @@ class RankTables:
         """Makes `ranks` answer for values in a window, the windows below having been loaded before."""
         if window == self._window:
             return
-        self._window, self._tables = window, []
+        self._window, self._tables, self._low = window, [], window * self._width
         counts = self._total(self._width + 1, self._count)
-        table, self._ties[window], n_counted = rank_table(counts, self._below[window], self.values.n_pairs)
+        # Distances rarely fill their range: the table begins and ends where they do.
+        filled = counts[:-1] != 0
+        first, last = int(filled.argmax()), len(filled) - int(filled[::-1].argmax())
+        del filled
+        table, self._ties[window], n_counted = rank_table(counts[first:last], self._below[window], self.values.n_pairs)
         del counts
         self._below[window + 1] = self._below[window] + n_counted
-        self._tables = [jax.device_put(table, device) for device in self.devices]
+        self._tables, self._low = [jax.device_put(table, device) for device in self.devices], self._low + first
 
     def ranks(self, number: int) -> jax.Array:
         """Doubled centred ranks of a tile, int32 or float32; 0 outside the window and for no pair."""
@@ -158,21 +163,28 @@ class RankTables:
             'tile': self._tile(device, number),
             'base': base,
             'lookup': lookup,
-            'low': np.uint32(self._window * self._width),
+            'low': np.uint32(self._low),
             'grid': self.values.grid,
             'shift': self._shift,
         }
 
     def _tile(self, device: int, number: int) -> jax.Array:
         """Values of a tile, or the numbers of their bins once these are known."""
-        if number in self._kept:
-            return self._kept[number]
+        place = number // len(self.devices)
+        kept = self._kept[device]
+        if kept is not None and place < self._n_kept[device]:
+            return _read(kept, np.int32(place))
         tile = self.values.make(device, number)
         if self._is_binned:
             base, lookup = self._address[device]
             tile = _bins(tile, base, lookup, grid=self.values.grid, shift=self._shift)
         if self._keep:
-            self._kept[number] = tile
+            if kept is None:
+                shape = (-(-self.values.n_tiles // len(self.devices)), *tile.shape)
+                kept = jnp.empty(shape, tile.dtype, device=self.devices[device])
+            # One large array: many tiles of their own would leave the allocator with holes.
+            self._kept[device] = _write(kept, tile, np.int32(place))
+            self._n_kept[device] = place + 1
         return tile
 
     def _layout(self) -> tuple[int, np.ndarray | None, int]:
@@ -194,8 +206,7 @@ class RankTables:
 
     def _count(self, counts: jax.Array, tile: jax.Array, device: int) -> jax.Array:
         base, lookup = self._address[device]
-        low = np.uint32(self._window * self._width)
-        return _count(counts, tile, base, lookup, low, grid=self.values.grid, shift=self._shift)
+        return _count(counts, tile, base, lookup, np.uint32(self._low), grid=self.values.grid, shift=self._shift)
 
     def _total(self, size: int, step: Callable[[jax.Array, jax.Array, int], jax.Array]) -> np.ndarray:
         """Counts over all tiles, [size]."""
@@ -264,20 +275,20 @@ def rank_table(counts: np.ndarray, n_below: int, n_pairs: int) -> tuple[np.ndarr
     """Doubled centred average ranks from how often each value occurs.
 
     Args:
-        counts: Occurrences, integers, [m + 1]; the last entry collects what is outside and is not counted.
+        counts: Occurrences, integers, [m].
         n_below: Number of values below the first.
         n_pairs: Number of all values, p.
 
     Returns:
-        2 * rank - (p + 1) for each entry, [m + 1], the last 0: int32, or float32 where p does not fit; the sum of
+        2 * rank - (p + 1) for each entry, and a last 0, [m + 1]: int32, or float32 where p does not fit; the sum of
         c^3 - c over the counts c; and the sum of the counts.
     """
-    table = _aligned(len(counts), np.int32 if n_pairs <= _INT32_MAX else np.float32)
+    table = _aligned(len(counts) + 1, np.int32 if n_pairs <= _INT32_MAX else np.float32)
     # Twice a cumulative sum of a chunk has to fit.
     integer = np.int32 if 2 * n_pairs <= _INT32_MAX else np.int64
     ties, twice_before = 0.0, 2 * n_below - n_pairs
-    for start in range(0, len(counts) - 1, _HOST_CHUNK):
-        chunk = slice(start, min(start + _HOST_CHUNK, len(counts) - 1))
+    for start in range(0, len(counts), _HOST_CHUNK):
+        chunk = slice(start, min(start + _HOST_CHUNK, len(counts)))
         count = counts[chunk]
         # Average rank = number of smaller values + (count + 1) / 2.
         twice = np.cumsum(count, dtype=integer)
@@ -354,6 +365,16 @@ def _count_stretches(counts, tile):
 def _ranks(table, tile, base, lookup, low, *, grid, shift):
     entries = _entries(tile, base, lookup, low, grid, shift, len(table))
     return table.at[entries].get(mode='promise_in_bounds')
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _write(kept, tile, place):
+    return jax.lax.dynamic_update_index_in_dim(kept, tile, place, 0)
+
+
+@jax.jit
+def _read(kept, place):
+    return jax.lax.dynamic_index_in_dim(kept, place, keepdims=False)
 
 
 @jax.jit

@@ -198,12 +198,12 @@ def test_float32_rdms_with_a_large_offset_keep_their_digits():
 def test_nan_raises_and_is_dropped_jointly_when_asked():
     x, y = make_rdms(2)
     x[3], y[5] = np.nan, np.inf
-    with pytest.raises(ValueError, match=r"2 of 66 pairs are NaN or infinite.*nan='drop'"):
+    with pytest.raises(ValueError, match=r"2 of 66 pairs are NaN or infinite.*nan_policy='omit'"):
         compare(x, y)
     kept = np.setdiff1d(np.arange(66), [3, 5])
-    assert compare(x, y, nan='drop') == pytest.approx(scipy.stats.spearmanr(x[kept], y[kept]).statistic, rel=1e-12)
+    assert compare(x, y, nan_policy='omit') == pytest.approx(scipy.stats.spearmanr(x[kept], y[kept]).statistic, rel=1e-12)
     with pytest.raises(ValueError, match='need every pair, but 2 of 66'):
-        compare(x, y, 'bures', nan='drop')
+        compare(x, y, 'bures', nan_policy='omit')
 
 
 def test_mistakes_are_named():
