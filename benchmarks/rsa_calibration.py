@@ -1,0 +1,143 @@
+"""Are the intervals and tests of rsa.infer what they say? Simulated studies with a known truth.
+
+    python benchmarks/rsa_calibration.py --studies=1000
+
+Every stimulus has latent features; a model or a subject sees a fixed linear map of them plus features of its own. New
+stimuli are new draws of all of them; new subjects have new maps. A study samples n stimuli and k subjects of that
+population; the truth is the mean score over many stimuli (and subjects).
+
+Writes benchmarks/results/rsa_calibration.json: how often 95 % intervals hold the truth, and how often tests at 5 %
+reject a true hypothesis, each with its binomial standard error.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from scipy.spatial.distance import pdist
+
+from humalign_jax import rsa, storage
+
+DIM = 8
+
+
+class Population:
+    """Stimuli seen by m models and any number of subjects."""
+
+    def __init__(self, model_noise: list[float], subject_noise: float, seed: int) -> None:
+        np_rng = np.random.default_rng(seed)
+        self.model_noise, self.subject_noise = model_noise, subject_noise
+        self.maps = [np.linalg.qr(np_rng.normal(size=(DIM, DIM)))[0] for _ in model_noise]
+
+    def subjects(self, np_rng: np.random.Generator, k: int) -> np.ndarray:
+        """Each subject's way of seeing, [k, d, d]: a shared identity and an own part."""
+        return np.eye(DIM) + 0.4 * np_rng.normal(size=(k, DIM, DIM))
+
+    def study(self, np_rng: np.random.Generator, n: int, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """RDMs of the models, [m, p], and of the subjects, [k, p], for n new stimuli."""
+        shared = np_rng.normal(size=(n, DIM)) * np.linspace(2.0, 0.5, DIM)
+        own_features = np_rng.normal(size=(len(self.maps), n, DIM))
+        models = [
+            shared @ own + noise * features if np.isfinite(noise) else features  # infinite: nothing shared is seen
+            for own, noise, features in zip(self.maps, self.model_noise, own_features)
+        ]
+        subjects = [shared @ own + self.subject_noise * np_rng.normal(size=(n, DIM)) for own in maps]
+        return np.stack([pdist(x) for x in models]), np.stack([pdist(x) for x in subjects])
+
+    def truth(self, index: str, n: int, maps: np.ndarray, repeats: int, seed: int) -> np.ndarray:
+        """Mean score of each model over `repeats` studies of n stimuli, [m]."""
+        np_rng = np.random.default_rng(seed)
+        scores = [rsa.compare(*self.study(np_rng, n, maps), index).mean(axis=1) for _ in range(repeats)]
+        return np.mean(scores, axis=0)
+
+
+def rate(hits: list[bool]) -> dict[str, float]:
+    """Mean and binomial standard error."""
+    mean = float(np.mean(hits))
+    return {'rate': round(mean, 4), 'standard_error': round(float(np.sqrt(mean * (1 - mean) / np.size(hits))), 4)}
+
+
+def calibrate(index: str, bootstrap: str, n: int, k: int, n_studies: int) -> dict:
+    """Coverage and false-positive rates of one setting."""
+    # Model 0 sees nothing shared; 1 and 2 are equally good; 3 is better.
+    population = Population([np.inf, 1.5, 1.5, 0.5], 1.0, seed=0)
+    np_rng = np.random.default_rng(1)
+    fixed_maps = population.subjects(np_rng, k)
+    truth = population.truth(index, 600, population.subjects(np_rng, 40) if bootstrap == 'both' else fixed_maps, 10, 2)
+    results, started = [], time.perf_counter()
+    for study in range(n_studies):
+        np_rng = np.random.default_rng([3, study])
+        maps = population.subjects(np_rng, k) if bootstrap == 'both' else fixed_maps
+        models, subjects = population.study(np_rng, n, maps)
+        options = dict(index=index, bootstrap=bootstrap, n_bootstrap=200, n_permutations=199, seed=study)
+        results.append(rsa.infer(models, subjects, **options))
+    seconds = time.perf_counter() - started
+
+    percentiles = [np.quantile(r.draws, [0.025, 0.975], axis=0) for r in results]
+    names = ('unrelated', 'fair', 'equally fair', 'good')
+    return {
+        'index': index,
+        'bootstrap': bootstrap,
+        'n_stimuli': n,
+        'n_subjects': k,
+        'n_studies': n_studies,
+        'seconds': round(seconds, 1),
+        'truth': dict(zip(names, truth.round(4).tolist())),
+        'coverage': {
+            name: rate([bool(r.low[i] <= truth[i] <= r.high[i]) for r in results]) for i, name in enumerate(names)
+        },
+        'coverage_of_bootstrap_percentiles': {
+            name: rate([bool(low[i] <= truth[i] <= high[i]) for low, high in percentiles])
+            for i, name in enumerate(names)
+        },
+        'standard_error_over_spread_of_scores': {
+            name: round(
+                float(np.mean([r.standard_errors[i] for r in results]) / np.std([r.values[i] for r in results])), 3
+            )
+            for i, name in enumerate(names)
+        },
+        'false_positives': {
+            'unrelated model against zero': rate([r.p_zero[0] <= 0.05 for r in results]),
+            'equal models': rate([r.p_differences[1, 2] <= 0.05 for r in results]),
+            'equal models, family-wise': rate([r.p_differences_fwer[1, 2] <= 0.05 for r in results]),
+        },
+    }
+
+
+def machine() -> dict:
+    """Hardware and versions."""
+    cpu = Path('/proc/cpuinfo')
+    names = [line.split(':')[1].strip() for line in cpu.read_text().splitlines() if line.startswith('model name')]
+    packages = ('humalign_jax', 'jax', 'numpy', 'scipy')
+    return {
+        'cpu': names[0] if names else platform.processor(),
+        'cpu_count': os.cpu_count(),
+        'devices': [str(device) for device in jax.devices()],
+        'python': platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in packages},
+    }
+
+
+def main() -> None:
+    """Runs all settings and writes the results."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--studies', type=int, default=1000)
+    studies = parser.parse_args().studies
+    settings = [('spearman', 'stimuli', n, 4) for n in (20, 40, 80)]
+    settings += [('pearson', 'stimuli', 40, 4), ('cosine', 'stimuli', 40, 4), ('spearman', 'both', 40, 12)]
+    settings += [('pearson', 'both', 40, 12)]
+    rows = []
+    for setting in settings:
+        rows.append(calibrate(*setting, studies))
+        print(rows[-1], flush=True)
+    path = Path(__file__).parent / 'results' / 'rsa_calibration.json'
+    storage.write_json(path, {'machine': machine(), 'settings': rows})
+
+
+if __name__ == '__main__':
+    main()

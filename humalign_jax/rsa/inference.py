@@ -1,0 +1,394 @@
+"""Inference on models in one call: intervals, tests and differences, for new stimuli, new subjects or both."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import scipy.stats
+
+from humalign_jax.devices import local_devices
+from humalign_jax.records import Rdm, Score
+from humalign_jax.rsa.ceiling import PAIRS
+from humalign_jax.rsa.compare import INDICES, WHOLE, Rdms, join_rdms
+from humalign_jax.rsa.crossval import deal_folds, default_folds, evaluate_crossvalidated
+from humalign_jax.rsa.evaluation import Evaluation, evaluate_fixed
+from humalign_jax.rsa.models import Fixed, Model
+from humalign_jax.rsa.pairs import between_category, category_rdm, n_stimuli_of, within_category
+from humalign_jax.rsa.resample import WEIGHTED_INDICES, bootstrap_weights, stimulus_permutations
+from humalign_jax.rsa.significance import (
+    contrast_variance,
+    fisher_interval,
+    largest_t_p,
+    permutation_p,
+    t_values,
+    two_sided_p,
+)
+
+BOOTSTRAPS = ('stimuli', 'subjects', 'both')
+MIN_STIMULI = 4  # with three, most samples have too few distinct ones
+
+
+@dataclasses.dataclass(frozen=True)
+class InferenceResult:
+    """Scores of m models with k subjects, and what can be said of other stimuli and subjects.
+
+    Attributes:
+        names: Names of the models, m of them.
+        index: The index of similarity.
+        bootstrap: What was resampled: 'stimuli', 'subjects' or 'both'.
+        n_stimuli: Number of stimuli.
+        n_subjects: Number of subjects, k.
+        scores_by_subject: [m, k].
+        values: Mean scores over subjects, [m].
+        standard_errors: [m].
+        low: Lower ends of the 95 % intervals, [m].
+        high: Upper ends of the 95 % intervals, [m].
+        p_zero: One-sided p values of no relation, by exchanging stimuli, [m]; NaN without permutations.
+        p_ceiling: Two-sided p values of no difference from the lower ceiling, [m]; NaN without a ceiling.
+        differences: values[i] - values[j], [m, m].
+        difference_errors: Their standard errors, [m, m].
+        p_differences: Two-sided p values, [m, m], 1 on the diagonal.
+        p_differences_fwer: The same corrected for all pairs by the largest t, [m, m].
+        p_differences_fdr: The same by Benjamini and Hochberg's false-discovery rate, [m, m].
+        ceiling_lower: Lower noise ceiling; NaN for a single subject.
+        ceiling_upper: Upper noise ceiling; NaN for a single subject.
+        draws: Mean scores in every bootstrap sample, [b, m].
+        ceiling_draws: Lower and upper ceiling in every sample, [b, 2].
+        permuted: Mean scores with exchanged stimuli, [permutations, m].
+        n_undefined: Bootstrap samples left out because a score was not defined in them.
+        settings: Everything else that shaped the numbers.
+    """
+
+    names: tuple[str, ...]
+    index: str
+    bootstrap: str
+    n_stimuli: int
+    n_subjects: int
+    scores_by_subject: np.ndarray
+    values: np.ndarray
+    standard_errors: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    p_zero: np.ndarray
+    p_ceiling: np.ndarray
+    differences: np.ndarray
+    difference_errors: np.ndarray
+    p_differences: np.ndarray
+    p_differences_fwer: np.ndarray
+    p_differences_fdr: np.ndarray
+    ceiling_lower: float
+    ceiling_upper: float
+    draws: np.ndarray
+    ceiling_draws: np.ndarray
+    permuted: np.ndarray
+    n_undefined: int
+    settings: dict[str, Any]
+
+    def scores(self) -> list[Score]:
+        """One record for each model, `rsa/<index>`; its provenance holds the model's name and p values."""
+        n = {'stimuli': self.n_stimuli, 'subjects': self.n_subjects}
+        n['both'] = min(n.values())
+        over = 'stimuli and subjects' if self.bootstrap == 'both' else self.bootstrap
+        return [
+            Score(
+                name=f'rsa/{self.index}',
+                value=float(self.values[i]),
+                low=float(self.low[i]),
+                high=float(self.high[i]),
+                n=n[self.bootstrap],
+                interval=f"bootstrap over {over}, {len(self.draws)} draws, t of Fisher's z",
+                ceiling_lower=self.ceiling_lower,
+                ceiling_upper=self.ceiling_upper,
+                provenance={
+                    'model': name,
+                    'n_stimuli': self.n_stimuli,
+                    'n_subjects': self.n_subjects,
+                    'p_zero': _or_none(self.p_zero[i]),
+                    'p_ceiling': _or_none(self.p_ceiling[i]),
+                    **self.settings,
+                },
+            )
+            for i, name in enumerate(self.names)
+        ]
+
+
+def infer(
+    models: Rdms | Sequence[Model],
+    reference: Rdms,
+    *,
+    index: str = 'spearman',
+    bootstrap: str = 'stimuli',
+    n_bootstrap: int = 1000,
+    n_permutations: int = 1000,
+    labels: np.ndarray | None = None,
+    pairs: str = 'all',
+    n_stimulus_folds: int | None = None,
+    n_subject_folds: int | None = None,
+    seed: int = 0,
+    devices: Sequence[jax.Device] | None = None,
+) -> InferenceResult:
+    """Scores of models with a reference, their intervals, tests against zero, the ceiling and each other.
+
+    A score is the mean over subjects of the index between a model's RDM and a subject's RDM.
+
+    *Intervals* are those of Student's t around Fisher's z of the score. Their standard error is that of the bootstrap,
+    times n / (n - 1) in variance. Pairs of a stimulus with itself are left out of a sample; ranks are formed anew in
+    every sample. For 'both' the variances of the three bootstraps are combined, since resampling two things at once
+    counts the noise of measurement twice.
+
+    *Against zero*: stimuli of the reference are exchanged at random. With `pairs` other than 'all' they are exchanged
+    within their category only, so that the test is of what the categories do not explain.
+
+    *Against the ceiling and each other*: t tests with the bootstrap's standard error of the difference; the family-wise
+    correction takes the distribution of the largest |t| of all pairs of models from the bootstrap, scaled to heavy
+    tails for few units.
+
+    *Flexible models* (Selected, Weighted, Interpolated) are fitted and scored on different stimuli and subjects, and so
+    are all models beside them; see `crossval`.
+
+    Args:
+        models: RDMs, a condensed array [m, p], or `rsa.Fixed`, `rsa.Selected`, `rsa.Weighted`, `rsa.Interpolated`.
+        reference: RDM of each subject, k of them, or one; records join by stimulus id.
+        index: One of `compare.INDICES`; those outside `resample.WEIGHTED_INDICES` are slower, and 'whitened_pearson',
+            'whitened_cosine' and 'bures' cannot be resampled over stimuli.
+        bootstrap: 'stimuli' (would it hold for other stimuli?), 'subjects' or 'both'.
+        n_bootstrap: Number of bootstrap samples.
+        n_permutations: Number of permutations; 0 for no test against zero.
+        labels: Category of each stimulus, [n], in the order of the first model's RDM.
+        pairs: 'all'; 'within' or 'between' for pairs of one or of two categories; 'partial' for all pairs with the
+            same/different RDM of the categories partialled out of both sides.
+        n_stimulus_folds: Folds of stimuli for flexible models; default 2 to 5.
+        n_subject_folds: Folds of subjects for flexible models; default 1 to 5.
+        seed: Seed of samples, permutations and folds. The same on any number of devices.
+        devices: Where to compute; default all local devices.
+
+    Returns:
+        The result; `.scores()` makes records of it.
+
+    Raises:
+        ValueError: Too few stimuli or subjects for what is asked, stimuli that do not match, or options that clash.
+
+    References:
+        Nili et al. (2014). doi:10.1371/journal.pcbi.1003553
+        Schutt et al. (2023), bootstrap over stimuli and subjects. doi:10.7554/eLife.82566
+        Nichols & Holmes (2002), the largest statistic. doi:10.1002/hbm.1058
+        Benjamini & Hochberg (1995). doi:10.1111/j.2517-6161.1995.tb02031.x
+    """
+    listed = _as_models(models)
+    *components, subjects = join_rdms(*(model.components for model in listed), reference)
+    n, k = n_stimuli_of(subjects.shape[1]), len(subjects)
+    _check_options(index, bootstrap, pairs, n, k, n_bootstrap, n_permutations)
+    for name, rdms in [*((model.name, c) for model, c in zip(listed, components)), ('reference', subjects)]:
+        if not np.isfinite(rdms).all():
+            raise ValueError(
+                f'{name!r} has {np.sum(~np.isfinite(rdms))} values that are NaN or infinite: leave their stimuli out '
+                'with rsa.select before inference.'
+            )
+    mask, control, groups = _restriction(labels, pairs, n)
+    devices = list(devices) if devices is not None else local_devices()
+    weights = np.empty((0, n), np.float32)
+    if bootstrap != 'subjects':
+        weights = bootstrap_weights(seed, n, n_bootstrap, stream=0)
+    settings = {'index': index, 'pairs': pairs, 'seed': seed}
+    settings |= {'n_bootstrap': n_bootstrap, 'n_permutations': n_permutations}
+    if any(model.flexible for model in listed):
+        stimulus_folds, subject_folds = _folds(n, k, n_stimulus_folds, n_subject_folds, index, pairs, seed)
+        settings |= {'n_stimulus_folds': int(stimulus_folds.max()) + 1, 'n_subject_folds': int(subject_folds.max()) + 1}
+        groups = groups + (groups.max() + 1) * stimulus_folds
+        evaluation = evaluate_crossvalidated(
+            listed,
+            components,
+            subjects,
+            index,
+            stimulus_folds=stimulus_folds,
+            subject_folds=subject_folds,
+            weights=weights,
+            orders=stimulus_permutations(seed, groups, n_permutations),
+            mask=mask,
+            devices=devices,
+        )
+    else:
+        evaluation = evaluate_fixed(
+            np.concatenate(components),
+            subjects,
+            index,
+            weights=weights,
+            orders=stimulus_permutations(seed, groups, n_permutations),
+            mask=mask,
+            control=control,
+            devices=devices,
+        )
+    samples, n_undefined = _samples(evaluation, bootstrap, bootstrap_weights(seed, k, n_bootstrap, stream=1))
+    return _summarise(evaluation, samples, n_undefined, [m.name for m in listed], bootstrap, n, settings)
+
+
+def _as_models(models: Rdms | Sequence[Model]) -> list[Model]:
+    """A list of models, fixed ones made of bare RDMs."""
+    if isinstance(models, Rdm | Model):
+        return _as_models([models])  # type: ignore[list-item]
+    if not isinstance(models, np.ndarray) and all(isinstance(model, Model | Rdm) for model in models):
+        listed = [model if isinstance(model, Model) else Fixed([model], model.name) for model in models]
+    else:
+        listed = [Fixed(row[None], f'model {i}') for i, row in enumerate(np.atleast_2d(np.asarray(models)))]
+    names = [model.name for model in listed]
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f'models need names that differ, at least one of them, not {names}.')
+    return listed
+
+
+def _check_options(
+    index: str, bootstrap: str, pairs: str, n: int, k: int, n_bootstrap: int, n_permutations: int
+) -> None:
+    """Raises ValueError for options that exist neither alone nor together."""
+    for name, value, choices in (
+        ('index', index, tuple(INDICES)),
+        ('bootstrap', bootstrap, BOOTSTRAPS),
+        ('pairs', pairs, PAIRS),
+    ):
+        if value not in choices:
+            raise ValueError(f'{name} must be one of {", ".join(choices)}, not {value!r}.')
+    if n_bootstrap < 20 or n_permutations < 0:
+        raise ValueError(
+            f'n_bootstrap must be at least 20 and n_permutations 0 or more, not {n_bootstrap} and {n_permutations}.'
+        )
+    if bootstrap != 'subjects' and n < MIN_STIMULI:
+        raise ValueError(f'a bootstrap over stimuli needs at least {MIN_STIMULI} of them, not {n}.')
+    if bootstrap != 'stimuli' and k < 2:
+        raise ValueError(
+            f"bootstrap={bootstrap!r} needs the RDMs of at least two subjects, not {k}: use bootstrap='stimuli'."
+        )
+    if bootstrap != 'subjects' and index in WHOLE:
+        raise ValueError(f"{index!r} needs every pair and cannot be resampled over stimuli: use bootstrap='subjects'.")
+    if (pairs == 'partial' and index not in ('pearson', 'spearman')) or (
+        pairs != 'all' and index not in WEIGHTED_INDICES
+    ):
+        raise ValueError(f'pairs={pairs!r} does not go with index {index!r}.')
+
+
+def _restriction(
+    labels: np.ndarray | None, pairs: str, n: int
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray]:
+    """Mask of pairs, control RDM, and groups within which stimuli may be exchanged, [n]."""
+    if pairs == 'all':
+        return None, None, np.zeros(n, dtype=np.int64)
+    if labels is None or np.shape(labels) != (n,):
+        raise ValueError(f'pairs={pairs!r} needs the category of each of the {n} stimuli: pass labels, [{n}].')
+    groups = np.unique(labels, return_inverse=True)[1]
+    if pairs == 'partial':
+        return None, category_rdm(labels)[None], groups
+    return (within_category if pairs == 'within' else between_category)(labels), None, groups
+
+
+def _folds(
+    n: int, k: int, n_stimulus_folds: int | None, n_subject_folds: int | None, index: str, pairs: str, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fold of each stimulus, [n], and of each subject, [k]."""
+    if index not in WEIGHTED_INDICES or pairs == 'partial':
+        raise ValueError(
+            f'flexible models go with {", ".join(WEIGHTED_INDICES)} and without partialling, not with {index!r} and '
+            f'pairs={pairs!r}.'
+        )
+    defaults = default_folds(n, k)
+    n_stimulus_folds = defaults[0] if n_stimulus_folds is None else n_stimulus_folds
+    n_subject_folds = defaults[1] if n_subject_folds is None else n_subject_folds
+    if not 2 <= n_stimulus_folds <= n // 3 or not 1 <= n_subject_folds <= k:
+        raise ValueError(
+            f'{n_stimulus_folds} folds of stimuli and {n_subject_folds} of subjects do not fit {n} stimuli and {k} '
+            'subjects: at least two folds of three stimuli or more, and folds of one subject or more.'
+        )
+    return deal_folds(seed, n, n_stimulus_folds, stream=3), deal_folds(seed, k, n_subject_folds, stream=4)
+
+
+def _samples(evaluation: Evaluation, bootstrap: str, subject_weights: np.ndarray) -> tuple[dict[str, np.ndarray], int]:
+    """Mean scores and the two ceilings in every defined sample, [b, m + 2], by what was resampled."""
+    share = subject_weights / subject_weights.shape[1]
+    data = np.concatenate([evaluation.scores, evaluation.lower[None], evaluation.upper[None]])
+    ceilings = np.stack([evaluation.lower_draws, evaluation.upper_draws], axis=1)
+    draws = np.concatenate([evaluation.draws, ceilings], axis=1)  # [b, m + 2, k]
+    samples = {}
+    if bootstrap != 'subjects':
+        samples['stimuli'] = draws.mean(axis=2)
+    if bootstrap != 'stimuli':
+        samples['subjects'] = share @ data.T
+    if bootstrap == 'both':
+        samples['both'] = np.einsum('bik,bk->bi', draws, share)
+    ok = np.logical_and.reduce([np.isfinite(x[:, : len(evaluation.scores)]).all(axis=1) for x in samples.values()])
+    if ok.sum() < 2 or np.isnan(evaluation.scores).any():
+        constant = np.flatnonzero(np.isnan(evaluation.scores).any(axis=1))
+        raise ValueError(
+            f'scores are not defined on the data (models {constant.tolist()}) or in {np.sum(~ok)} of {len(ok)} '
+            'samples: a model or subject has no variance over the pairs that count, or there are too few stimuli.'
+        )
+    return {kind: x[ok] for kind, x in samples.items()}, int(np.sum(~ok))
+
+
+def _summarise(
+    evaluation: Evaluation,
+    samples: dict[str, np.ndarray],
+    n_undefined: int,
+    names: list[str],
+    bootstrap: str,
+    n: int,
+    settings: dict[str, Any],
+) -> InferenceResult:
+    """Intervals and tests from the samples."""
+    m, k = evaluation.scores.shape
+    units = {'stimuli': n, 'subjects': k}
+    dof = (min(units.values()) if bootstrap == 'both' else units[bootstrap]) - 1
+    values, lower, upper = evaluation.scores.mean(axis=1), evaluation.lower.mean(), evaluation.upper.mean()
+
+    of_models = {kind: x[:, :m] for kind, x in samples.items()}
+    errors = np.sqrt(contrast_variance(of_models, np.eye(m), units))
+    low, high = fisher_interval(values, errors, dof)
+    to_ceiling = {kind: x[:, : m + 1] for kind, x in samples.items()}
+    ceiling_errors = np.sqrt(contrast_variance(to_ceiling, np.eye(m, m + 1) - np.eye(m + 1)[m], units))
+
+    first, second = np.triu_indices(m, 1)
+    contrasts = np.eye(m)[first] - np.eye(m)[second]
+    difference_errors = np.sqrt(contrast_variance(of_models, contrasts, units))
+    t = t_values(contrasts @ values, difference_errors)
+    p, p_fwer, p_fdr = np.empty((3, 0))
+    if m > 1:
+        p = two_sided_p(t, dof)
+        drawn = of_models[bootstrap] @ contrasts.T
+        p_fwer = largest_t_p(t, drawn, dof, np.random.default_rng([settings['seed'], 5]))
+        p_fdr = scipy.stats.false_discovery_control(p)
+
+    def square(by_pair: np.ndarray, diagonal: float) -> np.ndarray:
+        full = np.full((m, m), diagonal)
+        full[first, second] = full[second, first] = by_pair
+        return full
+
+    return InferenceResult(
+        names=tuple(names),
+        index=settings['index'],
+        bootstrap=bootstrap,
+        n_stimuli=n,
+        n_subjects=k,
+        scores_by_subject=evaluation.scores,
+        values=values,
+        standard_errors=errors,
+        low=low,
+        high=high,
+        p_zero=permutation_p(evaluation.observed, evaluation.permuted),
+        p_ceiling=two_sided_p(t_values(values - lower, ceiling_errors), dof),
+        differences=values[:, None] - values,
+        difference_errors=square(difference_errors, 0.0),
+        p_differences=square(p, 1.0),
+        p_differences_fwer=square(p_fwer, 1.0),
+        p_differences_fdr=square(p_fdr, 1.0),
+        ceiling_lower=float(lower),
+        ceiling_upper=float(upper),
+        draws=samples[bootstrap][:, :m],
+        ceiling_draws=samples[bootstrap][:, m:],
+        permuted=evaluation.permuted,
+        n_undefined=n_undefined,
+        settings=settings,
+    )
+
+
+def _or_none(value: float) -> float | None:
+    """A number for JSON, which has no NaN."""
+    return None if np.isnan(value) else float(value)

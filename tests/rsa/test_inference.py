@@ -1,0 +1,273 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+import scipy.stats
+from scipy.spatial.distance import pdist, squareform
+
+from humalign_jax.records import Rdm
+from humalign_jax.rsa import evaluation, inference, resample, significance
+from humalign_jax.rsa.ceiling import noise_ceiling, subject_ceilings
+from humalign_jax.rsa.compare import compare, compare_condensed
+from humalign_jax.rsa.inference import infer
+from humalign_jax.rsa.pairs import take_stimuli
+
+
+def make_data(n=16, n_models=3, n_subjects=4, seed=0, decimals=None):
+    """RDMs of models and subjects that share latent points; rounding makes ties."""
+    np_rng = np.random.default_rng(seed)
+    points = np_rng.normal(size=(n, 5))
+    noisy = [points + (0.5 + 0.3 * i) * np_rng.normal(size=(n, 5)) for i in range(n_models)]
+    noisy += [points + np_rng.normal(size=(n, 5)) for _ in range(n_subjects)]
+    rdms = np.stack([pdist(x) for x in noisy])
+    rdms = rdms if decimals is None else rdms.round(decimals)
+    return rdms[:n_models], rdms[n_models:]
+
+
+def copied(rdms, weights):
+    """RDMs of a bootstrap sample with every pair of different stimuli written out as often as it was drawn."""
+    chosen = np.repeat(np.arange(len(weights)), weights.astype(int))
+    rows, columns = (chosen[x] for x in np.triu_indices(len(chosen), 1))
+    different = rows != columns
+    return np.stack([squareform(rdm)[rows[different], columns[different]] for rdm in rdms])
+
+
+@pytest.mark.parametrize('decimals', [None, 0], ids=['distinct', 'tied'])
+@pytest.mark.parametrize('index', resample.WEIGHTED_INDICES)
+def test_weighted_scores_equal_those_of_the_copied_sample(index, decimals):
+    models, subjects = make_data(decimals=decimals)
+    weights = resample.bootstrap_weights(0, 16, 40, stream=0)
+    orders = np.empty((0, 16), int)
+    options = dict(weights=weights, orders=orders, mask=None, control=None, devices=jax.devices()[:1])
+    got = evaluation.evaluate_fixed(models, subjects, index, **options)
+    for draw, weight in enumerate(weights):
+        sample = copied(models, weight), copied(subjects, weight)
+        np.testing.assert_allclose(got.draws[draw], compare_condensed(*sample, index), atol=3e-6)
+        if index in ('pearson', 'cosine'):
+            lower, upper = subject_ceilings(sample[1], index)
+            np.testing.assert_allclose(got.lower_draws[draw], lower, atol=3e-6)
+            np.testing.assert_allclose(got.upper_draws[draw], upper, atol=3e-6)
+
+
+def test_partial_and_restricted_draws_equal_those_of_the_copied_sample():
+    models, subjects = make_data()
+    labels = np.arange(16) % 3
+    for pairs, index in (
+        ('partial', 'spearman'),
+        ('partial', 'pearson'),
+        ('within', 'spearman'),
+        ('between', 'pearson'),
+    ):
+        mask, control, _ = inference._restriction(labels, pairs, 16)
+        weights = resample.bootstrap_weights(1, 16, 20, stream=0)
+        options = dict(orders=np.empty((0, 16), int), mask=mask, control=control, devices=jax.devices()[:1])
+        got = evaluation.evaluate_fixed(models, subjects, index, weights=weights, **options)
+        for draw, weight in enumerate(weights):
+            sample = [copied(x, weight) for x in (models, subjects)]
+            kept = slice(None) if mask is None else copied(mask[None].astype(float), weight)[0] == 1
+            held = None if control is None else copied(control, weight)
+            expected = compare_condensed(*(x[:, kept] for x in sample), index, control=held)
+            np.testing.assert_allclose(got.draws[draw], expected, atol=3e-5)
+
+
+def test_kendall_draws_are_those_of_the_copied_sample():
+    models, subjects = make_data(n=8)
+    weights = resample.bootstrap_weights(0, 8, 5, stream=0)
+    options = dict(orders=np.empty((0, 8), int), mask=None, control=None, devices=jax.devices()[:1])
+    got = evaluation.evaluate_fixed(models, subjects, 'kendall_tau_a', weights=weights, **options)
+    for draw, weight in enumerate(weights):
+        expected = compare_condensed(copied(models, weight), copied(subjects, weight), 'kendall_tau_a')
+        np.testing.assert_allclose(got.draws[draw], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize('index', ['spearman', 'pearson', 'cosine', 'rho_a'])
+def test_permuted_scores_equal_scores_of_permuted_stimuli(index):
+    models, subjects = make_data()
+    orders = resample.stimulus_permutations(0, np.zeros(16), 10)
+    options = dict(weights=np.empty((0, 16)), mask=None, control=None, devices=jax.devices()[:1])
+    got = evaluation.evaluate_fixed(models, subjects, index, orders=orders, **options)
+    expected = [compare(models, take_stimuli(subjects, order), index).mean(axis=1) for order in orders]
+    np.testing.assert_allclose(got.permuted, expected, atol=1e-6)
+    np.testing.assert_allclose(got.observed, compare(models, subjects, index).mean(axis=1), atol=1e-6)
+
+
+def test_permutations_stay_in_their_groups():
+    groups = np.array([0, 1, 0, 2, 1, 1, 0])
+    orders = resample.stimulus_permutations(0, groups, 50)
+    np.testing.assert_array_equal(np.sort(orders, axis=1), np.tile(np.arange(7), (50, 1)))
+    np.testing.assert_array_equal(groups[orders], np.tile(groups, (50, 1)))
+    assert len(np.unique(orders, axis=0)) > 15  # of 36
+
+
+def test_bootstrap_weights_have_the_moments_of_drawing_with_replacement():
+    weights = resample.bootstrap_weights(0, 10, 20_000, stream=0)
+    np.testing.assert_array_equal(weights.sum(axis=1), np.full(20_000, 10.0))
+    np.testing.assert_allclose(weights.mean(axis=0), np.ones(10), atol=0.03)
+    np.testing.assert_allclose(weights.var(axis=0), np.full(10, 0.9), atol=0.04)
+    np.testing.assert_array_equal(resample.bootstrap_weights(0, 10, 30, stream=0), weights[:30])
+    assert not np.array_equal(resample.bootstrap_weights(0, 10, 30, stream=1), weights[:30])
+
+
+@pytest.mark.parametrize('index', ['spearman', 'cosine'])
+def test_one_and_four_devices_give_the_same_bits(index):
+    models, subjects = make_data(n=40)
+    one, four = (
+        infer(models, subjects, index=index, bootstrap='both', n_bootstrap=100, n_permutations=70, devices=devices)
+        for devices in (jax.devices()[:1], jax.devices()[:4])
+    )
+    for field in dataclasses.fields(one):
+        np.testing.assert_array_equal(getattr(one, field.name), getattr(four, field.name))
+
+
+def test_subject_bootstrap_gives_the_standard_error_of_the_mean():
+    models, subjects = make_data(n_subjects=12)
+    result = infer(models, subjects, bootstrap='subjects', n_bootstrap=20_000, n_permutations=0)
+    expected = scipy.stats.sem(compare(models, subjects), axis=1)
+    np.testing.assert_allclose(result.standard_errors, expected, rtol=0.03)
+    paired = [scipy.stats.ttest_rel(*result.scores_by_subject[[0, i]]).pvalue for i in (1, 2)]
+    np.testing.assert_allclose(result.p_differences[0, 1:], paired, rtol=0.1, atol=1e-4)
+    assert np.isnan(result.p_zero).all()
+
+
+def test_order_of_stimuli_changes_no_value():
+    models, subjects = make_data()
+    ids = np.array([f'toy/test/{i:05d}' for i in range(16)])
+    order = np.random.default_rng(0).permutation(16)
+    a = [Rdm(x, ids, f'm{i}', 'euclidean') for i, x in enumerate(models)]
+    b = [Rdm(take_stimuli(x, order), ids[order], f's{i}', 'euclidean') for i, x in enumerate(subjects)]
+    straight, shuffled = infer(models, subjects, n_bootstrap=50), infer(a, b, n_bootstrap=50)
+    for field in ('values', 'low', 'high', 'p_zero', 'ceiling_lower'):
+        np.testing.assert_array_equal(getattr(straight, field), getattr(shuffled, field))
+
+
+def test_dual_bootstrap_takes_the_interaction_out():
+    np_rng = np.random.default_rng(0)
+    stimulus, subject, interaction = 1.0, 2.0, 3.0  # variances of the three components of a score
+    samples = {
+        'stimuli': np_rng.normal(size=(200_000, 1)) * np.sqrt(stimulus + interaction),
+        'subjects': np_rng.normal(size=(200_000, 1)) * np.sqrt(subject + interaction),
+        'both': np_rng.normal(size=(200_000, 1)) * np.sqrt(stimulus + subject + 3 * interaction),
+    }
+    variance = significance.contrast_variance(samples, np.eye(1), {'stimuli': 10**9, 'subjects': 10**9})
+    assert variance == pytest.approx(stimulus + subject + interaction, rel=0.02)
+
+
+def test_largest_t_equals_dunnett_for_independent_normal_samples():
+    np_rng = np.random.default_rng(0)
+    samples = np_rng.normal(size=(40_000, 3))
+    t = np.array([1.0, 2.0, 3.0])
+    got = significance.largest_t_p(t, samples, 10**7, np_rng)
+    np.testing.assert_allclose(got, 1 - (1 - 2 * scipy.stats.norm.sf(t)) ** 3, atol=0.01)
+
+
+def test_largest_t_of_one_hypothesis_is_the_t_test():
+    np_rng = np.random.default_rng(0)
+    got = significance.largest_t_p(np.array([2.2]), np_rng.normal(size=(40_000, 1)), 7, np_rng)
+    assert got == pytest.approx(2 * scipy.stats.t.sf(2.2, 7), abs=0.005)
+
+
+def test_identical_models_do_not_differ_and_false_discoveries_are_scipys():
+    models, subjects = make_data()
+    result = infer(np.concatenate([models, models[:1]]), subjects, n_bootstrap=100, n_permutations=0)
+    assert result.p_differences[0, 3] == result.p_differences_fwer[0, 3] == 1.0
+    above = np.triu_indices(4, 1)
+    expected = scipy.stats.false_discovery_control(result.p_differences[above])
+    np.testing.assert_allclose(result.p_differences_fdr[above], expected)
+    assert np.all(result.p_differences_fwer >= result.p_differences)
+
+
+def test_scores_carry_interval_ceiling_and_model():
+    models, subjects = make_data()
+    result = infer(models, subjects, n_bootstrap=60, n_permutations=99)
+    score = result.scores()[1]
+    assert (score.name, score.n, score.provenance['model']) == ('rsa/spearman', 16, 'model 1')
+    assert score.interval == "bootstrap over stimuli, 60 draws, t of Fisher's z"
+    assert (score.value, score.low, score.high) == (result.values[1], result.low[1], result.high[1])
+    assert (score.ceiling_lower, score.ceiling_upper) == pytest.approx(noise_ceiling(subjects))
+    assert score.value == pytest.approx(compare(models[1], subjects).mean())
+
+
+def test_one_model_and_one_subject_have_a_defined_answer():
+    models, subjects = make_data()
+    result = infer(models[0], subjects[0], n_bootstrap=50, n_permutations=50)
+    assert result.values[0] == pytest.approx(float(compare(models[0], subjects[0])))
+    assert result.low[0] < result.values[0] < result.high[0]
+    assert np.isnan([result.ceiling_lower, result.p_ceiling[0]]).all()
+    assert result.p_differences.shape == (1, 1)
+
+
+def test_mistakes_are_named():
+    models, subjects = make_data()
+    with pytest.raises(ValueError, match="bootstrap='both' needs the RDMs of at least two subjects, not 1"):
+        infer(models, subjects[:1], bootstrap='both')
+    with pytest.raises(ValueError, match='at least 4 of them, not 3'):
+        infer(models[:, :3], subjects[:, :3])
+    with pytest.raises(ValueError, match="cannot be resampled over stimuli: use bootstrap='subjects'"):
+        infer(models, subjects, index='bures')
+    with pytest.raises(ValueError, match='index must be one of pearson'):
+        infer(models, subjects, index='kendall')
+    with pytest.raises(ValueError, match='category of each of the 16 stimuli'):
+        infer(models, subjects, pairs='within')
+    with pytest.raises(ValueError, match="pairs='partial' does not go with index 'cosine'"):
+        infer(models, subjects, index='cosine', pairs='partial', labels=np.arange(16) % 2)
+    with pytest.raises(ValueError, match="'model 0' has 1 values that are NaN"):
+        infer(np.where(np.arange(120) == 3, np.nan, models[:1]), subjects)
+    with pytest.raises(ValueError, match=r'not defined on the data \(models \[1\]\)'):
+        infer(np.stack([models[0], np.ones(120)]), subjects)
+
+
+def test_samples_with_too_few_distinct_stimuli_are_left_out_and_counted():
+    models, subjects = make_data(n=4)
+    weights = resample.bootstrap_weights(0, 4, 400, stream=0)
+    result = infer(models, subjects, index='pearson', n_bootstrap=400, n_permutations=0)
+    assert result.n_undefined >= np.sum((weights > 0).sum(axis=1) < 3) > 0
+    assert len(result.draws) + result.n_undefined == 400
+
+
+@pytest.mark.parametrize(('index', 'theirs'), [('spearman', 'spearman'), ('cosine', 'cosine')])
+def test_bootstrap_distribution_equals_rsatoolbox(index, theirs):
+    toolbox = pytest.importorskip('rsatoolbox')
+    models, subjects = make_data(n=20)
+    np.random.seed(0)  # rsatoolbox draws from NumPy's global state
+    fixed = [toolbox.model.ModelFixed(str(i), x) for i, x in enumerate(models)]
+    data = toolbox.rdm.RDMs(subjects)
+    expected = toolbox.inference.eval_bootstrap_pattern(fixed, data, method=theirs, N=600)
+    result = infer(models, subjects, index=index, n_bootstrap=4000, n_permutations=0)
+    drawn, own = expected.evaluations, result.draws
+    error = drawn.std(axis=0) / np.sqrt(600)
+    assert np.all(np.abs(own.mean(axis=0) - drawn.mean(axis=0)) < 4 * error)
+    # A standard deviation of 600 draws has a relative error of 0.03, a quantile at 2.5 % about 0.11 deviations.
+    np.testing.assert_allclose(own.std(axis=0), drawn.std(axis=0), rtol=0.12)
+    for q in (0.025, 0.975):
+        gap = np.abs(np.quantile(own, q, axis=0) - np.quantile(drawn, q, axis=0))
+        assert np.all(gap < 0.45 * drawn.std(axis=0))
+    np.testing.assert_allclose(result.standard_errors, np.sqrt(expected.model_var), rtol=0.12)
+
+
+# Simulated studies, small; benchmarks/rsa_calibration.py has the large ones.
+def study(np_rng, n, k):
+    """An unrelated model, two equally good ones, and k subjects; every stimulus anew."""
+    shared = np_rng.normal(size=(n, 4))
+    unrelated = pdist(np_rng.normal(size=(n, 4)))
+    fair = [pdist(shared + np_rng.normal(size=(n, 4))) for _ in range(2)]
+    subjects = [pdist(shared + np_rng.normal(size=(n, 4))) for _ in range(k)]
+    return np.stack([unrelated, *fair]), np.stack(subjects)
+
+
+@pytest.mark.slow
+def test_tests_and_intervals_are_calibrated():
+    n_studies, np_rng = 300, np.random.default_rng(0)
+    truth = np.mean([compare(*study(np_rng, 400, 3), 'pearson').mean(axis=1) for _ in range(20)], axis=0)
+    zero, pair, covered = [], [], []
+    for seed in range(n_studies):
+        options = dict(index='pearson', n_bootstrap=150, n_permutations=99, seed=seed)
+        result = infer(*study(np_rng, 30, 3), **options)
+        zero.append(result.p_zero[0] <= 0.05)
+        pair.append(result.p_differences[1, 2] <= 0.05)
+        covered.append((result.low <= truth) & (truth <= result.high))
+    # Within three binomial standard errors; intervals of few stimuli are known to be wide rather than narrow.
+    error = 3 * np.sqrt(0.05 * 0.95 / n_studies)
+    assert np.mean(zero) == pytest.approx(0.05, abs=error)
+    assert np.mean(pair) < 0.05 + error
+    assert np.mean(covered, axis=0).min() > 0.95 - error
