@@ -120,7 +120,7 @@ def test_a_damaged_newest_checkpoint_is_left_aside_and_the_end_is_the_same(small
 
 def test_nan_stops_the_run_and_says_where_and_from_what(small_config, tmp_path):
     config = small_config()
-    config.optimizer.update(name='sgd', learning_rate=1e30, schedule='constant')
+    config.optimizer.update(name='sgd', learning_rate=1e18, schedule='constant')
     with pytest.raises(loop.NotFiniteError, match=r'was NaN or Inf\. Last finite metrics: .*loss') as error:
         train_classifier.run(config, str(tmp_path))
     with Checkpoints(tmp_path / 'checkpoints') as saved:
