@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+import scipy.optimize
+from scipy.spatial.distance import pdist
+
+from humalign_jax.rsa import crossval
+from humalign_jax.rsa.compare import compare_condensed
+from humalign_jax.rsa.inference import infer
+from humalign_jax.rsa.models import Fixed, Interpolated, Selected, Weighted
+from humalign_jax.rsa.pairs import take_stimuli
+
+
+def make_parts(n=24, n_subjects=4, noise=0.3, seed=0):
+    """Three component RDMs, and subjects that weight the last two of them 1 to 3."""
+    np_rng = np.random.default_rng(seed)
+    parts = np.stack([pdist(np_rng.normal(size=(n, 3))) for _ in range(3)])
+    mixed = 0.25 * parts[1] + 0.75 * parts[2]
+    return parts, mixed + noise * np_rng.normal(size=(n_subjects, len(mixed)))
+
+
+def products_of(parts, target):
+    x, y = parts - parts.mean(axis=1, keepdims=True), target - target.mean()
+    return x @ x.T, x @ y
+
+
+def test_weighted_fit_is_non_negative_least_squares():
+    parts, subjects = make_parts()
+    target = subjects.mean(axis=0) - 0.2 * parts[0]
+    x, y = parts - parts.mean(axis=1, keepdims=True), target - target.mean()
+    got = Weighted(parts, 'w').weights(*products_of(parts, target))
+    np.testing.assert_allclose(got, scipy.optimize.nnls(x.T, y)[0], rtol=1e-8)
+    assert got[0] == 0.0
+
+
+def test_weighted_fit_survives_a_repeated_component():
+    parts, subjects = make_parts()
+    doubled = np.concatenate([parts, parts[1:2]])
+    got = Weighted(doubled, 'w').weights(*products_of(doubled, subjects[0]))
+    expected = Weighted(parts, 'w').weights(*products_of(parts, subjects[0]))
+    np.testing.assert_allclose(got @ doubled, expected @ parts, rtol=1e-6)
+
+
+def test_interpolated_fit_is_the_best_on_a_fine_grid():
+    parts, subjects = make_parts()
+    got = Interpolated(parts, 'i').weights(*products_of(parts, subjects[0]))
+    grid = np.linspace(0.0, 1.0, 2001)[:, None]
+    mixtures = np.concatenate([(1 - grid) * parts[i] + grid * parts[i + 1] for i in (0, 1)])
+    best = compare_condensed(mixtures, subjects[:1], 'pearson').max()
+    assert compare_condensed((got @ parts)[None], subjects[:1], 'pearson')[0, 0] >= best
+    assert got.sum() == pytest.approx(1.0)
+    np.testing.assert_array_equal(
+        Interpolated(parts[:2], 'i').weights(*products_of(parts[:2], -parts[0] - 2 * parts[1])), [1.0, 0.0]
+    )
+
+
+def test_selected_fit_is_the_component_with_the_largest_correlation():
+    parts, subjects = make_parts()
+    assert np.argmax(Selected(parts, 's').weights(*products_of(parts, subjects[0]))) == 2
+
+
+@pytest.mark.parametrize('index', ['pearson', 'spearman', 'cosine', 'rho_a'])
+def test_crossvalidated_scores_equal_fitting_and_scoring_by_hand(index):
+    parts, subjects = make_parts()
+    result = infer(
+        [Weighted(parts, 'w'), Fixed(parts[:1], 'f')], subjects, index=index, n_bootstrap=20, n_permutations=0
+    )
+    stimuli = crossval.deal_folds(0, 24, result.settings['n_stimulus_folds'], stream=3)
+    people = crossval.deal_folds(0, 4, result.settings['n_subject_folds'], stream=4)
+    scaled = crossval.unit_rdms(subjects, index)
+    expected = np.zeros((2, 4))
+    for fold in range(stimuli.max() + 1):
+        train, test = np.flatnonzero(stimuli != fold), np.flatnonzero(stimuli == fold)
+        for s in range(4):
+            x, y = take_stimuli(parts, train), take_stimuli(scaled[people != people[s]].mean(axis=0), train)
+            if index != 'cosine':
+                x, y = x - x.mean(axis=1, keepdims=True), y - y.mean()
+            weights = scipy.optimize.nnls(x.T, y)[0]
+            predicted = take_stimuli(np.stack([weights @ parts, parts[0]]), test)
+            scores = compare_condensed(predicted, take_stimuli(subjects[s : s + 1], test), index)
+            expected[:, s] += scores[:, 0] / (stimuli.max() + 1)
+    np.testing.assert_allclose(result.scores_by_subject, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_fitted_weights_do_not_profit_from_noise_but_find_a_true_mixture():
+    parts, subjects = make_parts(noise=0.1)
+    noise = np.random.default_rng(1).normal(size=subjects.shape)
+    fitted = [Weighted(parts, 'weighted'), Selected(parts, 'selected'), Fixed(parts[1:2], 'fixed')]
+    options = dict(index='pearson', n_bootstrap=20, n_permutations=99)
+    found = infer(fitted, subjects, **options)
+    assert found.values[0] > 0.95 > found.values[1] > found.values[2]
+    assert found.p_zero[0] == 0.01
+    assert found.values[0] <= found.ceiling_upper
+    scores = [infer([Weighted(parts, 'w')], noise, **options, seed=seed).values[0] for seed in range(10)]
+    assert abs(np.mean(scores)) < 0.05
+
+
+def test_one_subject_is_fitted_on_its_other_stimuli():
+    parts, subjects = make_parts(noise=0.1)
+    result = infer([Weighted(parts, 'w')], subjects[0], index='pearson', n_bootstrap=20, n_permutations=0)
+    assert result.values[0] > 0.9
+    assert np.isnan(result.ceiling_lower)
+
+
+def test_weighted_similarity_equals_repeating_the_pairs():
+    np_rng = np.random.default_rng(0)
+    a, b, counts = np_rng.integers(0, 6, (2, 30)).astype(float), np_rng.random((3, 30)), np_rng.integers(0, 4, 30)
+    for index in ('pearson', 'spearman', 'cosine', 'rho_a'):
+        expected = compare_condensed(np.repeat(a, counts, axis=1), np.repeat(b, counts, axis=1), index)
+        np.testing.assert_allclose(crossval.weighted_similarity(a, b, counts.astype(float), index), expected, rtol=1e-9)
+
+
+def test_mistakes_are_named():
+    parts, subjects = make_parts()
+    with pytest.raises(ValueError, match="model 'w', Weighted, has 1 component RDMs"):
+        Weighted(parts[:1], 'w')
+    with pytest.raises(ValueError, match='flexible models go with pearson'):
+        infer([Weighted(parts, 'w')], subjects, index='kendall_tau_a')
+    with pytest.raises(ValueError, match='do not fit 24 stimuli and 4 subjects'):
+        infer([Weighted(parts, 'w')], subjects, n_stimulus_folds=9)
+    with pytest.raises(ValueError, match='models need names that differ'):
+        infer([Weighted(parts, 'w'), Selected(parts, 'w')], subjects)
