@@ -142,13 +142,14 @@ class RankTables:
         self._window, self._tables, self._low = window, [], window * self._width
         counts = self._total(self._width + 1, self._count)
         # Distances rarely fill their range: the table begins and ends where they do.
-        filled = counts[:-1] != 0
-        first, last = int(filled.argmax()), len(filled) - int(filled[::-1].argmax())
-        del filled
-        table, self._ties[window], n_counted = rank_table(counts[first:last], self._below[window], self.values.n_pairs)
+        filled = np.flatnonzero(np.maximum.reduceat(counts[:-1], np.arange(0, self._width, _HOST_CHUNK)))
+        first, last = (filled[0] * _HOST_CHUNK, (filled[-1] + 1) * _HOST_CHUNK) if len(filled) else (0, 1)
+        counts = counts[int(first) : min(int(last), self._width)]
+        table, self._ties[window], n_counted = rank_table(counts, self._below[window], self.values.n_pairs)
         del counts
         self._below[window + 1] = self._below[window] + n_counted
-        self._tables, self._low = [jax.device_put(table, device) for device in self.devices], self._low + first
+        self._tables = [jax.device_put(table, device) for device in self.devices]
+        self._low += int(first)
 
     def ranks(self, number: int) -> jax.Array:
         """Doubled centred ranks of a tile, int32 or float32; 0 outside the window and for no pair."""
@@ -283,7 +284,7 @@ def rank_table(counts: np.ndarray, n_below: int, n_pairs: int) -> tuple[np.ndarr
         2 * rank - (p + 1) for each entry, and a last 0, [m + 1]: int32, or float32 where p does not fit; the sum of
         c^3 - c over the counts c; and the sum of the counts.
     """
-    table = _aligned(len(counts) + 1, np.int32 if n_pairs <= _INT32_MAX else np.float32)
+    table = np.empty(len(counts) + 1, np.int32 if n_pairs <= _INT32_MAX else np.float32)
     # Twice a cumulative sum of a chunk has to fit.
     integer = np.int32 if 2 * n_pairs <= _INT32_MAX else np.int64
     ties, twice_before = 0.0, 2 * n_below - n_pairs
@@ -306,6 +307,8 @@ def rank_table(counts: np.ndarray, n_below: int, n_pairs: int) -> tuple[np.ndarr
 
 def together(*jobs: Callable) -> list:
     """Results of functions run at the same time, in host threads."""
+    if len(jobs) == 1:
+        return [jobs[0]()]
     with concurrent.futures.ThreadPoolExecutor(len(jobs)) as pool:
         return [future.result() for future in [pool.submit(job) for job in jobs]]
 
@@ -380,11 +383,3 @@ def _read(kept, place):
 @jax.jit
 def _product(ranks_a, ranks_b):
     return jnp.sum(ranks_a.astype(jnp.float64) * ranks_b.astype(jnp.float64))
-
-
-def _aligned(size: int, dtype: type) -> np.ndarray:
-    """An empty array that begins at a multiple of 64 bytes, which XLA on the CPU can use without a copy."""
-    itemsize = np.dtype(dtype).itemsize
-    memory = np.empty(size * itemsize + 64, np.uint8)
-    first = -memory.ctypes.data % 64
-    return memory[first : first + size * itemsize].view(dtype)
