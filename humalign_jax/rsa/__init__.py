@@ -5,10 +5,16 @@ from humalign_jax.rsa.ceiling import SplitHalf as SplitHalf
 from humalign_jax.rsa.ceiling import noise_ceiling as noise_ceiling
 from humalign_jax.rsa.ceiling import split_counts as split_counts
 from humalign_jax.rsa.ceiling import split_half as split_half
+from humalign_jax.rsa.cka import linear_cka as linear_cka
+from humalign_jax.rsa.cka import rbf_cka as rbf_cka
 from humalign_jax.rsa.compare import INDICES as INDICES
 from humalign_jax.rsa.compare import compare as compare
 from humalign_jax.rsa.distances import DISTANCES as DISTANCES
 from humalign_jax.rsa.distances import Distance as Distance
+from humalign_jax.rsa.geometry import participation_ratio as participation_ratio
+from humalign_jax.rsa.geometry import procrustes_distance as procrustes_distance
+from humalign_jax.rsa.geometry import procrustes_similarity as procrustes_similarity
+from humalign_jax.rsa.geometry import rv_coefficient as rv_coefficient
 from humalign_jax.rsa.inference import InferenceResult as InferenceResult
 from humalign_jax.rsa.inference import infer as infer
 from humalign_jax.rsa.models import Fixed as Fixed

@@ -233,8 +233,9 @@ def _pair_tile(x, i, j, *, block, pair):
 
 
 def transformed_rows(features: np.ndarray, distance: Distance) -> np.ndarray:
-    """Rows in float64 after the distance's transform: [m, d] -> [m, d]."""
-    rows = np.asarray(features, np.float64)
+    """Rows in float64 after the distance's transform, all NaN where a feature is NaN or Inf: [m, d] -> [m, d]."""
+    rows = np.array(features, np.float64)
+    rows[~np.isfinite(rows).all(axis=1)] = np.nan
     return rows if distance.rows is None else distance.rows(rows)
 
 
