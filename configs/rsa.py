@@ -1,0 +1,52 @@
+r"""RSA of any feature files with any reference: RDMs, scores with intervals and noise ceilings, figures.
+
+    python -m humalign_jax.main --config=configs/rsa.py --workdir=runs/rsa \
+        --config.features.files='("net/conv3.npy", "net/fc.npy")' --config.reference.files='("human.npy",)'
+    python -m humalign_jax.main --config=configs/rsa.py:tiny --workdir=runs/tiny    # seconds, on simulated data
+
+Files may be .npy, .npz, .h5, .mat or .csv (see humalign_jax/rsa/files.py). Stimuli join by id. Where a file has no ids,
+say what its rows are with `dataset` and `split` (rows in the published order), or list the ids in a text file.
+"""
+
+import ml_collections
+
+
+def get_config(size: str = 'full') -> ml_collections.ConfigDict:
+    c = ml_collections.ConfigDict()
+    c.experiment = 'rsa'  # humalign_jax/experiments/rsa.py
+    c.seed = 0
+    c.n_devices = 0  # 0: all
+    c.features = dict(
+        files=(),  # one file for each model
+        arrays=(),  # which array of each file; () where each has only one
+        names=(),  # what to call the models; () for the files' names
+        ids_file='',  # text file with one id a line; '' for the ids in the files
+        dataset='',  # such as 'cifar10', with split: rows are in the published order
+        split='',
+        measure='correlation',  # a name of rsa.DISTANCES
+    )
+    c.reference = dict(
+        kind='rdm',  # rdm (one file for each subject), features, soft_labels, or counts (answers of people)
+        files=(),
+        arrays=(),
+        ids_file='',
+        dataset='',
+        split='',
+        measure='cosine',  # distance between soft labels, counts or features; not used for kind rdm
+        n_splits=10,  # random halves of the counts for the noise ceiling
+    )
+    c.comparison = dict(
+        index='spearman',
+        join='exact',  # shared: keep the stimuli that all files have
+        labels_file='',  # text file with the category of each stimulus, in the order of the first feature file
+        pairs=('all',),  # with labels also within, between, partial; adds the same/different RDM as a model
+    )
+    c.inference = dict(bootstrap='stimuli', n_bootstrap=1000, n_permutations=1000)  # n_bootstrap 0: scores alone
+    c.simulated = dict(n_stimuli=0, n_models=0, n_subjects=0)  # more than 0 stimuli: made up, in place of files
+    if size == 'tiny':
+        c.comparison.update(pairs=('all', 'within', 'partial'))
+        c.inference.update(bootstrap='both', n_bootstrap=50, n_permutations=50)
+        c.simulated.update(n_stimuli=30, n_models=3, n_subjects=4)
+    elif size != 'full':
+        raise ValueError(f'configs/rsa.py has no variant {size!r}: full or tiny.')
+    return c

@@ -1,0 +1,1 @@
+"""What people answered: soft labels, counts, triplets, ratings and voxels, with the ids of their stimuli."""

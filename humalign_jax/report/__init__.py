@@ -1,0 +1,1 @@
+"""Figures, tables and pages, made of files that runs left behind; the only place with matplotlib."""

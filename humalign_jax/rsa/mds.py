@@ -1,0 +1,37 @@
+"""Stimuli as points whose distances are those of an RDM, as well as few dimensions allow."""
+
+import numpy as np
+import scipy.sparse.linalg
+from scipy.spatial.distance import squareform
+
+
+def classical_mds(rdm: np.ndarray, n_dims: int = 2) -> np.ndarray:
+    """Classical (Torgerson) multidimensional scaling, by the largest eigenvalues of the centred Gram matrix.
+
+    Exact where the distances are Euclidean ones of points in `n_dims` dimensions. Each axis points so that its entry of
+    largest magnitude is positive.
+
+    Args:
+        rdm: Condensed distances, [p], finite.
+        n_dims: Number of dimensions, less than the number of stimuli.
+
+    Returns:
+        Coordinates in the unit of the distances, [n, n_dims], axes by falling spread, each of mean zero.
+
+    References:
+        Torgerson (1952). doi:10.1007/BF02288916
+    """
+    squares = squareform(np.asarray(rdm, dtype=np.float64) ** 2)
+    n = len(squares)
+    if not 1 <= n_dims < n or not np.isfinite(squares).all():
+        raise ValueError(f'{n} stimuli with finite distances can be put on 1 to {n - 1} dimensions, not {n_dims}.')
+    rows = squares.mean(axis=0)
+    gram = -0.5 * (squares - rows - rows[:, None] + rows.mean())
+    if n <= 500:
+        eigenvalues, vectors = np.linalg.eigh(gram)
+    else:
+        start = np.ones(n) + np.arange(n) / n  # a fixed start gives the same answer twice
+        eigenvalues, vectors = scipy.sparse.linalg.eigsh(gram, k=n_dims, which='LA', v0=start)
+    largest = np.argsort(eigenvalues)[::-1][:n_dims]
+    points = vectors[:, largest] * np.sqrt(np.maximum(eigenvalues[largest], 0.0))
+    return points * np.where(points[np.abs(points).argmax(axis=0), np.arange(n_dims)] < 0, -1.0, 1.0)

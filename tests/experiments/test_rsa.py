@@ -1,0 +1,101 @@
+import pathlib
+import runpy
+
+import ml_collections
+import numpy as np
+import pytest
+import scipy.stats
+from scipy.spatial.distance import pdist
+
+from humalign_jax import storage
+from humalign_jax.experiments import rsa as experiment
+from humalign_jax.records import Features, Score, stimulus_ids
+from humalign_jax.rsa import files
+
+N = 24
+CONFIG = pathlib.Path(__file__).parents[2] / 'configs' / 'rsa.py'
+
+
+@pytest.fixture
+def config(tmp_path) -> ml_collections.ConfigDict:
+    """Two feature files in different orders, counts of a third, and their categories."""
+    np_rng = np.random.default_rng(0)
+    latent = np_rng.normal(size=(N, 4))
+    ids = stimulus_ids('toy', 'test', np.arange(N))
+    for name, noise in (('good', 0.3), ('poor', 2.0)):
+        order = np_rng.permutation(N)
+        values = latent @ np_rng.normal(size=(4, 20)) + noise * np_rng.normal(size=(N, 20))
+        files.save_features(tmp_path / f'{name}.npy', Features(values[order], ids[order], name))
+    probabilities = np.exp(latent) / np.exp(latent).sum(axis=1, keepdims=True)
+    np.savez(tmp_path / 'counts.npz', counts=np_rng.multinomial(50, probabilities), ids=ids)
+    first = files.load_features(tmp_path / 'good.npy').ids
+    (tmp_path / 'labels.txt').write_text('\n'.join(f'class {i[-1]}' for i in first) + '\n')
+    c = runpy.run_path(str(CONFIG))['get_config']()
+    c.features.files = (str(tmp_path / 'good.npy'), str(tmp_path / 'poor.npy'))
+    c.reference.update(kind='counts', files=(str(tmp_path / 'counts.npz'),), arrays=('counts',))
+    c.inference.update(n_bootstrap=50, n_permutations=50)
+    return c
+
+
+def scores_of(folder: pathlib.Path) -> list[Score]:
+    return [Score.from_json(row) for row in storage.read_jsonl(folder / 'scores.jsonl')]
+
+
+def test_files_in_any_order_give_the_score_of_matched_rows(config, tmp_path):
+    folder = tmp_path / 'run'
+    folder.mkdir()
+    experiment.run(config, str(folder))
+    counts = np.load(tmp_path / 'counts.npz')['counts']
+    human = pdist(counts / counts.sum(axis=1, keepdims=True), 'cosine')
+    good, poor = scores_of(folder)
+    for score, name in ((good, 'good'), (poor, 'poor')):
+        features = files.load_features(tmp_path / f'{name}.npy')
+        matched = features.values[np.argsort(features.ids)]
+        expected = scipy.stats.spearmanr(pdist(matched, 'correlation'), human).statistic
+        assert score.value == pytest.approx(expected, abs=1e-5)
+        assert score.provenance['model'] == name
+        assert score.ceiling_upper == pytest.approx(np.sqrt(score.ceiling_lower))
+    assert (folder / 'figures' / 'scores_all.pdf').exists()
+    assert files.load_rdm(folder / 'rdms' / 'good.npy').measure == 'correlation'
+
+
+def test_a_second_start_takes_the_rdms_that_are_there(config, tmp_path):
+    folder = tmp_path / 'run'
+    folder.mkdir()
+    experiment.run(config, str(folder))
+    before, written = scores_of(folder), (folder / 'rdms' / 'good.npy').stat().st_mtime_ns
+    experiment.run(config, str(folder))
+    assert scores_of(folder) == before
+    assert (folder / 'rdms' / 'good.npy').stat().st_mtime_ns == written
+
+
+def test_categories_add_a_baseline_and_restricted_scores(config, tmp_path):
+    config.comparison.update(labels_file=str(tmp_path / 'labels.txt'), pairs=('all', 'within', 'partial'))
+    config.inference.n_bootstrap = 0
+    (tmp_path / 'run').mkdir()
+    experiment.run(config, str(tmp_path / 'run'))
+    rows = [(score.provenance['pairs'], score.provenance['model']) for score in scores_of(tmp_path / 'run')]
+    assert rows[:3] == [('all', 'good'), ('all', 'poor'), ('all', 'same category')]
+    assert rows[3:] == [('within', 'good'), ('within', 'poor'), ('partial', 'good'), ('partial', 'poor')]
+    assert all(np.isnan(score.low) for score in scores_of(tmp_path / 'run'))
+
+
+def test_mistakes_are_named(config, tmp_path):
+    def fails(message, **changes):
+        changed = config.copy_and_resolve_references()
+        changed.update_from_flattened_dict({key.replace('__', '.'): value for key, value in changes.items()})
+        with pytest.raises(ValueError, match=message):
+            experiment.run(changed, str(tmp_path))
+
+    fails('must each name at least one file', features__files=())
+    fails('needs categories: give config.comparison.labels_file', comparison__pairs=('within',))
+    fails("kind='votes' must be one of rdm, features", reference__kind='votes')
+    fails('has 2 files, 1 arrays', features__arrays=('a',))
+    fails("only in 'good'", reference__dataset='cifar10', reference__split='test')
+
+
+def test_too_little_memory_is_refused_before_anything_is_computed(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment.os, 'sysconf', lambda name: 1)
+    with pytest.raises(ValueError, match=r'RDMs of 24 stimuli need about 0.0 GB of memory, but only 0.0 GB are free'):
+        experiment.run(config, str(tmp_path))
+    assert not (tmp_path / 'rdms').exists()
