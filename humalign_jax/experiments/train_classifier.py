@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from humalign_jax import objectives, settings, storage
 from humalign_jax.experiments import _scoring, _wiring
+from humalign_jax.report import curves
 
 
 def run(config: ConfigDict, workdir: str) -> None:
@@ -19,6 +20,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     task = make_task(config, setup)
     best = _wiring.train(config, folder, setup, task)
     _wiring.score(config, folder, setup, task, best, 'test')
+    curves.draw_curves(folder, {'loss': 'loss (nats)', 'accuracy': 'accuracy', 'learning_rate': 'learning rate'})
 
 
 def make_task(config: ConfigDict, setup: _wiring.Setup) -> _wiring.Task:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from humalign_jax import objectives, settings
 from humalign_jax.experiments import _scoring, _wiring
-from humalign_jax.report import pictures
+from humalign_jax.report import curves, pictures
 from humalign_jax.train import plan
 
 _N_PICTURES = 8
@@ -24,6 +24,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     task = make_task(config, setup)
     best = _wiring.train(config, folder, setup, task)
     _wiring.score(config, folder, setup, task, best, 'test')
+    curves.draw_curves(folder, {'l1': 'L1 (sum over pixel values)', 'kl': 'KL (nats)'})
     params, model_state = jax.tree.map(lambda leaf: leaf[None], (best.params, best.model_state))
     path = folder / 'figures' / 'samples.png'
     pictures.save_png(path, make_drawing(setup, seed=config.seed)(params, model_state)['samples'])
