@@ -145,8 +145,8 @@ def _gaussian_kernel(x: np.ndarray, bandwidth: float) -> np.ndarray:
     lengths = np.einsum('nd,nd->n', x, x)
     square = np.maximum(lengths[:, None] + lengths[None, :] - 2 * x @ x.T, 0)
     np.fill_diagonal(square, 0)
-    median = float(np.median(square[np.triu_indices(len(x), 1)]))
-    return np.exp(-square / (2 * bandwidth**2 * median)) if median > 0 else np.ones_like(square)
+    median = float(np.median(np.sqrt(square[np.triu_indices(len(x), 1)])))
+    return np.exp(-square / (2 * (bandwidth * median) ** 2)) if median > 0 else np.ones_like(square)
 
 
 def _ratio(cross: float, x: float, y: float) -> float:

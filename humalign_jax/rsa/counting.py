@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.stats
 
 from humalign_jax.devices import spread
 
@@ -272,6 +273,14 @@ def rank_products(
     return RankProducts(math.fsum(products), side_a.ties, side_b.ties, a.n_pairs)
 
 
+def sorted_products(a: np.ndarray, b: np.ndarray) -> RankProducts:
+    """The same as `rank_products` by sorting, for few pairs: [p], [p]."""
+    doubled = [2 * scipy.stats.rankdata(values) - (len(values) + 1) for values in (a, b)]
+    counts = [np.unique(ranks, return_counts=True)[1].astype(np.float64) for ranks in doubled]
+    ties = [float(np.sum(count**3 - count)) for count in counts]
+    return RankProducts(float(doubled[0] @ doubled[1]), *ties, len(a))
+
+
 def rank_table(counts: np.ndarray, n_below: int, n_pairs: int) -> tuple[np.ndarray, float, int]:
     """Doubled centred average ranks from how often each value occurs.
 
@@ -326,7 +335,10 @@ def _addresses(tile: jax.Array, grid: float) -> jax.Array:
         steps = jnp.rint(tile * (1 / grid)).astype(jnp.int32)
         steps = jnp.where(steps > 2**24, 2**23 + (steps >> 1), steps)
         return jnp.where(jnp.isnan(tile), _INT32_MAX, steps).astype(jnp.uint32)
-    bits = jax.lax.bitcast_convert_type(jnp.where(tile == 0, 0, tile), jnp.uint32)
+    bits = jax.lax.bitcast_convert_type(tile, jnp.uint32)
+    bits = jnp.where(
+        bits == jnp.uint32(1 << 31), 0, bits
+    )  # -0.0; a comparison of floats may take subnormal numbers for 0
     return jnp.where(bits >> 31 == 1, ~bits, bits | jnp.uint32(1 << 31))
 
 

@@ -11,7 +11,7 @@ from humalign_jax.devices import local_devices
 from humalign_jax.rsa.counting import RankTables, Values, rank_products
 
 _CHUNK = 1 << 20  # values per tile
-_SMALL = 1 << 16  # below this many values sorting is quicker than a table
+_SMALL = 1 << 20  # below this many values sorting is quicker than a table
 _TABLE_BYTES = 1 << 28
 
 

@@ -19,12 +19,13 @@ import numpy as np
 
 from humalign_jax.devices import local_devices, spread
 from humalign_jax.records import Features
-from humalign_jax.rsa.counting import GRID_SIZE, RankProducts, Values, rank_products, together
+from humalign_jax.rsa.counting import GRID_SIZE, RankProducts, Values, rank_products, sorted_products, together
 from humalign_jax.rsa.rdm import Measure, is_product, prepare_features
 from humalign_jax.rsa.tiles import Operands, StimulusCounts, distance_tile, tile_starts
 
 _BLOCK = 1000
 _PAIR_BLOCK = 256
+_SORTED_PAIRS = 1 << 20  # up to 1,449 stimuli sorting is quicker than a table of all possible distances
 _LEAST_TABLE_BYTES = 1 << 28  # of both tables and the counts they are made from; with less there are many passes
 INDICES = ('spearman', 'rho_a', 'pearson', 'cosine')
 
@@ -160,6 +161,9 @@ class _Pair:
             Values(functools.partial(self.tile, side), len(self.starts), n_pairs, grid=self.both[side].grid)
             for side in (0, 1)
         ]
+        if n_pairs <= _SORTED_PAIRS and not n_bins:
+            found = sorted_products(*(self._collected(side) for side in (0, 1)))
+            return (found.spearman() if index == 'spearman' else found.rho_a()), 0.0
         operands = sum(operands.left.nbytes for operands in self.both)
         tables = 0 if n_bins else 4 * 4 * GRID_SIZE  # counts and ranks, twice
         tiles = 2 * len(self.starts) * self.block**2 * (2 if n_bins else 4)
@@ -168,6 +172,15 @@ class _Pair:
         found = rank_products(*sides, self.devices, table_bytes=int(left // 2), keep=keep, n_bins=n_bins)
         value = found.spearman() if index == 'spearman' else found.rho_a()
         return value, _error_bound(found, index) if n_bins else 0.0
+
+    def _collected(self, side: int) -> np.ndarray:
+        """All distances of one set, in the order of tiles."""
+
+        def pairs(_: int, number: int) -> np.ndarray:
+            tile = np.asarray(self.tile(side, number % len(self.devices), number))
+            return tile[~np.isnan(tile)]
+
+        return np.concatenate(list(spread(pairs, range(len(self.starts)), len(self.devices))))
 
     def moments_index(self, *, centred: bool) -> float:
         """Pearson's r, or the cosine, of the two RDMs' distances."""

@@ -1,0 +1,137 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import rankdata, spearmanr
+
+from humalign_jax import rsa
+from humalign_jax.rsa import counting, ranks
+from humalign_jax.rsa.counting import RankTables, Values, rank_products, rank_table
+
+P = 100_000
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Counts where values this few would be sorted."""
+    monkeypatch.setattr(ranks, '_SMALL', 1000)
+
+
+SHAPES = {
+    'both signs': lambda rng: np.round(rng.normal(size=P) * 64) / 64,
+    'distances': lambda rng: rng.uniform(0.4, 1.4, size=P),
+    'rounded': lambda rng: np.round(rng.normal(size=P), 1),
+    'counts': lambda rng: rng.poisson(2.0, size=P),
+    'mostly one value': lambda rng: np.where(rng.random(P) < 0.9, 0.25, rng.random(P)),
+    'zeros of both signs': lambda rng: np.where(rng.random(P) < 0.5, 0.0, -0.0) + rng.integers(0, 2, P),
+    'wide': lambda rng: 10.0 ** rng.integers(-30, 30, size=P) * rng.choice([-1, 1], P),
+    'infinite': lambda rng: np.where(rng.random(P) < 0.1, np.inf, np.round(rng.normal(size=P))),
+}
+
+
+def values(shape, seed=0):
+    return SHAPES[shape](np.random.default_rng(seed)).astype(np.float32)
+
+
+@pytest.mark.parametrize('shape', SHAPES)
+def test_average_ranks_equal_scipy(shape, counted):
+    np.testing.assert_array_equal(rsa.average_ranks(values(shape)), rankdata(values(shape)))
+
+
+@pytest.mark.parametrize('shape', [shape for shape in SHAPES if shape != 'infinite'])
+def test_spearman_equals_scipy_with_ties(shape, counted):
+    a = values(shape)
+    b = (np.round(np.sign(a) * np.abs(a) ** 0.1, 2) + values('counts', seed=1)).astype(np.float32)
+    assert rsa.spearman(a, b) == pytest.approx(spearmanr(a, b).statistic, abs=1e-12)
+
+
+def test_double_precision_values_are_ranked_in_double_precision(counted):
+    a = 1 + 1e-12 * np.random.default_rng(0).permutation(P)
+    np.testing.assert_array_equal(rsa.average_ranks(a), rankdata(a))
+    assert rsa.spearman(a, -a) == pytest.approx(-1, abs=1e-12)
+
+
+def test_short_arrays_equal_scipy():
+    a, b = np.array([3, 1, 1, 2]), np.array([0.1, 0.2, 0.2, -4])
+    assert rsa.spearman(a, b) == pytest.approx(spearmanr(a, b).statistic, abs=1e-15)
+
+
+@pytest.mark.parametrize('p', [5, P])
+def test_constant_and_nan_values_have_no_correlation(p, counted):
+    a, b = np.arange(p, dtype=np.float32), np.ones(p, np.float32)
+    assert math.isnan(rsa.spearman(a, b))
+    b[2] = np.nan
+    assert math.isnan(rsa.spearman(a, b))
+
+
+def test_messages_say_what_was_expected():
+    with pytest.raises(ValueError, match=r'two arrays \[p\] of one length .* not \(3,\) and \(4,\)'):
+        rsa.spearman(np.zeros(3), np.zeros(4))
+    with pytest.raises(ValueError, match='1 of 3 values are NaN'):
+        rsa.average_ranks(np.array([1, np.nan, 2]))
+
+
+def test_keys_on_the_grid_are_lossless_and_in_order():
+    """Tested on the keys themselves: merged neighbours would move rho by 1e-13 only."""
+    grid = 2.0**-24
+    top = np.arange(2**24 - 5000, 2**24 + 5001)
+    steps = np.unique(np.concatenate([np.arange(5000), top, 2 * np.arange(2**24 - 5000, 2**24 + 1)]))
+    distances = (steps * grid).astype(np.float32)
+    kept = np.unique(distances)  # above 1 the odd steps are no float32
+    addresses = np.asarray(counting._addresses(jnp.asarray(kept), grid)).astype(np.int64)
+    assert np.all(np.diff(addresses) > 0)
+    assert addresses[0] == 0 and addresses[-1] == counting.GRID_SIZE - 1
+    # Every float32 between 1/2 and 2 that is a distance has its own address: no gaps either.
+    assert addresses[-1] - addresses[kept == 1][0] == 2**23
+
+
+def test_keys_of_bit_patterns_are_in_order():
+    bits = np.random.default_rng(0).integers(0, 2**32, 200_000, dtype=np.uint32).view(np.float32)
+    numbers = np.unique(bits[np.isfinite(bits)])
+    addresses = np.asarray(counting._addresses(jnp.asarray(numbers), 0.0)).astype(np.int64)
+    assert np.all(np.diff(addresses) > 0)
+    both = np.asarray(counting._addresses(jnp.asarray(np.array([0.0, -0.0], np.float32)), 0.0))
+    assert both[0] == both[1]
+    assert [counting._host_address(x) for x in (-1.5, -0.0, 0.0, 2.5)] == np.asarray(
+        counting._addresses(jnp.asarray(np.array([-1.5, -0.0, 0.0, 2.5], np.float32)), 0.0)
+    ).tolist()
+
+
+def in_tiles(array, n_tiles=7):
+    size = -(-len(array) // n_tiles)
+    padded = np.pad(array, (0, n_tiles * size - len(array)), constant_values=np.nan).reshape(n_tiles, size)
+    devices = jax.local_devices()
+    return lambda n: Values(lambda d, t: jax.device_put(padded[t], devices[d % n]), n_tiles, len(array))
+
+
+@pytest.mark.parametrize('n_devices', [1, 4])
+@pytest.mark.parametrize('keep', [False, True])
+@pytest.mark.parametrize('table_bytes', [1 << 22, 1 << 26])  # many windows, and one
+def test_windows_devices_and_memory_do_not_change_the_result(n_devices, keep, table_bytes):
+    a = values('both signs')[:20_000]
+    b = np.round(a + values('rounded', seed=1)[:20_000])
+    devices = jax.local_devices()[:n_devices]
+    found = rank_products(in_tiles(a)(n_devices), in_tiles(b)(n_devices), devices, table_bytes=table_bytes, keep=keep)
+    assert found.spearman() == pytest.approx(spearmanr(a, b).statistic, abs=1e-13)
+
+
+def test_rank_tables_hold_for_five_billion_pairs():
+    n_pairs = 100_000 * 99_999 // 2
+    counts = np.array([3_000_000_000, 1, n_pairs - 3_000_000_003, 2], np.int64)
+    table, ties, n_counted = rank_table(counts, 0, n_pairs)
+    assert n_counted == n_pairs
+    below = [0, *np.cumsum(counts)[:-1].tolist()]
+    exact = [2 * s + c - n_pairs for s, c in zip(below, counts.tolist())]
+    np.testing.assert_allclose(table, [*exact, 0], rtol=1e-7)
+    assert ties == pytest.approx(sum(c**3 - c for c in counts.tolist()), rel=1e-12)
+
+
+def test_counts_move_to_64_bits_before_they_overflow(monkeypatch):
+    monkeypatch.setattr(counting, '_INT32_MAX', 5000)  # a few thousand pairs then already "overflow"
+    a = values('counts')[:20_000]
+    tables = RankTables(in_tiles(a)(1), jax.local_devices()[:1], table_bytes=1 << 26)
+    tables.load(0)
+    ranks = np.concatenate([np.asarray(tables.ranks(t)) for t in range(7)])[:20_000]
+    np.testing.assert_allclose((ranks + 20_001) / 2, rankdata(a), rtol=1e-6)
