@@ -44,9 +44,9 @@ _SETTINGS = {
 
 @contextlib.contextmanager
 def figure_style() -> Iterator[None]:
-    """The look of all figures, inside the block only; draws without a display."""
+    """The look of all figures, inside the block only."""
     families = [name for name in _SETTINGS['font.sans-serif'] if _is_installed(name)]
-    with plt.rc_context({**_SETTINGS, 'font.sans-serif': families, 'backend': 'agg'}):
+    with plt.rc_context({**_SETTINGS, 'font.sans-serif': families}):  # type: ignore[arg-type]
         yield
 
 

@@ -151,22 +151,25 @@ def split_half(
         raise ValueError(f'level {level!r} with pairs {pairs!r} needs the true class of each stimulus: pass labels.')
     if level == 'class' and pairs != 'all':
         raise ValueError("at level 'class' every pair is of two classes: pairs must be 'all'.")
-    options = {}
-    if pairs in ('within', 'between'):
-        options['mask'] = (within_category if pairs == 'within' else between_category)(labels)
-    elif pairs == 'partial':
-        options['control'] = category_rdm(labels)
+    options, members = {}, []
+    if labels is not None:
+        members = [labels == label for label in np.unique(labels)] if level == 'class' else []
+        if pairs in ('within', 'between'):
+            options['mask'] = (within_category if pairs == 'within' else between_category)(labels)
+        elif pairs == 'partial':
+            options['control'] = category_rdm(labels)
 
     np_rng, halves = np.random.default_rng(seed), np.empty(n_splits)
     for split in range(n_splits):  # one at a time: an RDM of 10,000 stimuli is 400 MB
         rdms = []
         for half in split_counts(counts, np_rng):
             probabilities = half / half.sum(axis=1, keepdims=True)
-            if level == 'class':
-                probabilities = np.stack([probabilities[labels == label].mean(axis=0) for label in np.unique(labels)])
-            rdms.append(pdist(probabilities, measure))
+            if members:
+                probabilities = np.stack([probabilities[member].mean(axis=0) for member in members])
+            rdms.append(pdist(probabilities, metric=measure))  # type: ignore[call-overload]
         halves[split] = compare(rdms[0], rdms[1], index, **options)
-    return SplitHalf(halves, spearman_brown(halves.mean()), float(np.sqrt(max(spearman_brown(halves.mean()), 0.0))))
+    reliability = spearman_brown(halves.mean())
+    return SplitHalf(halves, reliability, float(np.sqrt(max(reliability, 0.0))))
 
 
 def split_counts(counts: np.ndarray, np_rng: np.random.Generator, n_splits: int | None = None) -> np.ndarray:

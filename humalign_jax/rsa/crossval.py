@@ -15,7 +15,7 @@ from humalign_jax.rsa.ceiling import RANK_INDICES
 from humalign_jax.rsa.evaluation import MIN_DISTINCT, Evaluation, unit_rdms
 from humalign_jax.rsa.models import Model
 from humalign_jax.rsa.pairs import n_stimuli_of
-from humalign_jax.rsa.resample import WEIGHTED_INDICES, permuted_products
+from humalign_jax.rsa.resample import WEIGHTED_INDICES, permuted_products, weighted_products
 
 
 def default_folds(n_stimuli: int, n_subjects: int) -> tuple[int, int]:
@@ -63,9 +63,12 @@ def evaluate_crossvalidated(
     Returns:
         The evaluation; scores are means over folds of stimuli.
     """
+    weights = np.concatenate([np.ones((1, len(stimulus_folds))), weights])  # the first draw is the data
     folds = _Folds(models, components, subjects, index, stimulus_folds, subject_folds, mask)
-    scores, predictions = folds.scores(np.ones(len(stimulus_folds)))
-    draws = np.stack([folds.scores(weight)[0] for weight in weights]) if len(weights) else scores[None][:0]
+    fits = folds.products(weights, devices)
+    scores, predictions = folds.scores(weights[0], [products[0] for products in fits])
+    draws = [folds.scores(w, [products[b] for products in fits])[0] for b, w in enumerate(weights[1:], start=1)]
+    draws = np.stack(draws) if draws else scores[None][:0]
     m = len(models)
 
     permuted = np.zeros((len(orders) + 1, m))
@@ -102,22 +105,41 @@ class _Folds:
         ]
         self.references = np.stack([*pooled, scaled.mean(axis=0)])
         bases = [unit_rdms(c, index) if of_ranks and model.of_ranks else c for model, c in zip(models, components)]
-        self.basis = np.concatenate([*bases, np.stack(pooled)])
+        basis = np.concatenate([*bases, np.stack(pooled)]).astype(np.float64)
+        if index != 'cosine':
+            basis = basis - basis.mean(axis=1, keepdims=True)
+        self.scale = np.sqrt((basis**2).mean(axis=1))
+        self.scale[self.scale == 0] = 1.0
+        self.basis = np.concatenate([np.ones((1, basis.shape[1])), basis / self.scale[:, None]])
         ends = np.cumsum([0, *map(len, components)])
         self.slices = [slice(start, end) for start, end in itertools.pairwise(ends)]
         self.rows, self.columns = np.triu_indices(n, 1)
         kept = np.ones(subjects.shape[1], dtype=bool) if mask is None else mask
         tested = [np.stack([stimulus_folds[self.rows], stimulus_folds[self.columns]]) == f for f in range(self.n_folds)]
         self.test_pairs = [np.flatnonzero(kept & two.all(axis=0)) for two in tested]
-        self.train_pairs = [np.flatnonzero(kept & ~two.any(axis=0)) for two in tested]
+        self.train_pairs = [kept & ~two.any(axis=0) for two in tested]  # masks, [p]
 
-    def scores(self, weight: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Scores of the m models, the pooled others and everyone pooled, [m + 2, k], and predictions by fold."""
+    def products(self, weights: np.ndarray, devices: Sequence[jax.Device]) -> list[np.ndarray]:
+        """Inner products of components and targets over the training pairs, for each fold [draws, r, r]."""
+        by_fold = []
+        for train in self.train_pairs:
+            products = weighted_products(self.basis, weights, mask=train, devices=devices)
+            totals, sums, products = products[:, :1, :1], products[:, 0, 1:], products[:, 1:, 1:]
+            if self.index != 'cosine':
+                products = products - sums[:, :, None] * sums[:, None, :] / np.maximum(totals, 1.0)
+            by_fold.append(products * np.outer(self.scale, self.scale))
+        return by_fold
+
+    def scores(self, weight: np.ndarray, fits: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Scores of the m models, the pooled others and everyone pooled, [m + 2, k], and predictions by fold.
+
+        One draw, whose inner products in each fold are `fits`.
+        """
         m = len(self.models)
         by_fold = np.full((self.n_folds, m + 2, len(self.subjects)), np.nan)
         predictions = []
-        for fold, (train, test) in enumerate(zip(self.train_pairs, self.test_pairs)):
-            fitted = self._fit(train, weight[self.rows[train]] * weight[self.columns[train]])
+        for fold, (products, test) in enumerate(zip(fits, self.test_pairs)):
+            fitted = self._fit(products)
             predicted = np.empty((m + 2, self.n_groups, len(test)))
             for j, component in enumerate(self.components):
                 predicted[j] = fitted[j] @ component[:, test]
@@ -139,15 +161,11 @@ class _Folds:
         counted = ~np.isnan(by_fold[:, 0, 0])
         return (by_fold[counted].mean(axis=0) if counted.any() else np.full(by_fold.shape[1:], np.nan)), predictions
 
-    def _fit(self, train: np.ndarray, pair_weights: np.ndarray) -> list[np.ndarray]:
+    def _fit(self, products: np.ndarray) -> list[np.ndarray]:
         """Component weights of each model for each group of subjects, m arrays [groups, q]."""
-        x = self.basis[:, train]
-        if self.index != 'cosine':
-            x = x - (x @ pair_weights / max(pair_weights.sum(), 1.0))[:, None]
-        products = (x * pair_weights) @ x.T
-        n_basis = len(products) - self.n_groups
+        n_components = len(products) - self.n_groups
         return [
-            np.stack([model.weights(products[own, own], products[own, n_basis + g]) for g in range(self.n_groups)])
+            np.stack([model.weights(products[own, own], products[own, n_components + g]) for g in range(self.n_groups)])
             for model, own in zip(self.models, self.slices)
         ]
 

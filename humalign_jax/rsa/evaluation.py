@@ -79,11 +79,11 @@ def evaluate_fixed(
     lower, upper = np.full((2, k), np.nan)
     if k > 1:
         lower, upper = subject_ceilings(subjects, index, mask=mask, control=control)
-    draws, ceilings = np.empty((0, m, k)), np.empty((2, 0, k))
+    draws, (lower_draws, upper_draws) = np.empty((0, m, k)), np.empty((2, 0, k))
     if len(weights) and index in WEIGHTED_INDICES:
-        draws, ceilings = _weighted_draws(models, subjects, index, weights, mask, control, devices)
+        draws, (lower_draws, upper_draws) = _weighted_draws(models, subjects, index, weights, mask, control, devices)
     elif len(weights):
-        draws, ceilings = _copied_draws(models, subjects, index, weights)
+        draws, (lower_draws, upper_draws) = _copied_draws(models, subjects, index, weights)
     permuted, observed = np.empty((0, m)), scores.mean(axis=1)
     if len(orders) and index in WEIGHTED_INDICES:
         a, b = (unit_rdms(rdms, index, mask=mask, control=control) for rdms in (models, subjects))
@@ -92,7 +92,7 @@ def evaluate_fixed(
         observed, permuted = permuted[0], permuted[1:]
     elif len(orders):
         permuted = np.stack([compare_condensed(take_stimuli(models, o), subjects, index).mean(axis=1) for o in orders])
-    return Evaluation(scores, lower, upper, draws, *ceilings, permuted, observed)
+    return Evaluation(scores, lower, upper, draws, lower_draws, upper_draws, permuted, observed)
 
 
 def unit_rdms(
@@ -100,13 +100,15 @@ def unit_rdms(
 ) -> np.ndarray:
     """RDMs whose plain inner products are the index: [r, p] -> [r, p] float64, zero where masked, NaN if undefined."""
     kept = np.ones(rdms.shape[1], dtype=bool) if mask is None else mask
-    values = [None if x is None else x[:, kept].astype(np.float64) for x in (rdms, control)]
-    if index in RANK_INDICES:
-        values = [None if x is None else row_ranks(x) for x in values]
-    if index != 'cosine':
-        values = [None if x is None else x - x.mean(axis=1, keepdims=True) for x in values]
-    x, z = values
-    if z is not None:
+
+    def prepared(values: np.ndarray) -> np.ndarray:
+        values = values[:, kept].astype(np.float64)
+        values = row_ranks(values) if index in RANK_INDICES else values
+        return values if index == 'cosine' else values - values.mean(axis=1, keepdims=True)
+
+    x = prepared(rdms)
+    if control is not None:
+        z = prepared(control)
         x = x - np.linalg.lstsq(z.T, x.T)[0].T @ z
     p = float(x.shape[1])
     scale = np.full(len(x), np.sqrt((p**3 - p) / 12.0)) if index == 'rho_a' else np.linalg.norm(x, axis=1)

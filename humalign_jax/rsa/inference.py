@@ -228,6 +228,7 @@ def _as_models(models: Rdms | Sequence[Model]) -> list[Model]:
     """A list of models, fixed ones made of bare RDMs."""
     if isinstance(models, Rdm | Model):
         return _as_models([models])  # type: ignore[list-item]
+    listed: list[Model]
     if not isinstance(models, np.ndarray) and all(isinstance(model, Model | Rdm) for model in models):
         listed = [model if isinstance(model, Model) else Fixed([model], model.name) for model in models]
     else:

@@ -108,6 +108,7 @@ def weighted_rank_products(
 
     Ranks are formed anew in every draw: each value's average rank among the pairs as often as they were drawn, ties
     included. They follow from cumulative sums of the weights in each RDM's own order, so nothing is sorted per draw.
+    (Ranking once, on the data, and weighting those ranks gives standard errors that are 1 to 8 % too small.)
 
     Args:
         rdms: Condensed RDMs, [r, p].

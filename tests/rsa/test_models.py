@@ -78,7 +78,7 @@ def test_crossvalidated_scores_equal_fitting_and_scoring_by_hand(index):
             predicted = take_stimuli(np.stack([weights @ parts, parts[0]]), test)
             scores = compare_condensed(predicted, take_stimuli(subjects[s : s + 1], test), index)
             expected[:, s] += scores[:, 0] / (stimuli.max() + 1)
-    np.testing.assert_allclose(result.scores_by_subject, expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(result.scores_by_subject, expected, atol=1e-5)  # fitted to float32 sums
 
 
 def test_fitted_weights_do_not_profit_from_noise_but_find_a_true_mixture():
