@@ -51,6 +51,20 @@ def arrays(workdir: pathlib.Path) -> dict[str, str]:
     return {name: entry['sha256'] for name, entry in manifest['arrays'].items()}
 
 
+def wait_for_a_new_row(process: subprocess.Popen, rows: pathlib.Path) -> None:
+    """Returns once this process has written a row of its own, so that kills fall into training and not into imports.
+
+    A process that goes on first cuts the rows back to its checkpoint, then adds to them.
+    """
+    fewest = None
+    while process.poll() is None:
+        n_rows = len(storage.read_jsonl(rows))
+        fewest = n_rows if fewest is None else min(fewest, n_rows)
+        if n_rows > fewest:
+            return
+        time.sleep(0.02)
+
+
 def main() -> None:
     """Runs once unbroken, once with kills, and compares."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -65,17 +79,15 @@ def main() -> None:
         killed_at = []
         while len(killed_at) < args.kills:
             rows = broken / 'metrics.jsonl'
-            before = rows.stat().st_mtime if rows.exists() else 0.0
             process = start(broken)
-            # Wait until this process touches its rows, so that kills fall into training and not into imports.
-            while process.poll() is None and (not rows.exists() or rows.stat().st_mtime == before):
-                time.sleep(0.01)
+            wait_for_a_new_row(process, rows)
             time.sleep(rng.uniform(0.0, 1.2 * training_seconds / args.kills))
             if process.poll() is not None:
                 break
             process.send_signal(signal.SIGKILL)
             process.wait()
-            killed_at.append(storage.read_jsonl(rows)[-1]['step'])
+            written = storage.read_jsonl(rows)
+            killed_at.append(written[-1]['step'] if written else 0)
             print(f'kill {len(killed_at)}: last row of step {killed_at[-1]}', flush=True)
         code = start(broken).wait()
         same = {
