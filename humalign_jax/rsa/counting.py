@@ -242,7 +242,7 @@ def rank_products(
     devices: Sequence[jax.Device],
     *,
     table_bytes: int,
-    keep: bool = False,
+    keep: tuple[bool, bool] = (False, False),
     n_bins: int = 0,
 ) -> RankProducts:
     """Counts, ranks and multiplies the values of two RDMs.
@@ -252,11 +252,11 @@ def rank_products(
         b: Values of the other, with the same tiles.
         devices: Where the tiles are.
         table_bytes: Memory for both tables; where it is too small the passes run over ranges of values.
-        keep: Whether to keep tiles in memory between passes.
+        keep: Whether to keep the tiles of `a`, and those of `b`, in memory between passes.
         n_bins: Bins instead of exact ranks; 0: exact.
     """
-    make = functools.partial(RankTables, devices=devices, table_bytes=table_bytes // 2, keep=keep, n_bins=n_bins)
-    side_a, side_b = together(functools.partial(make, a), functools.partial(make, b))
+    make = functools.partial(RankTables, devices=devices, table_bytes=table_bytes // 2, n_bins=n_bins)
+    side_a, side_b = together(functools.partial(make, a, keep=keep[0]), functools.partial(make, b, keep=keep[1]))
     together(functools.partial(side_a.load, 0), functools.partial(side_b.load, 0))
 
     def product(_: int, number: int) -> float:
@@ -278,7 +278,7 @@ def sorted_products(a: np.ndarray, b: np.ndarray) -> RankProducts:
     doubled = [2 * scipy.stats.rankdata(values) - (len(values) + 1) for values in (a, b)]
     counts = [np.unique(ranks, return_counts=True)[1].astype(np.float64) for ranks in doubled]
     ties = [float(np.sum(count**3 - count)) for count in counts]
-    return RankProducts(float(doubled[0] @ doubled[1]), *ties, len(a))
+    return RankProducts(float(doubled[0] @ doubled[1]), ties[0], ties[1], len(a))
 
 
 def rank_table(counts: np.ndarray, n_below: int, n_pairs: int) -> tuple[np.ndarray, float, int]:

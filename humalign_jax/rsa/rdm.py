@@ -6,7 +6,7 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from typing import overload
+from typing import Any, overload
 
 import jax
 import numpy as np
@@ -32,10 +32,10 @@ Consumer = Callable[[int, int, np.ndarray], None]
 
 
 @overload
-def rdm(features: Features, measure: Measure = 'correlation', **options) -> Rdm: ...
+def rdm(features: Features, measure: Measure = 'correlation', **options: Any) -> Rdm: ...
 @overload
-def rdm(features: np.ndarray, measure: Measure = 'correlation', **options) -> np.ndarray: ...
-def rdm(
+def rdm(features: np.ndarray, measure: Measure = 'correlation', **options: Any) -> np.ndarray: ...
+def rdm(  # pyright: ignore[reportInconsistentOverload] (the overloads do not repeat the options)
     features: Features | np.ndarray,
     measure: Measure = 'correlation',
     *,
@@ -125,14 +125,14 @@ def prepare_features(
     Raises:
         ValueError: As for `rdm`.
     """
-    dtype = np.dtype(dtype)
-    if dtype not in (np.float32, np.float64):
-        raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype}.")
+    kind = np.dtype(dtype)
+    if kind not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be 'float32' or 'float64', not {kind}.")
     record = isinstance(features, Features)
     values = features.values if record else np.asarray(features)
     what = f'features {features.name!r}' if record else 'features'
     n = values.shape[1] if measure == 'crossnobis' and values.ndim == 3 else len(values)
-    common = {'dtype': dtype, 'what': what, 'ids': features.ids if record else None, 'nan_policy': nan_policy}
+    common = {'dtype': kind, 'what': what, 'ids': features.ids if record else None, 'nan_policy': nan_policy}
     if measure == 'crossnobis':
         block = _block(n, block_size, is_product=True)
         return prepare_crossnobis(values, covariance=covariance, shrinkage=shrinkage, block=block, **common)

@@ -67,7 +67,7 @@ def compare_features(
     covariance_y: np.ndarray | None = None,
     block_size: int | None = None,
     devices: Sequence[jax.Device] | None = None,
-    memory_bytes: float = 0.9e9,
+    memory_bytes: float = 0.8e9,
 ) -> FeatureComparison:
     """Rank correlation, correlation or cosine of the RDMs of two feature sets, straight from the features.
 
@@ -89,8 +89,8 @@ def compare_features(
         covariance_y: The same for `y`.
         block_size: Rows and columns of a tile.
         devices: Where to compute; all local devices by default.
-        memory_bytes: Memory to use beyond the features. 900 MB keep the tiles of 10,000 stimuli; beyond, tiles are
-            computed twice.
+        memory_bytes: Memory to plan with beyond the features; the allocator adds some. Tiles that fit (one set of 10k
+            stimuli in 800 MB) are kept between passes, others are computed twice.
 
     Returns:
         The value with its error bound and what was counted on the way.
@@ -166,10 +166,11 @@ class _Pair:
             return (found.spearman() if index == 'spearman' else found.rho_a()), 0.0
         operands = sum(operands.left.nbytes for operands in self.both)
         tables = 0 if n_bins else 4 * 4 * GRID_SIZE  # counts and ranks, twice
-        tiles = 2 * len(self.starts) * self.block**2 * (2 if n_bins else 4)
-        keep = operands + tables + tiles <= memory_bytes
-        left = max(_LEAST_TABLE_BYTES, memory_bytes - operands - tiles * keep)
-        found = rank_products(*sides, self.devices, table_bytes=int(left // 2), keep=keep, n_bins=n_bins)
+        tiles = len(self.starts) * self.block**2 * (2 if n_bins else 4)
+        spare = memory_bytes - operands - tables
+        keep = spare >= tiles, spare >= 2 * tiles
+        left = max(_LEAST_TABLE_BYTES, memory_bytes - operands - tiles * sum(keep))
+        found = rank_products(sides[0], sides[1], self.devices, table_bytes=int(left // 2), keep=keep, n_bins=n_bins)
         value = found.spearman() if index == 'spearman' else found.rho_a()
         return value, _error_bound(found, index) if n_bins else 0.0
 

@@ -122,7 +122,7 @@ def prepare(
         # From the rounded rows: the distances are then exact functions of what the product sees.
         half[rows] = np.einsum('nd,nd->n', left[rows], left[rows], dtype=np.float64) / 2
     left[:n][~finite] = np.nan
-    defined = ~np.isnan(left[:n]).any(axis=1) if distance.undefined else finite
+    defined = np.asarray(~np.isnan(left[:n]).any(axis=1) if distance.undefined else finite)
     half[:n][~defined] = np.nan
     left[:n][~defined] = np.nan
     group, n_duplicate = _groups(left[:n], defined)
