@@ -16,7 +16,7 @@ Result = TypeVar('Result')
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """' Did you mean ...?' if a known name is close, and the list of all of them."""
-    known = sorted(known)
+    known = sorted(known) if isinstance(known, set | frozenset) else list(known)  # a given order says something
     close = difflib.get_close_matches(name, known, n=1)
     hint = f' Did you mean {close[0]!r}?' if close else ''
     return f'{hint} Known: {", ".join(known) or "none"}.'

@@ -4,12 +4,11 @@ A source is a function `load_<name>(split, *, root='', ...)`; its keyword-only a
 section may set.
 """
 
-import difflib
 import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from humalign_jax import records
+from humalign_jax import records, settings
 from humalign_jax.data.cifar10 import load_cifar10
 from humalign_jax.data.image_folder import load_image_folder
 from humalign_jax.data.mnist import load_mnist
@@ -41,6 +40,5 @@ def load(name: str, split: str, *, root: str = '', **options: Any) -> records.Im
         ValueError: There is no such source, or it cannot be read.
     """
     if name not in SOURCES:
-        close = difflib.get_close_matches(name.lower(), SOURCES, n=1, cutoff=0.0)[0]
-        raise ValueError(f'there is no data source {name!r}; there are {", ".join(SOURCES)}. Did you mean {close!r}?')
+        raise ValueError(f'there is no data source {name!r}.{settings.nearest(name.lower(), SOURCES)}')
     return SOURCES[name](split, root=root, **options)

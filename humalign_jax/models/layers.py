@@ -3,15 +3,16 @@
 Any named layer of any model can be read out by its name, all of them in one forward pass.
 """
 
-import difflib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
+
+from humalign_jax import settings
 
 LAYERS = 'layers'  # the variable collection that named layers are written to when a caller asks for it
 
@@ -71,11 +72,9 @@ def capture(model: nn.Module, variables: Any, image: jax.Array, layers: Sequence
     return {name: found[name].astype(jnp.float32) for name in layers}
 
 
-def unknown(what: str, name: str, known: Sequence[str] | dict[str, Any]) -> str:
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """A message that says which name is wrong, which one was probably meant, and which ones there are."""
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    hint = f' Did you mean {nearest[0]!r}?' if nearest else ''
-    return f'There is no {what} {name!r}.{hint} There are: {", ".join(known)}.'
+    return f'There is no {what} {name!r}.{settings.nearest(name, known)}'
 
 
 def example_dropout(x: jax.Array, keys: jax.Array, rate: float, *, use: int = 0) -> jax.Array:

@@ -104,7 +104,7 @@ def test_init_returns_no_activations():
 
 def test_unknown_layer_is_an_error_that_lists_the_layers():
     model, variables = philnet()
-    with pytest.raises(ValueError, match=r"no layer 'block4'. Did you mean 'block\d'\? There are: block1, block2, pen"):
+    with pytest.raises(ValueError, match=r"no layer 'block4'. Did you mean 'block\d'\? Known: block1, block2, pen"):
         models.capture(model, variables, IMAGE, ['block1', 'block4'])
 
 
