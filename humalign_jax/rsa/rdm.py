@@ -24,7 +24,7 @@ from humalign_jax.rsa.tiles import (
     prepare,
     prepare_crossnobis,
     tile_starts,
-    upper_rows,
+    write_tile,
 )
 
 Measure = str | Callable | Distance
@@ -67,7 +67,7 @@ def rdm(  # pyright: ignore[reportInconsistentOverload] (the overloads do not re
         covariance: For mahalanobis the covariance of the features (default: over the stimuli, as in SciPy), for
             crossnobis that of the noise (default: of the residuals of the repeats, shrunk), [d, d].
         shrinkage: 'ledoit_wolf' or 'diagonal', for crossnobis.
-        block_size: Rows and columns of a tile; by default about 1000, less for distances without a matrix product.
+        block_size: Rows and columns of a tile; by default about 1250, less for distances without a matrix product.
         devices: Where to compute; all local devices by default.
         out: A `.npy` file to write instead of memory, renamed into place when whole, with a JSON sidecar.
         consumer: Called as `consumer(row, column, tile)` with every tile [rows, columns] in order, instead of storing
@@ -178,12 +178,10 @@ class Tiles:
 
     def write(self, condensed: np.ndarray) -> None:
         """Puts all distances in their places in `condensed`, [n (n - 1) / 2]."""
-        n, block = self.operands.n, self.operands.block
+        n = self.operands.n
 
         def place(device: int, start: tuple[int, int]) -> None:
-            tile = self.tile(device, start)
-            for row, columns, places in upper_rows(n, *start, block):
-                condensed[places] = tile[row, columns]
+            write_tile(condensed, self.tile(device, start), n, *start)
 
         for _ in spread(place, self.starts, len(self._devices)):
             pass
@@ -191,7 +189,7 @@ class Tiles:
 
 def _block(n: int, block_size: int | None, *, is_product: bool) -> int:
     if block_size is None:
-        block_size = 1000 if is_product else 128
+        block_size = 1250 if is_product else 128
     if block_size < 1:
         raise ValueError(f'block_size must be at least 1, not {block_size}.')
     return even_block(max(n, 1), block_size)
