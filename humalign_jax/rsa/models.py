@@ -4,6 +4,7 @@ A model is a few component RDMs and a rule that picks weights for them. The rule
 components with each other and with the target, so that fitting costs the same for any number of stimuli.
 """
 
+import abc
 import dataclasses
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ from humalign_jax.records import Rdm
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
+class Model(abc.ABC):
     """Component RDMs and the rule that weights them; use one of its kinds below.
 
     Attributes:
@@ -35,6 +36,7 @@ class Model:
                 'give it at least two, or use Fixed.'
             )
 
+    @abc.abstractmethod
     def weights(self, products: np.ndarray, target_products: np.ndarray) -> np.ndarray:
         """Weights of the components, [q], each at least 0.
 
@@ -42,7 +44,6 @@ class Model:
             products: Inner products of the components, centred where the index centres, [q, q].
             target_products: Inner products of the components with the target, [q].
         """
-        raise NotImplementedError(f'{type(self).__name__} must say how it is fitted.')
 
 
 class Fixed(Model):

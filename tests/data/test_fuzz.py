@@ -36,7 +36,7 @@ def damage(content: bytes, np_rng: np.random.Generator) -> tuple[bytes, int]:
     return bytes(damaged), n_flips
 
 
-def check(read, images, labels, n_flips, is_guarded, path):
+def check_error_or_provable(read, images, labels, n_flips, is_guarded, path):
     """One trial; returns whether the file was accepted."""
     try:
         got = read()
@@ -65,7 +65,9 @@ def test_damaged_cifar10_gives_a_named_error_or_a_provable_array(form, mini_cifa
     for _ in range(TRIALS):
         damaged, n_flips = damage(content, np_rng)
         path.write_bytes(damaged)
-        accepted += check(lambda: load_cifar10('test', root=str(root)), images, labels, n_flips, found.is_file(), found)
+        accepted += check_error_or_provable(
+            lambda: load_cifar10('test', root=str(root)), images, labels, n_flips, found.is_file(), found
+        )
     assert accepted < TRIALS  # the damage does reach the reader
 
 
@@ -88,7 +90,9 @@ def test_damaged_mnist_gives_a_named_error_or_a_provable_array(ending, damaged_f
     for _ in range(TRIALS):
         damaged, n_flips = damage(contents[damaged_file], np_rng)
         path.write_bytes(damaged)
-        check(lambda: load_mnist('test', root=str(tmp_path)), images[..., None], labels, n_flips, bool(ending), path)
+        check_error_or_provable(
+            lambda: load_mnist('test', root=str(tmp_path)), images[..., None], labels, n_flips, bool(ending), path
+        )
 
 
 def test_swapped_files_are_named(mini_cifar, tmp_path):
