@@ -30,7 +30,7 @@ def procrustes_similarity(x: np.ndarray, y: np.ndarray) -> float:
     if norms == 0:
         return float('nan')
     if len(x) < min(x.shape[1], y.shape[1]):  # the same singular values from the smaller factors
-        x, y = (np.linalg.qr(z.T, mode='r').T for z in (x, y))
+        x, y = (np.asarray(np.linalg.qr(z.T, mode='r')).T for z in (x, y))
     return float(np.linalg.svd(x.T @ y, compute_uv=False).sum()) / norms
 
 

@@ -242,4 +242,3 @@ class _Loop:
         images_per_second = (step - first_step) * self._run.batch_size / seconds
         row = {'first_step': first_step, 'last_step': step, 'seconds': round(seconds, 3)}
         storage.append_jsonl(self._folder / 'timing.jsonl', [{**row, 'images_per_second': round(images_per_second, 2)}])
-

@@ -201,7 +201,9 @@ def test_nan_raises_and_is_dropped_jointly_when_asked():
     with pytest.raises(ValueError, match=r"2 of 66 pairs are NaN or infinite.*nan_policy='omit'"):
         compare(x, y)
     kept = np.setdiff1d(np.arange(66), [3, 5])
-    assert compare(x, y, nan_policy='omit') == pytest.approx(scipy.stats.spearmanr(x[kept], y[kept]).statistic, rel=1e-12)
+    assert compare(x, y, nan_policy='omit') == pytest.approx(
+        scipy.stats.spearmanr(x[kept], y[kept]).statistic, rel=1e-12
+    )
     with pytest.raises(ValueError, match='need every pair, but 2 of 66'):
         compare(x, y, 'bures', nan_policy='omit')
 
