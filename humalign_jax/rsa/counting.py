@@ -275,7 +275,8 @@ def rank_products(
 
 def sorted_products(a: np.ndarray, b: np.ndarray) -> RankProducts:
     """The same as `rank_products` by sorting, for few pairs: [p], [p]."""
-    doubled = [2 * scipy.stats.rankdata(values) - (len(values) + 1) for values in (a, b)]
+    # SciPy 1.18 gives ranks the dtype of the values, and float32 does not hold their products.
+    doubled = [2 * scipy.stats.rankdata(np.float64(values)) - (len(values) + 1) for values in (a, b)]
     counts = [np.unique(ranks, return_counts=True)[1].astype(np.float64) for ranks in doubled]
     ties = [float(np.sum(count**3 - count)) for count in counts]
     return RankProducts(float(doubled[0] @ doubled[1]), ties[0], ties[1], len(a))

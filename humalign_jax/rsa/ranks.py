@@ -53,7 +53,7 @@ def average_ranks(values: np.ndarray) -> np.ndarray:
         raise ValueError(f'{int(np.isnan(values).sum())} of {values.size} values are NaN and have no rank.')
     single = _as_single(values)
     if len(values) < _SMALL or single is None:
-        return scipy.stats.rankdata(values)
+        return scipy.stats.rankdata(np.asarray(values, np.float64))
     stored = _stored(single, (float(single.min()), float(single.max())))
     tables = RankTables(stored, local_devices(1), table_bytes=_TABLE_BYTES)
     ranks = np.zeros(len(values))

@@ -4,11 +4,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.stats import rankdata, spearmanr
+from scipy import stats
 
 from humalign_jax import rsa
 from humalign_jax.rsa import counting, ranks
 from humalign_jax.rsa.counting import RankTables, Values, rank_products, rank_table
+
+
+def spearmanr(a, b):
+    """SciPy's, in float64: since 1.18 it ranks float32 values in float32."""
+    return stats.spearmanr(np.asarray(a, np.float64), np.asarray(b, np.float64))
+
+
+def rankdata(values):
+    """SciPy's, in float64: since 1.18 it ranks float32 values in float32."""
+    return stats.rankdata(np.asarray(values, np.float64))
+
 
 P = 100_000
 
