@@ -36,7 +36,8 @@ setuptools.setup(
     extras_require={
         # importlib_resources: used by tensorflow-datasets but not declared by it.
         'tfds': ['tensorflow-datasets>=4.9.10', 'importlib_resources', "tensorflow-cpu; python_version < '3.14'"],
-        'test': ['hypothesis', 'pyright[nodejs]', 'pytest>=8', 'pytest-xdist', 'ruff', 'scikit-learn'],
+        # Checkers are pinned: a new release of one must not turn an old commit red.
+        'test': ['hypothesis', 'pyright[nodejs]==1.1.414', 'pytest>=8', 'pytest-xdist', 'ruff==0.17.6', 'scikit-learn'],
         'bench': ['psutil', 'rsatoolbox==0.3.2', 'scikit-learn', 'torch==2.13.0'],
     },
 )
