@@ -37,7 +37,16 @@ setuptools.setup(
         # importlib_resources: used by tensorflow-datasets but not declared by it.
         'tfds': ['tensorflow-datasets>=4.9.10', 'importlib_resources', "tensorflow-cpu; python_version < '3.14'"],
         # Checkers are pinned: a new release of one must not turn an old commit red.
-        'test': ['hypothesis', 'pyright[nodejs]==1.1.414', 'pytest>=8', 'pytest-xdist', 'ruff==0.17.6', 'scikit-learn'],
+        'test': [
+            'hypothesis',
+            'importlib_resources',
+            'pyright[nodejs]==1.1.414',
+            'pytest>=8',
+            'pytest-xdist',
+            'ruff==0.17.6',
+            'scikit-learn',
+            'tensorflow-datasets>=4.9.10',  # prepared copies are read without TensorFlow
+        ],
         'bench': ['psutil', 'rsatoolbox==0.3.2', 'scikit-learn', 'torch==2.13.0'],
     },
 )
