@@ -36,11 +36,7 @@ def local_devices(n_devices: int = 0) -> list[jax.Device]:
 
 
 def map_over_devices(
-    function: Callable[..., Any],
-    devices: Sequence[jax.Device],
-    *,
-    donate: Sequence[int] = (),
-    replicated: Sequence[int] = (),
+    function: Callable[..., Any], devices: Sequence[jax.Device], *, donate: Sequence[int] = ()
 ) -> Callable[..., Any]:
     """`function` compiled and run on all devices at once.
 
@@ -48,29 +44,11 @@ def map_over_devices(
         function: A function for one device; `lax.pmean(x, AXIS)` and its kin talk to the other devices.
         devices: Where to run.
         donate: Positions of arguments whose memory the result may reuse.
-        replicated: Positions of arguments that come without a leading device axis and go to every device.
 
     Returns:
-        The mapped function: its arguments (but the replicated ones) and results have a leading axis [d].
+        The mapped function: its arguments and results have a leading axis [d].
     """
-
-    def is_mapped(*arguments: Any) -> tuple[int | None, ...]:
-        return tuple(None if i in replicated else 0 for i in range(len(arguments)))
-
-    compiled: dict[int, Callable[..., Any]] = {}
-
-    def mapped(*arguments: Any) -> Any:
-        if len(arguments) not in compiled:
-            compiled[len(arguments)] = jax.pmap(
-                function,
-                axis_name=AXIS,
-                in_axes=is_mapped(*arguments),
-                devices=list(devices),
-                donate_argnums=tuple(donate),
-            )
-        return compiled[len(arguments)](*arguments)
-
-    return mapped
+    return jax.pmap(function, axis_name=AXIS, devices=list(devices), donate_argnums=tuple(donate))
 
 
 def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:

@@ -130,8 +130,9 @@ def test_four_devices_equal_one(name):
     one = jax.jit(forward, static_argnums=0)(model, variables, image, jax.random.key_data(keys))
     four = jax.local_devices()[:4]
     assert len(four) == 4
-    mapped = devices.map_over_devices(functools.partial(forward, synchronised), four, replicated=(0,))
-    outputs, state = mapped(variables, devices.shard(image, four), devices.shard(jax.random.key_data(keys), four))
+    mapped = devices.map_over_devices(functools.partial(forward, synchronised), four)
+    shards = devices.shard((image, jax.random.key_data(keys)), four)
+    outputs, state = mapped(devices.replicate(variables, four), *shards)
     together = jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), outputs)
     for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(one[0]), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4)
