@@ -31,6 +31,7 @@ setuptools.setup(
         'optax>=0.2.8',
         'orbax-checkpoint>=0.12',
         'Pillow',  # image folders, and PNG for TensorBoard
+        'psutil',  # how much memory the machine has left
         'scipy>=1.14',
         'tensorboard>=2.18',  # its event writer needs no TensorFlow
         'tqdm',
@@ -50,6 +51,6 @@ setuptools.setup(
             'scikit-learn',
             'tensorflow-datasets>=4.9.10',  # prepared copies are read without TensorFlow
         ],
-        'bench': ['psutil', 'rsatoolbox==0.3.2', 'scikit-learn', 'torch==2.13.0'],
+        'bench': ['rsatoolbox==0.3.2', 'scikit-learn', 'torch==2.13.0'],
     },
 )

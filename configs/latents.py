@@ -28,12 +28,12 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         width_px=1400,
     )
     c.probe = dict(strengths=(1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0), pixels=True)  # penalties; raw pixels take longest
-    c.rsa = dict(measures=('correlation', 'euclidean'), n_groups=20)  # disjoint groups of images for the intervals
+    c.rsa = dict(measures=('correlation', 'euclidean'))
     if size == 'tiny':
         c.run = 'runs/vae-tiny'
         c.pictures.update(n_per_class=1, n_samples=20, n_traversed=1, n_dimensions=4, n_pairs=2, n_between=5)
         c.probe.strengths = (1e-2, 1.0)
-        c.rsa.update(measures=('correlation',), n_groups=5)
+        c.rsa.update(measures=('correlation',))
     elif size != 'full':
         raise ValueError(f'configs/latents.py has no variant {size!r}: full or tiny.')
     return c

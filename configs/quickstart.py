@@ -146,7 +146,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
             width_px=1400,
         ),
         probe=dict(strengths=(1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0), pixels=True),
-        rsa=dict(measures=('correlation', 'euclidean'), n_groups=20),
+        rsa=dict(measures=('correlation', 'euclidean')),
     )
     c.soft_labels = dict(
         network='philnet',  # '' to leave this stage out
@@ -183,7 +183,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         c.human_rsa.update(n_bootstrap=50, n_draws=500)
         c.latents.pictures.update(n_per_class=1, n_samples=20, n_traversed=1, n_dimensions=4, n_pairs=2, n_between=5)
         c.latents.probe.update(strengths=(1e-2, 1.0), pixels=False)
-        c.latents.rsa.update(measures=('correlation',), n_groups=5)
+        c.latents.rsa.update(measures=('correlation',))
         c.soft_labels.update(folds=2, n_bootstrap=100)
         c.soft_labels.train.update(epochs=1.0, batch_size=12)
         c.report.update(n_images=2)

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.stats
 
 from humalign_jax.alignment import soft_labels
-from humalign_jax.rsa.ceiling import Ceiling, spearman_brown, split_counts
+from humalign_jax.rsa.ceiling import Ceiling, noise_free, split_counts
 
 BINS = ('unanimous', 'low', 'medium', 'high')
 
@@ -163,7 +163,7 @@ def ceilings(counts: np.ndarray, labels: np.ndarray, *, n_splits: int = 20, seed
     similarity, majority = np.mean(rows, axis=0).tolist()
     right = counts[np.arange(len(labels)), labels] / counts.sum(axis=1)
     return {
-        'confusion_spearman': Ceiling(similarity, float(np.sqrt(max(spearman_brown(similarity), 0.0)))),
+        'confusion_spearman': Ceiling(similarity, noise_free(similarity)),
         'kappa': Ceiling(kappa_between_people(counts, labels), best_kappa(right)),
         'kappa_majority': Ceiling(majority, 1.0),
     }

@@ -3,23 +3,29 @@
 import numpy as np
 import scipy.stats
 
+from humalign_jax.rsa.significance import fisher_interval
+
 Interval = tuple[float, float]
 
 
-def fisher_interval(value: float, draws: np.ndarray) -> Interval:
-    """Interval of a correlation: normal around Fisher's z with the bootstrap's standard error.
+def correlation_interval(value: float, draws: np.ndarray, n: int) -> Interval:
+    """Interval of a correlation over n images: Student's t around Fisher's z with the bootstrap's standard error.
 
     Plain percentiles are too low: resampled images repeat, which adds noise to every draw and lowers its correlation.
 
     Args:
         value: The correlation of all images.
         draws: The correlation of each bootstrap sample, [n_draws]; NaN are left out.
+        n: Number of images.
 
     Returns:
         Lower and upper end; NaN where fewer than two draws have a value, or the correlation is not within (-1, 1).
     """
-    low, high = normal_interval(float(np.arctanh(value)) if abs(value) < 1.0 else np.nan, _arctanh(draws))
-    return float(np.tanh(low)), float(np.tanh(high))
+    kept = draws[np.isfinite(draws)]
+    if len(kept) < 2 or not abs(value) < 1.0:
+        return np.nan, np.nan
+    low, high = fisher_interval(np.array([value]), kept.std(ddof=1), n - 1)
+    return float(low[0]), float(high[0])
 
 
 def normal_interval(value: float, draws: np.ndarray) -> Interval:
@@ -75,8 +81,3 @@ class _RankOrder:
         """Mean ranks, from 1/2 less than SciPy's: [n_draws, n] -> [n_draws, n]."""
         below = np.pad(np.cumsum(weights[:, self._order], axis=1, dtype=np.float64), ((0, 0), (1, 0)))[:, self._starts]
         return ((below[:, :-1] + below[:, 1:]) / 2.0)[:, self._dense]
-
-
-def _arctanh(values: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid='ignore', divide='ignore'):
-        return np.arctanh(np.asarray(values, np.float64))

@@ -11,7 +11,7 @@ import scipy.optimize
 import scipy.special
 import scipy.stats
 
-from humalign_jax.rsa.ceiling import Ceiling, spearman_brown, split_counts
+from humalign_jax.rsa.ceiling import Ceiling, noise_free, split_counts
 
 TEMPERATURES = (1e-2, 1e2)  # range of a fitted temperature
 
@@ -249,17 +249,12 @@ def ceilings(counts: np.ndarray, labels: np.ndarray, *, n_splits: int = 20, seed
         'cross_entropy': Ceiling(floor, loss),
         'kl': Ceiling(0.0, loss - floor),
         'js': Ceiling(0.0, js),
-        'entropy_spearman': Ceiling(spearman, _noise_free(spearman)),
-        'entropy_pearson': Ceiling(pearson, _noise_free(pearson)),
+        'entropy_spearman': Ceiling(spearman, noise_free(spearman)),
+        'entropy_pearson': Ceiling(pearson, noise_free(pearson)),
         'accuracy': Ceiling(float(people[np.arange(len(labels)), labels].mean()), float(majority)),
         'human_top1': Ceiling(top, np.nan),
         'second_best': Ceiling(second_place, np.nan),
     }
-
-
-def _noise_free(split_half: float) -> float:
-    """Correlation with all answers of a predictor without noise, from the correlation of two halves."""
-    return float(np.sqrt(max(spearman_brown(split_half), 0.0)))
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

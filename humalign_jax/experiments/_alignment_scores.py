@@ -120,7 +120,9 @@ def answer_scores(case: Case) -> list[Score]:
     scores, once = [], np.ones((1, len(case.labels)))
     for kind, function in (('spearman', intervals.weighted_spearman), ('pearson', intervals.weighted_pearson)):
         value = float(function(model_entropy, human_entropy, once)[0])
-        interval = intervals.fisher_interval(value, function(model_entropy, human_entropy, case.weights))
+        interval = intervals.correlation_interval(
+            value, function(model_entropy, human_entropy, case.weights), len(case.labels)
+        )
         text = f"{kind.capitalize()} correlation over images of the model's and people's entropy"
         scores.append(_bootstrapped(case, f'soft_labels/entropy_{kind}', value, interval, text, f'entropy_{kind}'))
 
@@ -154,7 +156,7 @@ def error_scores(case: Case) -> list[Score]:
         value = float(errors.confusion_spearman(errors.confusion(labels, given), human))
         draws = errors.confusion_spearman(errors.confusion_draws(labels, given, case.weights), human_draws)
         text = f"Spearman correlation of the model's and people's {n_classes * (n_classes - 1)} confusions ({shares})"
-        interval = intervals.fisher_interval(value, draws)
+        interval = intervals.correlation_interval(value, draws, n)
         scores.append(_bootstrapped(case, f'errors/{name}', value, interval, text, 'confusion_spearman'))
 
     right = case.predictions == labels

@@ -2,12 +2,11 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import jax
 import numpy as np
-import scipy.stats
 from absl import logging
 from ml_collections import ConfigDict
 
@@ -15,7 +14,8 @@ from humalign_jax import devices, losses, rsa, settings, storage
 from humalign_jax.alignment import linear_probe
 from humalign_jax.data import pipeline
 from humalign_jax.experiments import _latent_pictures, _linear_code, _runs, _scoring, _wiring
-from humalign_jax.records import ImageSet, Score
+from humalign_jax.experiments._room import progress
+from humalign_jax.records import Features, ImageSet, Rdm, Score
 from humalign_jax.report import latents as latent_figures
 from humalign_jax.report import style
 from humalign_jax.train import forward
@@ -29,7 +29,6 @@ _UNITS = {  # of the reconstruction scores, and which way is better
 }
 _BATCH = 250  # images decoded at a time
 _KL_SHARE = 0.9  # of all KL: the fewest latents that hold so much are also looked at by themselves
-_MIN_GROUP = 20  # images; a group's RSA score has hardly any within-category pairs below
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +53,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         ('activity', ('kl_nats', 'mean_variance')),
         ('pictures', _latent_pictures.KEYS),
         ('probe', ('strengths', 'pixels')),
-        ('rsa', ('measures', 'n_groups')),
+        ('rsa', ('measures',)),
     ):
         settings.check_keys(config[section], keys, f'config.{section}')
     folder = pathlib.Path(workdir)
@@ -341,49 +340,17 @@ def _category_scores(
     provenance: Mapping[str, Any],
 ) -> list[Score]:
     """Spearman correlation of each layer's RDM with the same/different RDM of the true classes."""
-    one_hot = np.eye(len(test.class_names), dtype=np.float32)[test.labels]
+    same = Rdm(rsa.category_rdm(test.labels), test.ids, 'same category', 'hamming')
     scores = []
     for measure in config.rsa.measures:
-        for layer in layers:
-            values = layer.values['test']
-
-            def spearman(rows: np.ndarray | slice, values=values, measure=measure) -> float:
-                x, y = np.asarray(values[rows], np.float32), one_hot[rows]
-                # City-block distances of one-hot labels are 0 or 2 exactly. Distances by a matrix product are not: they
-                # take 2 and 1.9999999 for two ranks, and the correlation of this RDM is too small to survive that.
-                options = dict(measure_x=measure, measure_y='cityblock', devices=run_devices)
-                return rsa.compare_features(x, y, **options).value
-
-            value = spearman(slice(None))
-            half, interval = grouped_error(spearman, len(test), config.rsa.n_groups, seed=config.seed)
+        features = [Features(layer.values['test'], test.ids, layer.said['layer']) for layer in layers]
+        found = rsa.infer_by_influence(
+            (rsa.rdm(one, measure, devices=run_devices) for one in progress(features, f'{measure} RDMs')), same
+        )['all']
+        for i, layer in enumerate(layers):
             said = {**provenance, 'better': 'larger', 'measure': measure, 'pairs': 'all', **layer.said}
             said['reference'] = 'same category'
-            ends = value - half, value + half
-            scores.append(Score('vae/rsa_same_category', value, *ends, len(test), interval, provenance=said))
+            ends = float(found.values[i]), float(found.low[i]), float(found.high[i])
+            interval = "infinitesimal jackknife over images, t of Fisher's z"
+            scores.append(Score('vae/rsa_same_category', *ends, len(test), interval, provenance=said))
     return scores
-
-
-def grouped_error(statistic: Callable[[np.ndarray], float], n: int, n_groups: int, *, seed: int) -> tuple[float, str]:
-    """Half the 95 % interval of a statistic of n images, from its values in disjoint random groups of them.
-
-    The groups' values are independent. A statistic of all pairs, such as an RSA score, varies with the drawn images
-    like a mean over them, so that the standard error of the groups' mean is that of the whole set's value (a little
-    more, because small groups have fewer pairs each); no bootstrap over 50 million pairs is needed.
-
-    Args:
-        statistic: Of the rows of images that it is given.
-        n: Number of images.
-        n_groups: How many groups; fewer than 2, or fewer than 20 images in a group, give no interval.
-        seed: Of the grouping.
-
-    Returns:
-        Half the interval's width by Student's t, NaN without one; and how it was made.
-    """
-    size = n // n_groups if n_groups > 1 else 0
-    if size < _MIN_GROUP:
-        return float('nan'), 'none'
-    order = np.random.default_rng((seed, 1)).permutation(n)
-    by_group = np.array([statistic(order[i * size : (i + 1) * size]) for i in range(n_groups)])
-    error = by_group.std(ddof=1) / np.sqrt(n_groups)
-    half = float(scipy.stats.t.ppf(0.975, n_groups - 1) * error)
-    return half, f"Student's t over {n_groups} groups of {size} images"

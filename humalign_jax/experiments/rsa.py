@@ -1,21 +1,19 @@
 """RSA of feature files with a reference: RDMs, scores with intervals and ceilings, figures."""
 
 import dataclasses
-import os
 import pathlib
 import shutil
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from humalign_jax import rsa, settings, storage
 from humalign_jax.devices import local_devices
+from humalign_jax.experiments._room import free_memory_bytes, progress
 from humalign_jax.records import Features, Rdm, Score, stimulus_ids
 from humalign_jax.report import bars, rdms, style
 from humalign_jax.rsa import files
@@ -66,7 +64,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         return
 
     models = []
-    for features in _progress(study.models, 'RDMs'):
+    for features in progress(study.models, 'RDMs'):
         path = folder / 'rdms' / f'{features.name.replace("/", "_")}.npy' if config.features.write_rdms else None
         models.append(_rdm_of(features, config, path))
     reference = [_reference_rdm(item, study.reference_measure) for item in study.reference]
@@ -79,7 +77,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         models.append(Rdm(same, models[0].ids, 'same category', 'hamming', {'simulated': study.simulated}))
 
     rows, results = [], {}
-    for kind in _progress(pairs, 'inference'):
+    for kind in progress(pairs, 'inference'):
         scores, result = _score(config, models, reference, labels, ceiling, study.simulated, kind)
         rows += scores
         if result is not None:
@@ -184,12 +182,11 @@ def _answer_ceiling(config: ConfigDict, counts: Features, ids: np.ndarray, *, st
         split = rsa.split_half(answers, measure, index=index, n_splits=n_splits, seed=config.seed)
         return split.reliability, split.ceiling
     np_rng, halves = np.random.default_rng(config.seed), []
-    for _ in _progress(range(n_splits), 'halves of the answers'):
+    for _ in progress(range(n_splits), 'halves of the answers'):
         x, y = (half / half.sum(axis=1, keepdims=True) for half in rsa.split_counts(answers, np_rng))
-        halves.append(_streamed(x, y, config, measure, measure, ('float64', 'float64')))
-    mean = float(np.mean(halves))
-    reliability = 2 * mean / (1 + mean)  # Spearman-Brown, as in rsa.split_half
-    return reliability, float(np.sqrt(max(reliability, 0.0)))
+        halves.append(_streamed(x, y, config, measure, measure))
+    split = rsa.SplitHalf.of(halves)
+    return split.reliability, split.ceiling
 
 
 def _simulate(config: ConfigDict) -> Study:
@@ -231,7 +228,7 @@ def _check_room(config: ConfigDict, study: Study, folder: pathlib.Path, stored: 
         way = 'straight from the features, no RDM is held'
         memory = STREAM_BYTES
     disk = 4 * n_pairs * len(study.models) if config.features.write_rdms else 0
-    free_memory = os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    free_memory = free_memory_bytes()
     free_disk = shutil.disk_usage(folder).free
     logging.info(
         '%d stimuli, %d RDMs, %s: about %.2f GB of memory (%.1f free) and %.2f GB of disk (%.1f free).',
@@ -264,8 +261,6 @@ def _check_room(config: ConfigDict, study: Study, folder: pathlib.Path, stored: 
 def _streamed_scores(config: ConfigDict, study: Study) -> list[Score]:
     """Scores of all models over all pairs, with no RDM held."""
     models, reference, labels = _shared_stimuli(study, config.comparison.join)
-    # Features have no ties to lose; answers of people have (see rsa.compare_features).
-    dtype = 'float64' if config.reference.kind in ('soft_labels', 'counts') and not study.simulated else 'float32'
     ceiling = (float('nan'), float('nan'))
     if study.counts is not None:
         ceiling = _answer_ceiling(config, study.counts, models[0].ids, stored=False)
@@ -275,17 +270,10 @@ def _streamed_scores(config: ConfigDict, study: Study) -> list[Score]:
         entries.append(('same category', Features(numbers, models[0].ids, 'same category'), _differ))
     origin = {'simulated': study.simulated, 'reference': [item.name for item in reference]}
     scores = []
-    for name, model, measure in _progress(entries, 'comparisons'):
-        value = float(
-            np.mean(
-                [
-                    _streamed(model, item, config, measure, study.reference_measure, ('float32', dtype))
-                    for item in reference
-                ]
-            )
-        )
+    for name, model, measure in progress(entries, 'comparisons'):
+        values = [_streamed(model, item, config, measure, study.reference_measure) for item in reference]
         provenance = {'model': name, 'pairs': 'all', 'seed': config.seed, **origin}
-        scores.append(_plain_score(config, value, len(models[0].ids), ceiling, provenance))
+        scores.append(_plain_score(config, float(np.mean(values)), len(models[0].ids), ceiling, provenance))
     return scores
 
 
@@ -295,7 +283,6 @@ def _streamed(
     config: ConfigDict,
     measure_x: str | Callable,
     measure_y: str,
-    dtypes: tuple[str, str],
 ) -> float:
     """Similarity of the RDMs of two feature sets, neither of which is held."""
     return rsa.compare_features(
@@ -303,8 +290,6 @@ def _streamed(
         y,
         measure_x=measure_x,
         measure_y=measure_y,
-        dtype_x=dtypes[0],
-        dtype_y=dtypes[1],
         index=config.comparison.index,
         block_size=1000 if measure_x is _differ else None,  # small tiles are for distances that need memory
         devices=local_devices(config.n_devices),
@@ -346,11 +331,7 @@ def _shared_stimuli(study: Study, join: str) -> tuple[list[Features], list[Featu
 
 def _reference_rdm(item: Rdm | Features, measure: str) -> Rdm:
     """The RDM of a subject."""
-    if isinstance(item, Rdm):
-        return item
-    # In float64, then rounded: otherwise rounding errors break the ties of stimuli that people answered alike.
-    made = rsa.rdm(item, measure, dtype='float64')
-    return dataclasses.replace(made, values=np.asarray(made.values, np.float32))
+    return item if isinstance(item, Rdm) else rsa.rdm(item, measure)
 
 
 def _rdm_of(features: Features, config: ConfigDict, path: pathlib.Path | None) -> Rdm:
@@ -456,14 +437,3 @@ def _draw(
             p_differences=result.p_differences_fwer,
         )
         style.save_figure(figure, folder / f'scores_{kind}')
-
-
-def _progress(items: Iterable, what: str) -> Iterable:
-    """The items, with a bar on a terminal and a line in the log for each otherwise."""
-    items = list(items)
-    if sys.stderr.isatty():
-        yield from tqdm(items, desc=what)
-        return
-    for i, item in enumerate(items, start=1):
-        logging.info('%s: %d of %d', what, i, len(items))
-        yield item

@@ -201,7 +201,7 @@ def _layer_profile(study: Study, options: Options) -> Group | None:
             found = {layer: study.rsa(model, pairs=pairs, layer=layer) for layer in layers}
             lines[model] = {k: e.score for k, e in found.items() if e is not None and np.isfinite(e.score.value)}
         lines = {model: scores for model, scores in lines.items() if scores}
-        places = _in_order(lines.values())
+        places = trends.in_order(list(lines.values()))
         if len(places) < 2:
             continue
         baselines = {}
@@ -209,15 +209,13 @@ def _layer_profile(study: Study, options: Options) -> Group | None:
             entry = study.rsa(name, pairs=pairs)
             if entry is not None and np.isfinite(entry.score.value):
                 baselines[name] = entry.score.value
+        label = f'{index_text(study)}{_mark(study)}'
+        figure = trends.draw_layer_profile(lines, label=label, baselines=baselines)
+        alt = f'{index_text(study)} correlation with people over {what}, by layer: ' + '; '.join(
+            f'{model}: ' + ', '.join(f'{place} {numbers.text(s[place].value, 2)}' for place in places if place in s)
+            for model, s in lines.items()
+        )
         with style.figure_style():
-            figure = matplotlib.figure.Figure(figsize=(3.5, 3.0), layout='constrained')
-            label = f'{index_text(study)}{_mark(study)}'
-            trends.plot_lines(figure.subplots(), lines, label=label, places=places, xlabel='layer', baselines=baselines)
-            figure.legend(loc='outside lower center', ncols=3)
-            alt = f'{index_text(study)} correlation with people over {what}, by layer: ' + '; '.join(
-                f'{model}: ' + ', '.join(f'{place} {numbers.text(s[place].value, 2)}' for place in places if place in s)
-                for model, s in lines.items()
-            )
             panels.append(figures.picture_of(figure, f'{alt}.', title=_capital(what)))
             figures.save(figure, options.figures, f'layers_{pairs}')
     if not panels:
@@ -227,20 +225,6 @@ def _layer_profile(study: Study, options: Options) -> Group | None:
         'dashed lines are baselines.'
     )
     return Group('layers_all', caption, tuple(panels))
-
-
-def _in_order(lines) -> list[str]:
-    """All places, each after those that come before it in the longest line."""
-    places: list[str] = []
-    for line in sorted(lines, key=len, reverse=True):
-        before = 0
-        for place in line:
-            if place in places:
-                before = places.index(place) + 1
-            else:
-                places.insert(before, place)
-                before += 1
-    return places
 
 
 def _rdms(study: Study, options: Options) -> list[Block]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -12,6 +13,41 @@ from humalign_jax.report import style
 
 MARKERS = 'osD^vPX*'
 DASHES = ('--', ':', '-.', (0, (5, 1)), (0, (1, 1)))
+
+
+def draw_layer_profile(
+    lines: Mapping[str, Mapping[str, Score]], *, label: str, baselines: Mapping[str, float] | None = None
+) -> matplotlib.figure.Figure:
+    """A figure of its own with scores along the layers of each network.
+
+    Args:
+        lines: Scores by layer, input first, by network.
+        label: What the axis measures.
+        baselines: Numbers drawn as dashed lines.
+
+    Returns:
+        The figure.
+    """
+    with style.figure_style():
+        figure = matplotlib.figure.Figure(figsize=(3.5, 3.0), layout='constrained')
+        places = in_order(list(lines.values()))
+        plot_lines(figure.subplots(), lines, label=label, places=places, xlabel='layer', baselines=baselines)
+        figure.legend(loc='outside lower center', ncols=3)
+    return figure
+
+
+def in_order(lines: Sequence[Mapping[str, Score]]) -> list[str]:
+    """All places, each after those that come before it in the longest line."""
+    places: list[str] = []
+    for line in sorted(lines, key=len, reverse=True):
+        before = 0
+        for place in line:
+            if place in places:
+                before = places.index(place) + 1
+            else:
+                places.insert(before, place)
+                before += 1
+    return places
 
 
 def plot_lines(

@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import scipy.stats
 
 from humalign_jax.devices import local_devices
 from humalign_jax.records import Rdm, Score
@@ -20,8 +19,9 @@ from humalign_jax.rsa.pairs import between_category, category_rdm, n_stimuli_of,
 from humalign_jax.rsa.resample import WEIGHTED_INDICES, bootstrap_weights, half_samples, stimulus_permutations
 from humalign_jax.rsa.significance import (
     contrast_variance,
+    difference_p,
     fisher_interval,
-    largest_t_p,
+    pair_matrix,
     permutation_p,
     t_values,
     two_sided_p,
@@ -376,19 +376,9 @@ def _summarise(
 
     first, second = np.triu_indices(m, 1)
     contrasts = np.eye(m)[first] - np.eye(m)[second]
-    difference_errors, p, p_fwer, p_fdr = np.empty((4, 0))
-    if m > 1:
-        difference_errors, difference_dof = errors_of(contrasts)
-        t = t_values(contrasts @ values, difference_errors)
-        p = two_sided_p(t, difference_dof)
-        drawn = samples[bootstrap][:, :m] @ contrasts.T
-        p_fwer = largest_t_p(t, drawn, difference_dof, np.random.default_rng([settings['seed'], 5]))
-        p_fdr = scipy.stats.false_discovery_control(p)
-
-    def square(by_pair: np.ndarray, diagonal: float) -> np.ndarray:
-        full = np.full((m, m), diagonal)
-        full[first, second] = full[second, first] = by_pair
-        return full
+    difference_errors, difference_dof = errors_of(contrasts) if m > 1 else np.empty((2, 0))
+    drawn, np_rng = samples[bootstrap][:, :m] @ contrasts.T, np.random.default_rng([settings['seed'], 5])
+    p, p_fwer, p_fdr = difference_p(contrasts @ values, difference_errors, difference_dof, drawn, np_rng)
 
     return InferenceResult(
         names=tuple(names),
@@ -404,10 +394,10 @@ def _summarise(
         p_zero=permutation_p(evaluation.observed, evaluation.permuted),
         p_ceiling=two_sided_p(t_values(values - lower, ceiling_errors), ceiling_dof),
         differences=values[:, None] - values,
-        difference_errors=square(difference_errors, 0.0),
-        p_differences=square(p, 1.0),
-        p_differences_fwer=square(p_fwer, 1.0),
-        p_differences_fdr=square(p_fdr, 1.0),
+        difference_errors=pair_matrix(difference_errors, m, diagonal=0.0),
+        p_differences=pair_matrix(p, m, diagonal=1.0),
+        p_differences_fwer=pair_matrix(p_fwer, m, diagonal=1.0),
+        p_differences_fdr=pair_matrix(p_fdr, m, diagonal=1.0),
         ceiling_lower=float(lower),
         ceiling_upper=float(upper),
         draws=samples[bootstrap][:, :m],

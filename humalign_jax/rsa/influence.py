@@ -20,35 +20,22 @@ References:
     Hoeffding (1948), U-statistics. doi:10.1214/aoms/1177730196
 """
 
-import concurrent.futures
 import dataclasses
-import itertools
 import math
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
-from humalign_jax.devices import local_devices
 from humalign_jax.records import Rdm
 from humalign_jax.rsa.ceiling import PAIRS, RANK_INDICES
-from humalign_jax.rsa.counting import RankTables, Values
+from humalign_jax.rsa.linearised import Places, RanksOfPart, Side, correlation, doubled_ranks, partial
 from humalign_jax.rsa.pairs import align, within_category
-from humalign_jax.rsa.ranks import average_ranks
 from humalign_jax.rsa.resample import WEIGHTED_INDICES
-from humalign_jax.rsa.significance import fisher_interval, largest_t_p, t_values, two_sided_p
+from humalign_jax.rsa.significance import difference_p, fisher_interval, pair_matrix, t_values, two_sided_p
 
-N_BINS = 1 << 14
 MIN_STIMULI = 4
 MAX_STIMULI = 32_768  # doubled ranks are 32-bit integers
-_BLOCK = 1 << 17  # pairs held in float64 at a time, 1 MB
-_GROUPS = 16  # parts that cores work on, each with tables of its own
-_FEW = 1 << 20  # below this many values sorting is quicker than counting
-_TILE = 1 << 20  # values ranked at a time
-_TABLE_BYTES = 1 << 28
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,19 +133,19 @@ class Reference:
         _check_options(index, self.pairs, labels, n)
         self._is_ranked = index in RANK_INDICES
         within = None if labels is None else within_category(labels)
-        self._places: dict[str, _Places] = {}
+        self._places: dict[str, Places] = {}
         for kind in ('all', 'within', 'between'):
             if kind in pairs or (kind == 'all' and 'partial' in pairs):
                 mask = None if kind == 'all' else within if kind == 'within' else ~np.asarray(within)
-                places = _Places(n, mask)
+                places = Places(n, mask)
                 if places.n_pairs < 2:
                     raise ValueError(f'pairs={kind!r}: {places.n_pairs} pairs are left, but at least two are needed.')
                 self._places[kind] = places
         self._own = dict(self._sides(rdm))
         if 'partial' in pairs:
             # Any two numbers for same and different give one correlation, so that ranks need no part in it.
-            self._same = _Side(np.asarray(within), index='pearson')
-            self._own_same = _correlation(self._own['all'], self._same, self._places['all'], index)
+            self._same = Side(np.asarray(within), index='pearson')
+            self._own_same = correlation(self._own['all'], self._same, self._places['all'], index)
 
     def values(self, model: Rdm) -> dict[str, float]:
         """Scores of a model by kind of pairs: those of `rsa.compare`, NaN where not defined.
@@ -184,16 +171,16 @@ class Reference:
         found: dict[str, InfluenceScore] = {}
         for kind, side in self._sides(model):
             places = self._places[kind]
-            value, influence = _correlation(side, self._own[kind], places, self.index, with_influence)
+            value, influence = correlation(side, self._own[kind], places, self.index, with_influence)
             if kind in self.pairs:
                 found[kind] = InfluenceScore(model.name, self.index, kind, places.n_pairs, value, influence)
             if kind == 'all' and 'partial' in self.pairs:
-                with_same = _correlation(side, self._same, places, self.index, with_influence)
-                value, influence = _partial((value, influence), with_same, self._own_same)
+                with_same = correlation(side, self._same, places, self.index, with_influence)
+                value, influence = partial((value, influence), with_same, self._own_same)
                 found['partial'] = InfluenceScore(model.name, self.index, 'partial', places.n_pairs, value, influence)
         return {kind: found[kind] for kind in self.pairs}
 
-    def _sides(self, rdm: Rdm) -> Iterator[tuple[str, '_Side']]:
+    def _sides(self, rdm: Rdm) -> Iterator[tuple[str, 'Side']]:
         """The RDM's values or ranks over each kind of pairs, one kind in memory at a time."""
         values = np.asarray(rdm.values)
         if not np.isfinite(values.sum(dtype=np.float64)):
@@ -203,18 +190,18 @@ class Reference:
             )
         if not self._is_ranked:
             for kind, places in self._places.items():
-                yield kind, _Side(values if places.mask is None else values[places.mask], index=self.index)
+                yield kind, Side(values if places.mask is None else values[places.mask], index=self.index)
             return
-        ranks = _doubled_ranks(values)
+        ranks = doubled_ranks(values)
         del values
         masks = {kind: places.mask for kind, places in self._places.items() if places.mask is not None}
-        tables = _RanksOfPart(ranks, next(iter(masks.values()))) if masks else None
+        tables = RanksOfPart(ranks, next(iter(masks.values()))) if masks else None
         for kind, places in self._places.items():
             if places.mask is None or tables is None:
-                yield kind, _Side(ranks, index=self.index)
+                yield kind, Side(ranks, index=self.index)
             else:
                 own = tables.ranks(ranks, places.mask, of_part=tables.mask is places.mask)
-                yield kind, _Side(own, index=self.index)
+                yield kind, Side(own, index=self.index)
 
 
 def infer_by_influence(
@@ -280,29 +267,17 @@ def summarise_influence(scores: Sequence[InfluenceScore], *, n_draws: int = 10_0
     differences = values[first] - values[second]
     contrasts = influences[first] - influences[second]  # [q, n]
     difference_errors = contrasts.std(axis=1, ddof=1) / math.sqrt(n)
-    t = t_values(differences, difference_errors)
-    p = two_sided_p(t, dof)
-    p_fwer, p_fdr = np.full((2, len(t)), np.nan)
-    known = np.isfinite(t) | np.isinf(t)
-    if known.any():
-        # Normal draws with the covariance of the influences, of the models rather than of all their differences.
-        np_rng = np.random.default_rng([seed, 6])
-        defined = np.isfinite(values)
-        root = np.zeros((m, m))
-        covariance = np.atleast_2d(np.cov(influences[defined])) / n
-        eigenvalues, vectors = np.linalg.eigh(covariance)
-        root[np.ix_(defined, defined)] = vectors * np.sqrt(np.maximum(eigenvalues, 0.0))
-        drawn = np_rng.normal(size=(n_draws, m)) @ root.T
-        p_fwer[known] = largest_t_p(t[known], (drawn[:, first] - drawn[:, second])[:, known], dof, np_rng)
-        p_fdr[known] = scipy.stats.false_discovery_control(p[known])
+    # Normal draws with the covariance of the influences, of the models rather than of all their differences.
+    np_rng, defined = np.random.default_rng([seed, 6]), np.isfinite(values)
+    drawn = np.zeros((n_draws, m))
+    if defined.any():
+        eigenvalues, vectors = np.linalg.eigh(np.atleast_2d(np.cov(influences[defined])) / n)
+        root = vectors * np.sqrt(np.maximum(eigenvalues, 0.0))
+        drawn[:, defined] = np_rng.normal(size=(n_draws, len(root))) @ root.T
+    p, p_fwer, p_fdr = difference_p(differences, difference_errors, dof, drawn[:, first] - drawn[:, second], np_rng)
 
-    def square(by_pair: np.ndarray, diagonal: float, *, sign: float = 1.0) -> np.ndarray:
-        full = np.full((m, m), diagonal)
-        full[first, second], full[second, first] = by_pair, sign * by_pair
-        return full
-
-    half = scipy.stats.t.ppf(0.975, dof) * square(difference_errors, 0.0)
-    centre = square(differences, 0.0, sign=-1.0)
+    half = scipy.stats.t.ppf(0.975, dof) * pair_matrix(difference_errors, m, diagonal=0.0)
+    centre = pair_matrix(differences, m, diagonal=0.0, sign=-1.0)
     return InfluenceResult(
         names=names,
         index=index,
@@ -315,255 +290,13 @@ def summarise_influence(scores: Sequence[InfluenceScore], *, n_draws: int = 10_0
         high=high,
         p_zero=two_sided_p(t_values(values, errors), dof),
         differences=centre,
-        difference_errors=square(difference_errors, 0.0),
+        difference_errors=pair_matrix(difference_errors, m, diagonal=0.0),
         difference_low=centre - half,
         difference_high=centre + half,
-        p_differences=square(p, 1.0),
-        p_differences_fwer=square(p_fwer, 1.0),
-        p_differences_fdr=square(p_fdr, 1.0),
+        p_differences=pair_matrix(p, m, diagonal=1.0),
+        p_differences_fwer=pair_matrix(p_fwer, m, diagonal=1.0),
+        p_differences_fdr=pair_matrix(p_fdr, m, diagonal=1.0),
     )
-
-
-class _Places:
-    """Which pairs count, and where the pairs of each stimulus are.
-
-    Args:
-        n: Number of stimuli.
-        mask: Which pairs count, [n (n - 1) / 2] booleans; None for all.
-    """
-
-    def __init__(self, n: int, mask: np.ndarray | None) -> None:
-        self.n, self.mask = n, mask
-        rows = np.arange(n + 1)
-        self._starts = rows * (2 * n - rows - 1) // 2  # of each row's pairs; the last two rows have none
-        kept = self._starts
-        if mask is not None:
-            kept = np.concatenate([[0], np.cumsum(np.add.reduceat(mask, self._starts[: n - 1], dtype=np.int64))])
-            kept = np.append(kept, kept[-1])
-        self.n_pairs = int(kept[-1])
-        # Whole rows, about _BLOCK pairs at a time.
-        edges = np.unique(np.searchsorted(self._starts[:n], np.arange(0, self._starts[-1], _BLOCK)))
-        edges = np.unique([0, *edges, n - 1])
-        self._blocks = [(int(a), int(b)) for a, b in itertools.pairwise(edges)]
-        self._kept = kept
-        self.counts = self.sums(lambda part: np.ones(part.stop - part.start, np.float32))
-
-    def total(self, function: Callable[[slice], tuple]) -> tuple:
-        """Sums of what `function` gives for each block of the pairs that count; the same on any number of cores."""
-
-        def of_group(blocks: list[tuple[int, int]]) -> tuple:
-            total = function(self._kept_slice(blocks[0]))
-            for block in blocks[1:]:
-                total = tuple(one + more for one, more in zip(total, function(self._kept_slice(block))))
-            return total
-
-        size = -(-len(self._blocks) // _GROUPS)
-        groups = [self._blocks[k : k + size] for k in range(0, len(self._blocks), size)]
-        return tuple(sum(parts) for parts in zip(*_on_all_cores(of_group, groups)))
-
-    def _kept_slice(self, block: tuple[int, int]) -> slice:
-        return slice(int(self._kept[block[0]]), int(self._kept[block[1]]))
-
-    def sums(self, values: Callable[[slice], np.ndarray]) -> np.ndarray:
-        """Sum over the pairs of each stimulus, float64, [n]; `values` gives those of a block of pairs, float32."""
-
-        def of_block(block: tuple[int, int]) -> np.ndarray:
-            a, b = block
-            whole = values(self._kept_slice(block))
-            begin, end = int(self._starts[a]), int(self._starts[b])
-            if self.mask is not None:
-                spread = np.zeros(end - begin, whole.dtype)
-                spread[self.mask[begin:end]] = whole
-                whole = spread
-            total = np.zeros(self.n - a)
-            place = 0
-            for row in range(b - a):
-                length = self.n - 1 - a - row
-                one = whole[place : place + length]
-                total[row] += one.sum(dtype=np.float64)
-                total[row + 1 :] += one
-                place += length
-            return total
-
-        result = np.zeros(self.n)
-        for (a, _), total in zip(self._blocks, _on_all_cores(of_block, self._blocks)):
-            result[a:] += total
-        return result
-
-
-class _Side:
-    """Values of one RDM over the pairs that count, with what of their ranks does not depend on the other RDM.
-
-    Args:
-        values: Doubled centred ranks, int32, or values, float32 or float64, [p].
-        index: Whether and how they are centred.
-    """
-
-    def __init__(self, values: np.ndarray, *, index: str) -> None:
-        p = len(values)
-        self.is_ranked, self.values, self.mean = index in RANK_INDICES, values, 0.0
-        if index == 'pearson':
-            self.mean = float(values.mean(dtype=np.float64))
-        parts = [slice(k, min(k + _BLOCK, p)) for k in range(0, p, _BLOCK)]
-        squares = _on_all_cores(lambda part: float(np.square(self.centred(part)).sum()), parts)
-        self.square = math.fsum(squares) / p  # mean square
-        if self.square <= (1e-15 * self.mean) ** 2:  # squares of rounding errors
-            self.square = 0.0
-        if self.is_ranked:
-            self.shift = max(0, (2 * p - 1).bit_length() - (N_BINS - 1).bit_length())
-            self.n_bins = ((2 * p - 1) >> self.shift) + 1
-            counted = _on_all_cores(lambda part: np.bincount(self.bins(part), minlength=self.n_bins), parts)
-            share = np.sum(counted, axis=0) / p
-            centres = np.cumsum(share) - share / 2 - 0.5  # ranks over p, centred
-            # By how much a pair of this rank moves the mean square of ranks: a constant 1/4 without ties.
-            self.own = centres**2 + 2 * _mean_beyond(share * centres)
-
-    def centred(self, part: slice) -> np.ndarray:
-        """Values less their mean, float64; of ranks, divided by the number of pairs."""
-        if self.is_ranked:
-            return self.values[part] * (0.5 / len(self.values))
-        return self.values[part] - np.float64(self.mean)
-
-    def bins(self, part: slice) -> np.ndarray:
-        """Number of each rank's bin."""
-        bins = self.values[part] + np.int32(len(self.values))
-        bins >>= self.shift
-        return bins
-
-
-def _correlation(
-    x: _Side, y: _Side, places: _Places, index: str, with_influence: bool = True
-) -> tuple[float, np.ndarray]:
-    """An index of two RDMs and the influence of each stimulus on it, [n]; NaN where one of them does not vary."""
-    p, nothing = places.n_pairs, np.full(places.n, np.nan)
-    if index != 'rho_a' and min(x.square, y.square) <= 0:
-        return math.nan, nothing
-
-    def of_block(part: slice) -> tuple:
-        a, b = x.centred(part), y.centred(part)
-        x_table = np.bincount(x.bins(part), b, x.n_bins) if with_influence and x.is_ranked else 0.0
-        y_table = np.bincount(y.bins(part), a, y.n_bins) if with_influence and y.is_ranked else 0.0
-        return float(np.einsum('p,p->', a, b)), x_table, y_table  # a @ b would wake BLAS threads for each block
-
-    product, *tables = places.total(of_block)
-    product /= p
-    if index == 'rho_a':
-        scale, value = 1 / 12, 12 * product / (1 - float(p) ** -2)
-    else:
-        scale = math.sqrt(x.square) * math.sqrt(y.square)
-        value = max(-1.0, min(1.0, product / scale))
-    if not with_influence:
-        return value, nothing
-    half = 0.0 if index == 'rho_a' else value / 2
-    x_table, y_table = (
-        (_mean_beyond(table / p) / scale - half * _over(side.own, side.square)).astype(np.float32)
-        if side.is_ranked
-        else None
-        for side, table in zip((x, y), tables)
-    )
-
-    def moved(part: slice) -> np.ndarray:
-        a, b = (side.centred(part).astype(np.float32) for side in (x, y))
-        total = a * b
-        total *= np.float32(1 / scale)
-        for side, values, table in ((x, a, x_table), (y, b, y_table)):
-            total += table[side.bins(part)] if table is not None else values**2 * np.float32(-half / side.square)
-        return total
-
-    sums = places.sums(moved)
-    # Weights that are all twice as large change nothing: the influences sum to 0.
-    return value, places.n / p * (sums - places.counts * (sums.sum() / places.counts.sum()))
-
-
-class _RanksOfPart:
-    """Ranks among some of the values, and among all others, from the ranks among all: two look-ups, no new counting.
-
-    Args:
-        ranks: Doubled centred ranks of all values, int32, [p].
-        mask: Which values the part has, [p] booleans.
-    """
-
-    def __init__(self, ranks: np.ndarray, mask: np.ndarray) -> None:
-        self.mask, self._p = mask, len(ranks)
-        self._n_part = int(np.count_nonzero(mask))
-        counts = np.bincount(self._place(ranks[mask]), minlength=self._p)
-        below = np.cumsum(counts, dtype=np.int32)
-        # Twice the values of the part below a value, and once those equal to it.
-        self._twice = below
-        self._twice += below - counts.astype(np.int32)
-
-    def ranks(self, ranks: np.ndarray, mask: np.ndarray, *, of_part: bool) -> np.ndarray:
-        """Doubled centred ranks among the values in `mask`, which is the part's mask or the rest's, int32."""
-        own = ranks[mask]
-        inside = self._twice[self._place(own)]
-        if of_part:
-            inside -= np.int32(self._n_part)
-            return inside
-        own -= inside
-        own += np.int32(self._n_part)
-        return own
-
-    def _place(self, ranks: np.ndarray) -> np.ndarray:
-        """A number in 0..p-1 that only equal values share: the whole part of the rank, from 0."""
-        place = ranks + np.int32(self._p - 1)
-        place >>= 1
-        return place
-
-
-def _doubled_ranks(values: np.ndarray) -> np.ndarray:
-    """2 * rank - (p + 1) of average ranks, which is a whole number: [p] -> int32 [p]."""
-    n_values = len(values)
-    if n_values < _FEW or values.dtype != np.float32:
-        ranks = average_ranks(values)
-        ranks *= 2
-        ranks -= n_values + 1
-        return ranks.astype(np.int32)
-
-    def make(_: int, number: int) -> jax.Array:
-        chunk = values[number * _TILE : (number + 1) * _TILE]
-        return jnp.asarray(np.pad(chunk, (0, _TILE - len(chunk)), constant_values=np.nan))
-
-    span = float(values.min()), float(values.max())
-    stored = Values(make, -(-n_values // _TILE), n_values, span=span)
-    tables = RankTables(stored, local_devices(1), table_bytes=_TABLE_BYTES)
-    ranks = np.zeros(n_values, np.int32)  # `average_ranks` in four times the memory
-    for window in range(tables.n_windows):
-        tables.load(window)
-        for number in range(stored.n_tiles):
-            part = ranks[number * _TILE : (number + 1) * _TILE]
-            part += np.asarray(tables.ranks(number))[: len(part)]
-    return ranks
-
-
-def _partial(
-    xy: tuple[float, np.ndarray], xz: tuple[float, np.ndarray], yz: tuple[float, np.ndarray]
-) -> tuple[float, np.ndarray]:
-    """Partial correlation of x and y given z, and its influence by the chain rule, from the three correlations."""
-    rest = [1 - r * r for r, _ in (xz, yz)]
-    if not min(rest) > 1e-12:  # explained entirely by z; also NaN
-        return math.nan, np.full(len(xy[1]), np.nan)
-    scale = math.sqrt(rest[0] * rest[1])
-    value = (xy[0] - xz[0] * yz[0]) / scale
-    by_xz = -yz[0] / scale + value * xz[0] / rest[0]
-    by_yz = -xz[0] / scale + value * yz[0] / rest[1]
-    return value, xy[1] / scale + by_xz * xz[1] + by_yz * yz[1]
-
-
-def _mean_beyond(means: np.ndarray) -> np.ndarray:
-    """Sum over the bins above each bin, and half of its own: [bins] -> [bins]."""
-    return means.sum() - np.cumsum(means) + means / 2
-
-
-def _over(own: np.ndarray, square: float) -> np.ndarray | float:
-    return own / square if square > 0 else 0.0
-
-
-def _on_all_cores(function: Callable, items: Sequence) -> list:
-    """`function` of every item, in order; NumPy works outside Python's lock."""
-    if len(items) == 1:
-        return [function(items[0])]
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return list(pool.map(function, items))
 
 
 def _check_options(index: str, pairs: tuple[str, ...], labels: np.ndarray | None, n: int) -> None:

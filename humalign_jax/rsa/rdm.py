@@ -61,9 +61,9 @@ def rdm(  # pyright: ignore[reportInconsistentOverload] (the overloads do not re
         measure: A name in `rsa.DISTANCES`, 'mahalanobis', 'crossnobis', or a function of two vectors [d], [d] -> []
             written in jax.numpy.
         dtype: 'float32' or 'float64'; what distances are returned in. They are computed in it too, but for up to
-            `FEW_FEATURES` features always in float64, so that distances that should be equal are: rounding errors of
-            float32 break the ties of soft labels (CIFAR-10H under cosine: Spearman 0.314 instead of 0.367), and so do
-            those of 1e-16 in unrounded float64 (0.318).
+            `FEW_FEATURES` features, and for rows that are probabilities, always in float64, so that distances that
+            should be equal are: rounding errors of float32 break the ties of soft labels (CIFAR-10H under cosine:
+            Spearman 0.314 instead of 0.367), and so do those of 1e-16 in unrounded float64 (0.318).
         refine: Compute distances of near-duplicates again from their differences in float64, where a matrix product
             in `dtype` would lose digits; without it errors are relative to the largest distances.
         nan_policy: 'raise' for NaN or Inf features, or 'propagate': every pair of such a stimulus is NaN. Constant
@@ -141,9 +141,17 @@ def prepare_features(
         block = _block(n, block_size, is_product=True)
         return prepare_crossnobis(values, covariance=covariance, shrinkage=shrinkage, block=block, **common)
     distance = fitted_distance(None if measure == 'mahalanobis' else distance_named(measure), values, covariance)
-    if values.ndim == 2 and values.shape[1] <= FEW_FEATURES:
+    if values.ndim == 2 and (values.shape[1] <= FEW_FEATURES or _are_probabilities(values)):
         common['dtype'] = np.dtype(np.float64)
     return prepare(values, distance, block=_block(n, block_size, is_product=bool(distance.product)), **common)
+
+
+def _are_probabilities(values: np.ndarray) -> bool:
+    """Whether all rows are non-negative and sum to 1, as soft labels are; the first row mostly tells that not."""
+    return all(
+        bool((rows >= 0).all() and (np.abs(rows.sum(axis=1, dtype=np.float64) - 1.0) < 1e-4).all())
+        for rows in (values[:1], values)
+    )
 
 
 def is_product(measure: Measure) -> bool:

@@ -83,6 +83,43 @@ def largest_t_p(t: np.ndarray, samples: np.ndarray, dof: np.ndarray | int, np_rn
     return np.maximum((1.0 + exceeded) / (1.0 + len(samples)), two_sided_p(t, dof))
 
 
+def difference_p(
+    differences: np.ndarray, errors: np.ndarray, dof: np.ndarray | int, samples: np.ndarray, np_rng: np.random.Generator
+) -> np.ndarray:
+    """p values of q differences: two-sided; corrected for all of them (max-t); and by false-discovery rate.
+
+    Args:
+        differences: [q]; NaN where not defined, as all that follows.
+        errors: Their standard errors, [q].
+        dof: Degrees of freedom, of all or of each.
+        samples: Samples of the differences, for `largest_t_p`, [b, q].
+        np_rng: As there.
+
+    Returns:
+        [3, q].
+
+    References:
+        Benjamini & Hochberg (1995), through scipy.stats.false_discovery_control.
+    """
+    t = t_values(differences, errors)
+    p = np.full((3, len(t)), np.nan)
+    known = ~np.isnan(t)
+    if known.any():
+        dof = np.broadcast_to(dof, t.shape)[known]
+        p[0, known] = two_sided_p(t[known], dof)
+        p[1, known] = largest_t_p(t[known], samples[:, known], dof, np_rng)
+        p[2, known] = scipy.stats.false_discovery_control(p[0, known])
+    return p
+
+
+def pair_matrix(by_pair: np.ndarray, m: int, *, diagonal: float, sign: float = 1.0) -> np.ndarray:
+    """Values of all pairs of m, in the order of np.triu_indices, as a matrix: as they are above, times sign below."""
+    full = np.full((m, m), diagonal)
+    first, second = np.triu_indices(m, 1)
+    full[first, second], full[second, first] = by_pair, sign * by_pair
+    return full
+
+
 def permutation_p(observed: np.ndarray, permuted: np.ndarray) -> np.ndarray:
     """One-sided p values, the observed order counting as one permutation: [m], [b, m] -> [m]; NaN without any."""
     if not len(permuted):

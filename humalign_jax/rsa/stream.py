@@ -59,8 +59,6 @@ def compare_features(
     *,
     measure_x: Measure = 'correlation',
     measure_y: Measure = 'correlation',
-    dtype_x: str | type = 'float32',
-    dtype_y: str | type = 'float32',
     index: str = 'spearman',
     mode: str = 'exact',
     n_bins: int = 1 << 16,
@@ -76,16 +74,13 @@ def compare_features(
     The distances are those of `rsa.rdm(.., refine=False)`: float32, near-duplicates as the matrix product gives them.
     The result does not depend on the number of devices.
 
-    Where many distances should be equal, they are: up to 64 features (soft labels, say) are compared in float64 and
-    rounded to float32. Ask for 'float64' where more features have such ties.
+    Distances of soft labels that should be equal are: they are computed in float64 and rounded, as `rsa.rdm` says.
 
     Args:
         x: Features of one system, [n, d] ([r, n, d] for crossnobis).
         y: Features of the other, [n, e]. Records are joined by stimulus id, arrays by position.
         measure_x: Distance for `x`, as for `rsa.rdm`.
         measure_y: Distance for `y`.
-        dtype_x: What distances of `x` are computed in; 'float64' ones are rounded to float32 before they are ranked.
-        dtype_y: The same for `y`.
         index: 'spearman' (average ranks), 'rho_a' (its expectation with ties broken at random), 'pearson' or 'cosine'
             (of the distances).
         mode: 'exact', or 'binned': ranks of distances in `n_bins` bins, with a bound on the error.
@@ -118,8 +113,8 @@ def compare_features(
     def prepare_both(x: Features | np.ndarray, y: Features | np.ndarray) -> list[Operands]:
         prepare = functools.partial(prepare_features, nan_policy='propagate', block_size=block)
         return together(
-            functools.partial(prepare, x, measure_x, dtype=dtype_x, covariance=covariance_x),
-            functools.partial(prepare, y, measure_y, dtype=dtype_y, covariance=covariance_y),
+            functools.partial(prepare, x, measure_x, covariance=covariance_x),
+            functools.partial(prepare, y, measure_y, covariance=covariance_y),
         )
 
     y = _joined(x, y)

@@ -38,19 +38,27 @@ def test_the_normal_interval_is_1_96_standard_errors_wide_and_leaves_nan_out():
     assert np.isnan(intervals.normal_interval(np.nan, np.arange(9.0))).all()
 
 
-def test_fishers_interval_stays_within_one_and_is_wider_towards_nought():
-    low, high = intervals.fisher_interval(0.95, np.tanh(np.random.default_rng(0).normal(1.8, 0.5, 1000)))
+def test_a_correlations_interval_stays_within_one_and_is_wider_towards_nought():
+    low, high = intervals.correlation_interval(0.95, np.random.default_rng(0).normal(0.9, 0.03, 1000), 50)
     assert 0.95 - low > high - 0.95 > 0 and high < 1
-    assert np.isnan(intervals.fisher_interval(1.0, np.array([0.9, 1.0]))).all()
+    assert np.isnan(intervals.correlation_interval(1.0, np.array([0.9, 1.0]), 50)).all()
+    assert np.isnan(intervals.correlation_interval(0.5, np.array([0.9, np.nan]), 50)).all()
 
 
-def test_fishers_interval_covers_spearmans_correlation_nineteen_times_in_twenty():
+def test_a_correlations_interval_is_students_around_fishers_z():
+    draws, n = np.array([0.3, 0.5, 0.7, np.nan]), 12
+    low, high = intervals.correlation_interval(0.5, draws, n)
+    half = scipy.stats.t.ppf(0.975, n - 1) * 0.2 / (1 - 0.5**2)  # the deviation of the draws, on the scale of z
+    assert (low, high) == pytest.approx((np.tanh(np.arctanh(0.5) - half), np.tanh(np.arctanh(0.5) + half)))
+
+
+def test_a_correlations_interval_covers_spearmans_correlation_nineteen_times_in_twenty():
     np_rng, covered, rho = np.random.default_rng(2), 0, 0.6
     truth = 6 / np.pi * np.arcsin(rho / 2)  # of two normal variables
     for _ in range(200):
         a, b = np_rng.multivariate_normal([0, 0], [[1, rho], [rho, 1]], 100).T
         weights = np_rng.multinomial(100, np.full(100, 1 / 100), 100).astype(float)
         value = intervals.weighted_spearman(a, b, np.ones((1, 100)))[0]
-        low, high = intervals.fisher_interval(value, intervals.weighted_spearman(a, b, weights))
+        low, high = intervals.correlation_interval(value, intervals.weighted_spearman(a, b, weights), 100)
         covered += low < truth < high
     assert scipy.stats.binomtest(covered, 200, 0.95).pvalue > 0.01

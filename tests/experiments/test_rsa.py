@@ -8,6 +8,7 @@ import scipy.stats
 from scipy.spatial.distance import pdist
 
 from humalign_jax import storage
+from humalign_jax.experiments import _room
 from humalign_jax.experiments import rsa as experiment
 from humalign_jax.records import Features, Score, stimulus_ids
 from humalign_jax.rsa import files
@@ -163,7 +164,7 @@ def test_mistakes_are_named(config, tmp_path):
 
 
 def test_too_little_memory_is_refused_before_anything_is_computed(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment.os, 'sysconf', lambda name: 1)
+    monkeypatch.setattr(_room, '_left_in_cgroups', lambda system: [1])
     stored = (
         r'RDMs of 24 stimuli need about 0.0 GB of memory \(RDMs are held .*resamples them\), but only 0.0 GB are free'
     )

@@ -3,7 +3,7 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from humalign_jax.records import Rdm
-from humalign_jax.rsa import influence as module
+from humalign_jax.rsa import linearised as module
 from humalign_jax.rsa.compare import compare
 from humalign_jax.rsa.inference import infer
 from humalign_jax.rsa.influence import InfluenceScore, Reference, infer_by_influence, summarise_influence

@@ -1,0 +1,68 @@
+"""What a long experiment tells and asks beforehand: how far it is, and whether there is room for it."""
+
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+import psutil
+from absl import logging
+from tqdm import tqdm
+
+Item = TypeVar('Item')
+
+
+def progress(items: Iterable[Item], what: str, name: Callable[[Item], str] | None = None) -> Iterator[Item]:
+    """The items, with a bar on a terminal, otherwise a line in the log for each: how many, how long, how long still.
+
+    Args:
+        items: What is worked through.
+        what: What is done with them, for the line.
+        name: What an item is called in it.
+    """
+    items, started = list(items), time.monotonic()
+    if sys.stderr.isatty():
+        yield from tqdm(items, desc=what)
+        return
+    for i, item in enumerate(items, start=1):
+        passed = time.monotonic() - started
+        called = f' ({name(item)})' if name else ''
+        left = f', {passed:.0f} s so far, about {passed / (i - 1) * (len(items) - i + 1):.0f} s left' if i > 1 else ''
+        logging.info('%s: %d of %d%s%s', what, i, len(items), called, left)
+        yield item
+
+
+def free_memory_bytes(system: pathlib.Path = pathlib.Path('/')) -> int:
+    """Memory that this process may still take: what the machine has left, within the limits of a job or container.
+
+    Files that the kernel keeps in memory count as free, because it drops them when asked.
+
+    Args:
+        system: Where `proc` and `sys` are looked for.
+    """
+    return min([psutil.virtual_memory().available, *_left_in_cgroups(system)])
+
+
+def _left_in_cgroups(system: pathlib.Path) -> Iterator[int]:
+    """What is left of each limit that the process or a group above it has (Linux control groups, version 1 and 2)."""
+    try:
+        lines = (system / 'proc/self/cgroup').read_text().splitlines()
+    except OSError:
+        return
+    for _, controllers, path in (line.split(':', 2) for line in lines):
+        if controllers not in ('', 'memory'):
+            continue
+        root = system / 'sys/fs/cgroup' / controllers
+        names = ('memory.limit_in_bytes', 'memory.usage_in_bytes') if controllers else ('memory.max', 'memory.current')
+        folder = root / path.lstrip('/')
+        for group in (folder, *folder.parents):
+            if not group.is_relative_to(root):
+                break
+            try:
+                most, now = ((group / name).read_text().strip() for name in names)
+                cached = dict(line.split() for line in (group / 'memory.stat').read_text().splitlines())
+            except OSError:
+                continue
+            if most != 'max':
+                yield max(0, int(most) - int(now) + int(cached.get('inactive_file', 0)))

@@ -1,0 +1,67 @@
+"""How much memory is left, and lines about progress."""
+
+import logging
+
+import psutil
+import pytest
+from absl import logging as absl_logging
+
+from humalign_jax.experiments import _room
+
+
+def _write(root, files):
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_without_control_groups_it_is_what_the_machine_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(psutil, 'virtual_memory', lambda: type('Memory', (), {'available': 123})())
+    assert _room.free_memory_bytes(tmp_path) == 123
+
+
+@pytest.mark.parametrize(
+    'files',
+    [
+        {  # version 2: the job has a limit, its step none
+            'proc/self/cgroup': '0::/slurm/job_7/step_0\n',
+            'sys/fs/cgroup/slurm/job_7/step_0/memory.max': 'max\n',
+            'sys/fs/cgroup/slurm/job_7/step_0/memory.current': '600\n',
+            'sys/fs/cgroup/slurm/job_7/step_0/memory.stat': 'anon 500\ninactive_file 100\n',
+            'sys/fs/cgroup/slurm/job_7/memory.max': '1000\n',
+            'sys/fs/cgroup/slurm/job_7/memory.current': '700\n',
+            'sys/fs/cgroup/slurm/job_7/memory.stat': 'anon 600\ninactive_file 100\n',
+        },
+        {  # version 1
+            'proc/self/cgroup': '3:cpu,cpuacct:/other\n2:memory:/job_7\n',
+            'sys/fs/cgroup/memory/job_7/memory.limit_in_bytes': '1000\n',
+            'sys/fs/cgroup/memory/job_7/memory.usage_in_bytes': '700\n',
+            'sys/fs/cgroup/memory/job_7/memory.stat': 'cache 100\ninactive_file 100\n',
+        },
+    ],
+    ids=['version 2', 'version 1'],
+)
+def test_a_job_has_what_its_limit_leaves_and_files_kept_in_memory_count_as_free(tmp_path, files):
+    _write(tmp_path, files)
+    assert _room.free_memory_bytes(tmp_path) == 400
+
+
+def test_a_job_over_its_limit_has_nothing_left(tmp_path):
+    group = 'sys/fs/cgroup/job/memory'
+    files = {'proc/self/cgroup': '0::/job', f'{group}.max': '10', f'{group}.current': '11', f'{group}.stat': 'anon 11'}
+    _write(tmp_path, files)
+    assert _room.free_memory_bytes(tmp_path) == 0
+
+
+def test_the_log_says_how_far_it_is(monkeypatch, caplog):
+    monkeypatch.setattr(_room.sys.stderr, 'isatty', lambda: False, raising=False)
+    clock = iter([0.0, 0.0, 4.0])
+    monkeypatch.setattr(_room.time, 'monotonic', lambda: next(clock))
+    absl_logging.use_absl_handler()
+    with caplog.at_level(logging.INFO, logger='absl'):
+        assert list(_room.progress(['a', 'b'], 'RDMs', str.upper)) == ['a', 'b']
+    assert [record.getMessage() for record in caplog.records] == [
+        'RDMs: 1 of 2 (A)',
+        'RDMs: 2 of 2 (B), 4 s so far, about 4 s left',
+    ]
