@@ -186,7 +186,8 @@ def test_max_pool_shares_the_gradient_of_ties():
 @pytest.mark.parametrize(
     ('shape', 'size', 'stride', 'padding'),
     [
-        ((2, 8, 6, 3), 3, 1, 1),  # XLA's convolution; the rest are products of patches
+        ((2, 8, 6, 3), 3, 1, 1),  # this one and the next: XLA's convolution, its kernel's gradient by taps
+        ((2, 9, 8, 3), 3, 2, 1),
         ((2, 2, 2, 5), 3, 1, 1),
         ((2, 4, 4, 3), 3, 2, 1),
         ((2, 5, 3, 3), 3, 2, 1),
