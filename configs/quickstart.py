@@ -187,5 +187,6 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         c.soft_labels.update(folds=2, n_bootstrap=100)
         c.soft_labels.train.update(epochs=1.0, batch_size=12)
         c.report.update(n_images=2)
+    c.include = ()  # names of networks to study, () for all
     c.runs = {name: '' for name in c.networks}  # folder of a run that is there already, '' to train here
     return c

@@ -15,6 +15,7 @@ SECTIONS = (
     'data',
     'human',
     'networks',
+    'include',
     'runs',
     'extract',
     'alignment',
@@ -36,7 +37,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     """
     folder = pathlib.Path(workdir)
     stages = make_stages(config, folder)
-    _link_runs(config, folder)
+    _link_runs(_included(config), folder)
     run_stages(stages, folder)
     logging.info('The report: %s', folder / 'report' / 'report.html')
 
@@ -51,6 +52,7 @@ def make_stages(config: ConfigDict, folder: pathlib.Path) -> list[Stage]:
     if not config.networks:
         raise ValueError('config.networks is empty: a study needs at least one network.')
     settings.check_keys(config.runs, config.networks.keys(), 'config.runs')
+    config = _included(config)
     for name, network in config.networks.items():
         settings.check_keys(network, (*TRAINING_SECTIONS, 'layers'), f'config.networks.{name}')
         if network.experiment not in (CLASSIFIER, VAE):
@@ -73,6 +75,23 @@ def make_stages(config: ConfigDict, folder: pathlib.Path) -> list[Stage]:
         stages.append(_soft_labels(config, folder))
     stages.append(_report(config, folder, stages))
     return stages
+
+
+def _included(config: ConfigDict) -> ConfigDict:
+    """The config with the networks named in `include` alone, all of them if it is empty.
+
+    Raises:
+        ValueError: There is no such network.
+    """
+    for name in tuple(config.include):
+        if name not in config.networks:
+            raise ValueError(f'config.include has {name!r}.{settings.nearest(name, config.networks.keys())}')
+    chosen = config.copy_and_resolve_references()
+    with chosen.unlocked():
+        for name in config.networks:
+            if config.include and name not in config.include:
+                del chosen.networks[name], chosen.runs[name]
+    return chosen
 
 
 def _link_runs(config: ConfigDict, folder: pathlib.Path) -> None:

@@ -35,9 +35,21 @@ def test_networks_that_are_trained_already_are_not_trained_again(config, tmp_pat
     assert stages['soft_labels'].config.run == '/somewhere/philnet'
 
 
+def test_only_the_networks_that_are_asked_for_are_studied(config, tmp_path):
+    config.include = ('philnet',)
+    assert names(config, tmp_path) == [
+        'networks/philnet', 'features/pixels/test', 'features/philnet/test', 'features/philnet/validation',
+        'alignment/philnet', 'human_rsa', 'soft_labels', 'report',
+    ]  # fmt: skip
+    config.include = ('vae',)
+    with pytest.raises(ValueError, match="network='philnet' must be a classifier of this study"):
+        study.make_stages(config, tmp_path)
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
+        ({'include': ('fillnet',)}, "config.include has 'fillnet'. Did you mean 'philnet'"),
         ({'networks': {}}, 'at least one network'),
         ({'soft_labels': {'network': 'vae'}}, 'must be a classifier of this study'),
         ({'alignment': {'features': 'x'}}, 'filled in by the study'),

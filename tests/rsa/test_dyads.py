@@ -43,7 +43,7 @@ def test_shared_part_is_the_infinitesimal_jackknife(index, pairs, decimals):
     derivatives = np.stack([(scores(1 + d) - scores(1 - d)) / 2e-4 for d in step])
     options = dict(mask=mask if pairs == 'within' else None, control=control if pairs == 'partial' else None)
     got = dyads.rank_score_covariance(models, subjects, index, **options)[0]
-    scale = n / (n + n**2 / (2 * mask.sum()) - 4)  # near 1 for many stimuli
+    scale = n / (n + n**2 / (2 * mask.sum()) - 4) * n / (n - 2)  # near 1 for many stimuli
     np.testing.assert_allclose(got.shared[:2, :2], scale * derivatives.T @ derivatives, rtol=1e-4)
 
 
@@ -65,7 +65,7 @@ def test_shared_part_of_the_lower_ceiling_is_the_infinitesimal_jackknife():
     step = 1e-4 * np.eye(14)
     derivatives = np.array([(ceiling(1 + d) - ceiling(1 - d)) / 2e-4 for d in step])
     got = dyads.rank_score_covariance(models, subjects, 'spearman')[0]
-    assert got.shared[2, 2] == pytest.approx(14 * 13 / 12**2 * derivatives @ derivatives, rel=1e-4)
+    assert got.shared[2, 2] == pytest.approx(14 / 12 * 14 * 13 / 12**2 * derivatives @ derivatives, rel=1e-4)
 
 
 @pytest.mark.parametrize('restriction', ['all', 'between'])
