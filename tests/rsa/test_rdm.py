@@ -141,10 +141,11 @@ def test_messages_say_what_was_expected(arguments, message):
         rsa.rdm(**{'features': features(), **arguments})
 
 
+@pytest.mark.parametrize('n_classes', [5, 100])  # 100: wider than what is always compared in float64
 @pytest.mark.parametrize('measure', ['cosine', 'euclidean', 'correlation', 'jensenshannon'])
-def test_soft_labels_keep_their_ties_in_float32(measure):
+def test_soft_labels_keep_their_ties_in_float32(measure, n_classes):
     """Distances that are equal in exact arithmetic are equal in float32: as many distinct values as SciPy rounds to."""
-    votes = np.random.default_rng(0).multinomial(51, [0.9, 0.1, 0, 0, 0], size=300)
+    votes = np.random.default_rng(0).multinomial(51, [0.9, 0.1, *np.zeros(n_classes - 2)], size=300)
     votes = np.take_along_axis(votes, np.random.default_rng(1).random(votes.shape).argsort(axis=1), axis=1)
     soft_labels = (votes / votes.sum(axis=1, keepdims=True)).astype(np.float32)
     expected = pdist(soft_labels.astype(np.float64), measure)
