@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -76,9 +76,10 @@ def run(config: ConfigDict, workdir: str) -> None:
         same = rsa.category_rdm(labels)
         models.append(Rdm(same, models[0].ids, 'same category', 'hamming', {'simulated': study.simulated}))
 
+    origin = _origin(config, study, reference, models[0].ids)
     rows, results = [], {}
     for kind in progress(pairs, 'inference'):
-        scores, result = _score(config, models, reference, labels, ceiling, study.simulated, kind)
+        scores, result = _score(config, models, reference, labels, ceiling, origin, kind)
         rows += scores
         if result is not None:
             results[kind] = (scores, result)
@@ -268,13 +269,38 @@ def _streamed_scores(config: ConfigDict, study: Study) -> list[Score]:
     if labels is not None:
         numbers = np.unique(labels, return_inverse=True)[1].astype(np.float32)[:, None]
         entries.append(('same category', Features(numbers, models[0].ids, 'same category'), _differ))
-    origin = {'simulated': study.simulated, 'reference': [item.name for item in reference]}
+    origin = _origin(config, study, reference, models[0].ids)
     scores = []
     for name, model, measure in progress(entries, 'comparisons'):
         values = [_streamed(model, item, config, measure, study.reference_measure) for item in reference]
-        provenance = {'model': name, 'pairs': 'all', 'seed': config.seed, **origin}
+        about = _about(model, 'hamming' if measure is _differ else measure)
+        provenance = {'model': name, 'pairs': 'all', **about, **origin}
         scores.append(_plain_score(config, float(np.mean(values)), len(models[0].ids), ceiling, provenance))
     return scores
+
+
+def _origin(
+    config: ConfigDict, study: Study, reference: Sequence[Rdm] | Sequence[Features], ids: Sequence[str] | np.ndarray
+) -> dict[str, Any]:
+    """What all scores say of the stimuli and of the reference."""
+    measures = {item.measure if isinstance(item, Rdm) else study.reference_measure for item in reference}
+    return {
+        'reference': [item.name for item in reference],
+        'reference_sha256': [item.provenance.get('sha256') for item in reference],
+        'reference_measure': ', '.join(sorted(measures)),
+        'stimuli_sha256': storage.array_digest(np.asarray(ids, dtype=np.str_)),
+        'simulated': study.simulated,
+        'seed': config.seed,
+        'better': 'larger',
+    }
+
+
+def _about(model: Rdm | Features, measure: str) -> dict[str, Any]:
+    """What a score says of the model: the distance, and the file and its digest where it was read from one."""
+    return {
+        'measure': measure,
+        **{key: model.provenance[key] for key in ('file', 'key', 'sha256') if key in model.provenance},
+    }
 
 
 def _streamed(
@@ -368,14 +394,14 @@ def _score(
     reference: list[Rdm],
     labels: np.ndarray | None,
     ceiling: tuple[float, float] | None,
-    simulated: bool,
+    origin: dict[str, Any],
     kind: str,
 ) -> tuple[list[Score], rsa.InferenceResult | None]:
     """Scores of all models over one kind of pairs."""
     if kind in ('within', 'between', 'partial'):  # of which the same/different RDM says nothing
         models = [rdm for rdm in models if rdm.name != 'same category']
     index = config.comparison.index
-    origin = {'simulated': simulated, 'reference': [rdm.name for rdm in reference]}
+    about = {rdm.name: {**_about(rdm, rdm.measure), **origin} for rdm in models}
     if config.inference.n_bootstrap == 0:
         mask, control = None, None
         if kind in ('within', 'between'):
@@ -384,9 +410,10 @@ def _score(
             control = [Rdm(rsa.category_rdm(labels), models[0].ids, 'categories', 'hamming')]
         values = rsa.compare(models, reference, index, mask=mask, control=control).mean(axis=1)
         bounds = ceiling if ceiling and kind == 'all' else (float('nan'), float('nan'))
-        provenance = {'pairs': kind, 'seed': config.seed, **origin}
         return [
-            _plain_score(config, float(value), len(rdm.ids), bounds, {'model': rdm.name, **provenance})
+            _plain_score(
+                config, float(value), len(rdm.ids), bounds, {'model': rdm.name, 'pairs': kind, **about[rdm.name]}
+            )
             for rdm, value in zip(models, values)
         ], None
     result = rsa.infer(
@@ -399,7 +426,9 @@ def _score(
         devices=local_devices(config.n_devices),
         **config.inference,
     )
-    scores = [dataclasses.replace(s, provenance={**s.provenance, **origin}) for s in result.scores()]
+    scores = [
+        dataclasses.replace(s, provenance={**s.provenance, **about[s.provenance['model']]}) for s in result.scores()
+    ]
     if ceiling and kind == 'all':
         lower, upper = ceiling
         scores = [dataclasses.replace(s, ceiling_lower=lower, ceiling_upper=upper) for s in scores]

@@ -54,7 +54,11 @@ def test_files_in_any_order_give_the_score_of_matched_rows(config, tmp_path):
         matched = features.values[np.argsort(features.ids)]
         expected = scipy.stats.spearmanr(pdist(matched, 'correlation'), human).statistic
         assert score.value == pytest.approx(expected, abs=1e-5)
-        assert score.provenance['model'] == name
+        said = score.provenance
+        assert (said['model'], said['measure'], said['reference_measure']) == (name, 'correlation', 'cosine')
+        assert (said['file'], said['sha256']) == (f'{name}.npy', storage.file_digest(tmp_path / f'{name}.npy'))
+        assert said['reference_sha256'] == [storage.file_digest(tmp_path / 'counts.npz')]
+        assert said['stimuli_sha256'] == storage.array_digest(np.array(files.load_features(tmp_path / 'good.npy').ids))
         assert score.ceiling_upper == pytest.approx(np.sqrt(score.ceiling_lower))
     assert (folder / 'figures' / 'scores_all.pdf').exists()
     assert files.load_rdm(folder / 'rdms' / 'good.npy').measure == 'correlation'
@@ -107,6 +111,7 @@ def test_scores_straight_from_features_equal_those_of_stored_rdms(kind, join, co
         assert score.n == stored[name].n == (24 if join == 'exact' else 21)
         assert score.ceiling_lower == pytest.approx(stored[name].ceiling_lower, abs=1e-6, nan_ok=True)
         assert score.ceiling_upper == pytest.approx(stored[name].ceiling_upper, abs=1e-6, nan_ok=True)
+        assert score.provenance == stored[name].provenance
     assert not (tmp_path / 'streamed' / 'rdms').exists()
 
 
