@@ -195,14 +195,18 @@ class RanksOfPart:
 
     def ranks(self, ranks: np.ndarray, mask: np.ndarray, *, of_part: bool) -> np.ndarray:
         """Doubled centred ranks among the values in `mask`, which is the part's mask or the rest's, int32."""
-        own = ranks[mask]
-        inside = self._twice[self._place(own)]
-        if of_part:
-            inside -= np.int32(self._n_part)
-            return inside
-        own -= inside
-        own += np.int32(self._n_part)
-        return own
+        parts = [slice(k, k + 8 * _BLOCK) for k in range(0, self._p, 8 * _BLOCK)]
+        ends = np.cumsum(_on_all_cores(lambda part: int(np.count_nonzero(mask[part])), parts))
+        found = np.empty(int(ends[-1]), np.int32)
+
+        def fill(number: int) -> None:
+            own = ranks[parts[number]][mask[parts[number]]]
+            inside = self._twice[self._place(own)]
+            into = found[ends[number] - len(own) : ends[number]]
+            into[:] = inside - np.int32(self._n_part) if of_part else own - inside + np.int32(self._n_part)
+
+        _on_all_cores(fill, range(len(parts)))
+        return found
 
     def _place(self, ranks: np.ndarray) -> np.ndarray:
         """A number in 0..p-1 that only equal values share: the whole part of the rank, from 0."""
