@@ -12,6 +12,7 @@ from humalign_jax.records import Score
 from humalign_jax.report import style
 
 MARKERS = 'osD^vPX*'
+_LEGEND_CHARACTERS = 60  # that fit side by side under a figure as wide as a column
 DASHES = ('--', ':', '-.', (0, (5, 1)), (0, (1, 1)))
 
 
@@ -28,11 +29,14 @@ def draw_layer_profile(
     Returns:
         The figure.
     """
+    names = [*lines, *(baselines or {})]
+    columns = max(1, min(3, _LEGEND_CHARACTERS // (max(map(len, names)) + 7)))  # a line's sample is as wide as 7
+    height = 3.0 + 0.17 * math.ceil(len(names) / columns)
     with style.figure_style():
-        figure = matplotlib.figure.Figure(figsize=(3.5, 3.0), layout='constrained')
+        figure = matplotlib.figure.Figure(figsize=(style.COLUMN_INCHES, height), layout='constrained')
         places = in_order(list(lines.values()))
         plot_lines(figure.subplots(), lines, label=label, places=places, xlabel='layer', baselines=baselines)
-        figure.legend(loc='outside lower center', ncols=3)
+        figure.legend(loc='outside lower center', ncols=columns)
     return figure
 
 

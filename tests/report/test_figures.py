@@ -1,11 +1,12 @@
 import matplotlib.figure
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from scipy.spatial.distance import pdist, squareform
 
 from humalign_jax.records import Rdm, Score
-from humalign_jax.report import bars, rdms, style
+from humalign_jax.report import bars, rdms, style, trends
 
 
 def make_rdm(n=12, name='net', seed=0):
@@ -111,3 +112,23 @@ def test_figures_become_pdf_and_png_and_are_the_same_twice(tmp_path):
     assert [path.name for path in first] == ['rdm.v1.pdf', 'rdm.v1.png']
     assert first[0].read_bytes()[:4] == b'%PDF'
     assert [x.read_bytes() for x in first] == [x.read_bytes() for x in again]
+
+
+@pytest.mark.parametrize('names', [('a', 'b', 'c', 'd'), ('latents with noise 0', 'latents with noise 1', 'philnet')])
+def test_the_legend_and_label_of_a_layer_profile_stay_on_the_figure(names):
+    layers = ('block1', 'block2', 'penultimate')
+    lines = {
+        name: {layer: Score('rsa/spearman', 0.1 * i, 0.0, 0.5, 100, 'none', 0.6, 0.8) for layer in layers}
+        for i, name in enumerate(names)
+    }
+    baselines = {'pixels': 0.05, 'same category': 0.63, 'class-mean human label': 0.41}
+    figure = trends.draw_layer_profile(
+        lines, label='spearman, image level, partial pairs\n(simulated)', baselines=baselines
+    )
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    width, height = canvas.get_width_height()
+    (legend,) = figure.legends
+    for box in (legend.get_window_extent(), figure.axes[0].yaxis.label.get_window_extent()):
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
+    assert [text.get_text() for text in legend.get_texts()] == [*baselines, *names]
