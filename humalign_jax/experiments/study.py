@@ -88,7 +88,7 @@ def _included(config: ConfigDict) -> ConfigDict:
             raise ValueError(f'config.include has {name!r}.{settings.nearest(name, config.networks.keys())}')
     chosen = config.copy_and_resolve_references()
     with chosen.unlocked():
-        for name in config.networks.keys():
+        for name, _ in config.networks.items():
             if config.include and name not in config.include:
                 del chosen.networks[name], chosen.runs[name]
     return chosen
