@@ -142,7 +142,8 @@ def _heading(study: Study, title: str, date: str) -> Heading:
         )
     who = 'people' if not marked else 'simulated observers'
     named = f'{", ".join(models[:-1])} and {models[-1]}' if len(models) > 1 else ''.join(models)
-    return Heading(title or f'How closely do {named or "the models"} agree with {who}?', date, tuple(facts), note)
+    asked = f'How closely {"does" if len(models) == 1 else "do"} {named or "the models"} agree with {who}?'
+    return Heading(title or asked, date, tuple(facts), note)
 
 
 def _run_facts(run: Run) -> dict[str, Any]:

@@ -75,6 +75,17 @@ def test_every_score_has_a_row_with_its_value(whole, outline):
         assert numbers.value_text(entry.score) in text
 
 
+@pytest.mark.parametrize(
+    ('classifiers', 'title'),
+    [
+        (('philnet',), 'How closely does philnet agree'),
+        (('philnet', 'resnet50'), 'How closely do philnet and resnet50 agree'),
+    ],
+)
+def test_the_title_asks_of_one_network_and_of_several(quick_page, classifiers, title):
+    assert f'<title>{title}' in quick_page(parts=('alignment',), classifiers=classifiers)
+
+
 def test_html_is_well_formed_and_its_links_lead_somewhere(outline):
     ids = collections.Counter(element['id'] for element in outline.elements if 'id' in element)
     assert max(ids.values()) == 1
