@@ -57,6 +57,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         c.watch.update(n_images=32, human='synthetic')
     elif size == 'short':
         c.optimizer.update(name='sgd', learning_rate=0.1, weight_decay=5e-4, warmup_epochs=1.0)
+        c.optimizer.update(momentum=0.9, nesterov=True)
         c.train.update(epochs=5.0)
     elif size != 'full':
         raise ValueError(f'configs/philnet.py has no variant {size!r}: full, short or tiny.')

@@ -33,6 +33,25 @@ def progress(items: Iterable[Item], what: str, name: Callable[[Item], str] | Non
         yield item
 
 
+def check_memory(needed_bytes: float, what: str, advice: str) -> None:
+    """Logs how much memory is needed and how much is free.
+
+    Args:
+        needed_bytes: Rise of the peak to be expected.
+        what: What needs it, a plural.
+        advice: What to do where it is not there.
+
+    Raises:
+        ValueError: It is not there.
+    """
+    free = free_memory_bytes()
+    logging.info('%s need about %.2f GB of memory (%.1f free).', what, needed_bytes / 1e9, free / 1e9)
+    if needed_bytes > 0.9 * free:
+        raise ValueError(
+            f'{what} need about {needed_bytes / 1e9:.1f} GB of memory, but only {free / 1e9:.1f} GB are free: {advice}.'
+        )
+
+
 def free_memory_bytes(system: pathlib.Path = pathlib.Path('/')) -> int:
     """Memory that this process may still take: what the machine has left, within the limits of a job or container.
 

@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 
 from humalign_jax import data, rsa, settings, storage
 from humalign_jax.devices import local_devices
+from humalign_jax.experiments import _room
 from humalign_jax.experiments._people import load_answers
-from humalign_jax.experiments._room import free_memory_bytes
 from humalign_jax.human.answers import Answers
 from humalign_jax.records import Features, Rdm
 
@@ -190,18 +190,15 @@ def simulate_entries(config: ConfigDict) -> Study:
 
 
 def check_memory(study: Study) -> None:
-    """Raises ValueError if memory will not do; logs what is needed."""
+    """Raises ValueError if memory will not do."""
     n = len(study.ids)
     sizes = [np.load(e.path, mmap_mode='r').nbytes if e.path else np.asarray(e.values).nbytes for e in study.entries]
     needed = n * (n - 1) // 2 * BYTES_PER_PAIR + 2 * max(sizes)
-    free = free_memory_bytes()
-    logging.info('%d images, %d layers and baselines: about %.2f GB of memory (%.1f free).', n, len(study.entries),
-                 needed / 1e9, free / 1e9)  # fmt: skip
-    if needed > 0.95 * free:
-        raise ValueError(
-            f'{n} images and a layer of {max(sizes) / 1e9:.2f} GB need about {needed / 1e9:.1f} GB of memory, but only '
-            f'{free / 1e9:.1f} GB are free: extract fewer images, or leave out the largest config.layers.'
-        )
+    _room.check_memory(
+        needed,
+        f'{n} images and a layer of {max(sizes) / 1e9:.2f} GB',
+        'extract fewer images, or leave out the largest config.layers',
+    )
 
 
 def features_of(entry: Entry, study: Study) -> Features:

@@ -344,7 +344,8 @@ def _draw(config: ConfigDict, study: Study, scores: Sequence[Score], folder: pat
             model: {s.provenance['layer']: s for s in here if s.provenance['model'] == model}
             for model in study.headline
         }
-        if max(map(len, lines.values())) > 1:
+        lines = {model: line for model, line in lines.items() if line}
+        if any(len(line) > 1 for line in lines.values()):
             baselines = {s.provenance['model']: s.value for s in here if s.provenance['anchor']}
             figure = trends.draw_layer_profile(lines, label=label, baselines=baselines)
             style.save_figure(figure, figures / f'layers_{level}_{kind}')

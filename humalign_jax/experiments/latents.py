@@ -14,7 +14,8 @@ from humalign_jax import devices, losses, rsa, settings, storage
 from humalign_jax.alignment import linear_probe
 from humalign_jax.data import pipeline
 from humalign_jax.experiments import _latent_pictures, _linear_code, _runs, _scoring, _wiring
-from humalign_jax.experiments._room import progress
+from humalign_jax.experiments._room import check_memory, progress
+from humalign_jax.experiments._rsa_entries import BYTES_PER_PAIR
 from humalign_jax.records import Features, ImageSet, Rdm, Score
 from humalign_jax.report import latents as latent_figures
 from humalign_jax.report import style
@@ -340,13 +341,14 @@ def _category_scores(
     provenance: Mapping[str, Any],
 ) -> list[Score]:
     """Spearman correlation of each layer's RDM with the same/different RDM of the true classes."""
-    same = Rdm(rsa.category_rdm(test.labels), test.ids, 'same category', 'hamming')
+    n_pairs = len(test) * (len(test) - 1) // 2
+    check_memory(n_pairs * BYTES_PER_PAIR, f'RDMs of {len(test)} images', 'use a machine with more memory')
+    same = rsa.Reference(Rdm(rsa.category_rdm(test.labels), test.ids, 'same category', 'hamming'))
     scores = []
     for measure in config.rsa.measures:
         features = [Features(layer.values['test'], test.ids, layer.said['layer']) for layer in layers]
-        found = rsa.infer_by_influence(
-            (rsa.rdm(one, measure, devices=run_devices) for one in progress(features, f'{measure} RDMs')), same
-        )['all']
+        rdms = (rsa.rdm(one, measure, devices=run_devices) for one in progress(features, f'{measure} RDMs'))
+        found = rsa.summarise_influence([same.influence(rdm)['all'] for rdm in rdms], n_draws=100, seed=config.seed)
         for i, layer in enumerate(layers):
             said = {**provenance, 'better': 'larger', 'measure': measure, 'pairs': 'all', **layer.said}
             said['reference'] = 'same category'

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from humalign_jax import rsa, settings, storage
 from humalign_jax.devices import local_devices
-from humalign_jax.experiments._room import free_memory_bytes, progress
+from humalign_jax.experiments._room import check_memory, progress
 from humalign_jax.records import Features, Rdm, Score, stimulus_ids
 from humalign_jax.report import bars, rdms, style
 from humalign_jax.rsa import files
@@ -229,29 +229,15 @@ def _check_room(config: ConfigDict, study: Study, folder: pathlib.Path, stored: 
         way = 'straight from the features, no RDM is held'
         memory = STREAM_BYTES
     disk = 4 * n_pairs * len(study.models) if config.features.write_rdms else 0
-    free_memory = free_memory_bytes()
-    free_disk = shutil.disk_usage(folder).free
-    logging.info(
-        '%d stimuli, %d RDMs, %s: about %.2f GB of memory (%.1f free) and %.2f GB of disk (%.1f free).',
-        n,
-        n_rdms,
-        way,
-        memory / 1e9,
-        free_memory / 1e9,
-        disk / 1e9,
-        free_disk / 1e9,
-    )
-    if memory > 0.9 * free_memory:
-        advice = 'use a machine with more memory'
-        if stored:
-            advice = (
-                'use fewer stimuli or models at a time, or scores without intervals and RDM files: '
-                "config.inference.n_bootstrap=0, config.features.write_rdms=False and config.comparison.pairs=('all',)"
-            )
-        raise ValueError(
-            f'{n_rdms} RDMs of {n} stimuli need about {memory / 1e9:.1f} GB of memory ({way}), but only '
-            f'{free_memory / 1e9:.1f} GB are free: {advice}.'
+    advice = 'use a machine with more memory'
+    if stored:
+        advice = (
+            'use fewer stimuli or models at a time, or scores without intervals and RDM files: '
+            "config.inference.n_bootstrap=0, config.features.write_rdms=False and config.comparison.pairs=('all',)"
         )
+    check_memory(memory, f'{n_rdms} RDMs of {n} stimuli ({way})', advice)
+    free_disk = shutil.disk_usage(folder).free
+    logging.info('Their files need %.2f GB of disk (%.1f free).', disk / 1e9, free_disk / 1e9)
     if disk > 0.95 * free_disk:
         raise ValueError(
             f'the RDMs need {disk / 1e9:.1f} GB of disk, but {folder} has only {free_disk / 1e9:.1f} GB free: choose '

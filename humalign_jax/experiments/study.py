@@ -36,8 +36,9 @@ def run(config: ConfigDict, workdir: str) -> None:
         ValueError: The config is wrong, or a stage fails; the message names the stage.
     """
     folder = pathlib.Path(workdir)
+    config = included(config)
     stages = make_stages(config, folder)
-    _link_runs(_included(config), folder)
+    _link_runs(config, folder)
     run_stages(stages, folder)
     logging.info('The report: %s', folder / 'report' / 'report.html')
 
@@ -48,11 +49,9 @@ def make_stages(config: ConfigDict, folder: pathlib.Path) -> list[Stage]:
     Raises:
         ValueError: A section or a key of a network is unknown or missing.
     """
-    settings.check_keys(config, SECTIONS, 'config')
     if not config.networks:
         raise ValueError('config.networks is empty: a study needs at least one network.')
     settings.check_keys(config.runs, config.networks.keys(), 'config.runs')
-    config = _included(config)
     for name, network in config.networks.items():
         settings.check_keys(network, (*TRAINING_SECTIONS, 'layers'), f'config.networks.{name}')
         if network.experiment not in (CLASSIFIER, VAE):
@@ -77,12 +76,13 @@ def make_stages(config: ConfigDict, folder: pathlib.Path) -> list[Stage]:
     return stages
 
 
-def _included(config: ConfigDict) -> ConfigDict:
+def included(config: ConfigDict) -> ConfigDict:
     """The config with the networks named in `include` alone, all of them if it is empty.
 
     Raises:
-        ValueError: There is no such network.
+        ValueError: A section is unknown or missing, or there is no such network.
     """
+    settings.check_keys(config, SECTIONS, 'config')
     for name in tuple(config.include):
         if name not in config.networks:
             raise ValueError(f'config.include has {name!r}.{settings.nearest(name, config.networks.keys())}')
@@ -90,7 +90,9 @@ def _included(config: ConfigDict) -> ConfigDict:
     with chosen.unlocked():
         for name, _ in config.networks.items():
             if config.include and name not in config.include:
-                del chosen.networks[name], chosen.runs[name]
+                del chosen.networks[name]
+                if name in chosen.runs:  # what is missing there is refused later
+                    del chosen.runs[name]
     return chosen
 
 

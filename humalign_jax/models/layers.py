@@ -271,8 +271,8 @@ def _xla_conv_forward(x, kernel, stride, padding):
 
 def _xla_conv_backward(stride, padding, saved, cotangent):
     x, kernel = saved
-    _, of_x = jax.vjp(lambda x: _convolution(x, kernel, stride, padding), x)
-    _, of_kernel = jax.vjp(lambda kernel: _convolution(x, kernel, stride, padding), kernel)
+    of_x = jax.linear_transpose(lambda x: _convolution(x, kernel, stride, padding), x)
+    of_kernel = jax.linear_transpose(lambda kernel: _convolution(x, kernel, stride, padding), kernel)
     by_taps = functools.partial(_tap_products, x, kernel.shape, stride, padding)
     gradient = jax.lax.platform_dependent(cotangent, cpu=by_taps, default=lambda dy: of_kernel(dy)[0])
     return of_x(cotangent)[0], gradient

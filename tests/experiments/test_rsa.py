@@ -171,13 +171,13 @@ def test_mistakes_are_named(config, tmp_path):
 def test_too_little_memory_is_refused_before_anything_is_computed(config, tmp_path, monkeypatch):
     monkeypatch.setattr(_room, '_left_in_cgroups', lambda system: [1])
     stored = (
-        r'RDMs of 24 stimuli need about 0.0 GB of memory \(RDMs are held .*resamples them\), but only 0.0 GB are free'
+        r'RDMs of 24 stimuli \(RDMs are held .*resamples them\) need about 0.0 GB of memory, but only 0.0 GB are free'
     )
     with pytest.raises(ValueError, match=stored):
         experiment.run(config, str(tmp_path))
     config.inference.n_bootstrap, config.features.write_rdms = 0, False
     with pytest.raises(
-        ValueError, match=r'GB of memory \(straight from the features, no RDM is held\), but only 0.0 GB'
+        ValueError, match=r'\(straight from the features, no RDM is held\) need about 1.2 GB of memory, but only 0.0 GB'
     ):
         experiment.run(config, str(tmp_path))
     assert not (tmp_path / 'rdms').exists()

@@ -16,7 +16,7 @@ def config():
 
 
 def names(config, folder):
-    return [stage.name for stage in study.make_stages(config, folder)]
+    return [stage.name for stage in study.make_stages(study.included(config), folder)]
 
 
 def test_the_stages_follow_from_the_networks(config, tmp_path):
@@ -43,7 +43,7 @@ def test_only_the_networks_that_are_asked_for_are_studied(config, tmp_path):
     ]  # fmt: skip
     config.include = ('vae',)
     with pytest.raises(ValueError, match="network='philnet' must be a classifier of this study"):
-        study.make_stages(config, tmp_path)
+        names(config, tmp_path)
 
 
 @pytest.mark.parametrize(
