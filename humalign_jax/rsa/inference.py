@@ -12,7 +12,7 @@ from humalign_jax.records import Rdm, Score
 from humalign_jax.rsa.ceiling import PAIRS
 from humalign_jax.rsa.compare import INDICES, WHOLE, Rdms, join_rdms
 from humalign_jax.rsa.crossval import deal_folds, default_folds, evaluate_crossvalidated
-from humalign_jax.rsa.dyads import DYADIC_INDICES, DyadicCovariance, rank_score_covariance
+from humalign_jax.rsa.dyads import FITTED, DyadicCovariance, score_covariance
 from humalign_jax.rsa.evaluation import Evaluation, evaluate_fixed
 from humalign_jax.rsa.models import Fixed, Model
 from humalign_jax.rsa.pairs import between_category, category_rdm, n_stimuli_of, within_category
@@ -23,6 +23,7 @@ from humalign_jax.rsa.significance import (
     fisher_interval,
     pair_matrix,
     permutation_p,
+    satterthwaite,
     t_values,
     two_sided_p,
 )
@@ -31,7 +32,7 @@ BOOTSTRAPS = ('stimuli', 'subjects', 'both')
 MIN_STIMULI = 4  # with three, most samples have too few distinct ones
 MIN_HALVED = 8  # half of them are four
 
-Dyadic = tuple[DyadicCovariance, DyadicCovariance | None]
+Dyadic = tuple[DyadicCovariance, np.ndarray | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,12 +143,15 @@ def infer(
     as in rsatoolbox. The whitened indices and Bures' have no place for a repeated stimulus (it would be a point at
     distance zero from another; without these pairs the RDM is not whole): their draws are random halves of the stimuli.
 
-    *Intervals* are those of Student's t around Fisher's z of the score. Over stimuli, the standard error of 'spearman'
-    and 'rho_a' of fixed models is not that of the draws, which is 5 to 20 % too wide, but follows in closed form; see
-    `dyads`, with the measurements. Elsewhere it is that of the draws, times n / (n - 1) in variance. For 'both' the
-    variances over stimuli and over subjects are added and that of their interaction, which both contain, is taken out.
-    Degrees of freedom are those of the units, fewer in closed form at few stimuli (Satterthwaite's). How often
-    intervals hold the truth and tests reject: benchmarks/results/rsa_calibration.json.
+    *Intervals* are those of Student's t around Fisher's z of the score, for the score over all stimuli and subjects
+    of their kind. Over stimuli, the standard errors of 'spearman', 'rho_a' and 'pearson' of fixed models, and of
+    differences of their cosines, are not those of the draws, which are up to 20 % too wide, but follow in closed form;
+    see `dyads`, with the measurements. Elsewhere they are those of the draws, times n / (n - 1) in variance. 'cosine'
+    of fixed models is biased, by a third of a standard error at 40 stimuli, which its draws show: its interval is
+    around the score less the bias (`values` are as they were found). For 'both' the variances over stimuli and over
+    subjects are added and that of their interaction, which both contain, is taken out. Degrees of freedom are those of
+    the units, Satterthwaite's for sums. How often intervals hold the truth and tests reject:
+    benchmarks/results/rsa_calibration.json.
 
     *Against zero*: stimuli of the reference are exchanged at random. With `pairs` other than 'all' they are exchanged
     within their category only, so that the test is of what the categories do not explain.
@@ -238,8 +242,8 @@ def infer(
             devices=devices,
         )
     samples, n_undefined = _samples(evaluation, bootstrap, people)
-    if bootstrap != 'subjects' and index in DYADIC_INDICES and evaluation.refitted is None:
-        dyadic = rank_score_covariance(
+    if bootstrap != 'subjects' and index in FITTED and evaluation.refitted is None:
+        dyadic = score_covariance(
             np.concatenate(components), subjects, index, mask=mask, control=control, by_subject=bootstrap == 'both'
         )
     return _summarise(evaluation, samples, n_undefined, [m.name for m in listed], bootstrap, n, dyadic, settings)
@@ -358,25 +362,27 @@ def _summarise(
     m, k = evaluation.scores.shape
     values, lower, upper = evaluation.scores.mean(axis=1), evaluation.lower.mean(), evaluation.upper.mean()
 
-    def errors_of(contrasts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def errors_of(contrasts: np.ndarray, dyadic: Dyadic | None) -> tuple[np.ndarray, np.ndarray]:
         """Standard errors of sums of the scores and, with m + 1 columns, the lower ceiling; degrees of freedom."""
         if dyadic is not None:
-            return _closed_form_errors(contrasts, evaluation, bootstrap, n, dyadic)
+            return _closed_form_errors(contrasts, evaluation, dyadic)
         columns = {kind: x[:, : contrasts.shape[1]] for kind, x in samples.items()}
         units = {'stimuli': n, 'subjects': k}
         factors = {kind: unit / (unit - 1.0) for kind, unit in units.items() if unit > 1}
         if settings['index'] in WHOLE:
             factors['stimuli'] = (n - n // 2) / (n // 2)
-        dof = (min(units.values()) if bootstrap == 'both' else units[bootstrap]) - 1.0
-        return np.sqrt(contrast_variance(columns, contrasts, factors)), np.full(len(contrasts), dof)
+        variances, dof = contrast_variance(columns, contrasts, factors, units)
+        return np.sqrt(variances), dof
 
-    errors, dof = errors_of(np.eye(m))
-    low, high = fisher_interval(values, errors, dof)
-    ceiling_errors, ceiling_dof = errors_of(np.eye(m, m + 1) - np.eye(m + 1)[m])
+    # Cosines are biased and skewed, which only draws show; in differences both cancel.
+    is_biased = settings['index'] == 'cosine' and dyadic is not None
+    errors, dof = errors_of(np.eye(m), None if is_biased else dyadic)
+    low, high = fisher_interval(values, errors, dof, draws=samples['stimuli'][:, :m] if is_biased else None)
+    ceiling_errors, ceiling_dof = errors_of(np.eye(m, m + 1) - np.eye(m + 1)[m], dyadic)
 
     first, second = np.triu_indices(m, 1)
     contrasts = np.eye(m)[first] - np.eye(m)[second]
-    difference_errors, difference_dof = errors_of(contrasts) if m > 1 else np.empty((2, 0))
+    difference_errors, difference_dof = errors_of(contrasts, dyadic) if m > 1 else np.empty((2, 0))
     drawn, np_rng = samples[bootstrap][:, :m] @ contrasts.T, np.random.default_rng([settings['seed'], 5])
     p, p_fwer, p_fdr = difference_p(contrasts @ values, difference_errors, difference_dof, drawn, np_rng)
 
@@ -404,34 +410,32 @@ def _summarise(
         ceiling_draws=samples[bootstrap][:, m:],
         permuted=evaluation.permuted,
         n_undefined=n_undefined,
-        interval=_interval_text(settings['index'], bootstrap, len(samples[bootstrap]), dyadic is not None),
+        interval=_interval_text(settings['index'], bootstrap, len(samples[bootstrap]), dyadic is not None, is_biased),
         settings=settings,
     )
 
 
-def _closed_form_errors(
-    contrasts: np.ndarray, evaluation: Evaluation, bootstrap: str, n: int, dyadic: Dyadic
-) -> tuple[np.ndarray, np.ndarray]:
+def _closed_form_errors(contrasts: np.ndarray, evaluation: Evaluation, dyadic: Dyadic) -> tuple[np.ndarray, np.ndarray]:
     """Standard errors of sums of the m scores (and the lower ceiling), [c], and their degrees of freedom, [c]."""
     m, k = evaluation.scores.shape
     whole, interaction = dyadic
     padded = np.pad(contrasts, ((0, 0), (0, m + 1 - contrasts.shape[1])))
-    variances, shared = whole.variances(padded)
-    # Satterthwaite's for a difference of two estimates: fewer, the more had to be subtracted.
-    dof = (n - 1.0) * np.where(shared > 0, variances / np.where(shared > 0, shared, 1.0), 1.0) ** 2
-    if bootstrap == 'both':
+    variances, dof = whole.variances(padded)
+    if interaction is not None:
         data = np.concatenate([evaluation.scores, evaluation.lower[None]])
         of_subjects = (padded @ data).var(axis=1, ddof=1) / k
-        assert interaction is not None
-        common = np.maximum(np.einsum('cq,qr,cr->c', padded, interaction.shared - interaction.excess, padded), 0.0)
+        common = np.maximum(np.einsum('cq,qr,cr->c', padded, interaction, padded), 0.0)
+        parts = [(variances, dof), (of_subjects, k - 1.0)]
         variances = np.maximum(variances + of_subjects - common, np.maximum(variances, of_subjects))
-        dof = np.minimum(dof, k - 1.0)
+        dof = satterthwaite(variances, parts)
     return np.sqrt(variances), dof
 
 
-def _interval_text(index: str, bootstrap: str, n_draws: int, closed_form: bool) -> str:
+def _interval_text(index: str, bootstrap: str, n_draws: int, closed_form: bool, is_biased: bool) -> str:
     """How intervals came about, for a legend."""
     over = 'stimuli and subjects' if bootstrap == 'both' else bootstrap
+    if is_biased:
+        return f"bootstrap over {over}, {n_draws} draws, t of Fisher's z less its bias"
     if closed_form:
         return f"variance over {over} in closed form, t of Fisher's z"
     if index in WHOLE and bootstrap != 'subjects':

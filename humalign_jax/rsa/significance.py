@@ -1,6 +1,6 @@
 """From bootstrap samples to standard errors, intervals and p values."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.stats
@@ -9,9 +9,9 @@ TINY = 1e-6  # a difference or a standard error below this is rounding of float3
 
 
 def contrast_variance(
-    samples: Mapping[str, np.ndarray], contrasts: np.ndarray, factors: Mapping[str, float]
-) -> np.ndarray:
-    """Variances of weighted sums of the scores, over new units.
+    samples: Mapping[str, np.ndarray], contrasts: np.ndarray, factors: Mapping[str, float], units: Mapping[str, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Variances of weighted sums of the scores over new units, and their degrees of freedom.
 
     Resampling stimuli and subjects at
     once counts the variance of their interaction, measurement noise included, three times over; what the separate
@@ -22,9 +22,10 @@ def contrast_variance(
             these two and 'both'.
         contrasts: Weights of the sums, [q, m].
         factors: Variance over new 'stimuli' or 'subjects' over that of the samples; n / (n - 1) for a bootstrap of n.
+        units: Number of stimuli and of subjects.
 
     Returns:
-        Variances, [q].
+        Variances, [q], and degrees of freedom, [q].
 
     References:
         Schutt et al. (2023), equation 5. doi:10.7554/eLife.82566
@@ -32,19 +33,51 @@ def contrast_variance(
     raw = {kind: (values @ contrasts.T).var(axis=0, ddof=1) for kind, values in samples.items()}
     single = {kind: factors[kind] * raw[kind] for kind in raw if kind != 'both'}
     if 'both' not in raw:
-        return next(iter(single.values()))
+        kind, variance = next(iter(single.items()))
+        return variance, np.full(len(contrasts), units[kind] - 1.0)
     interaction = raw['both'] - raw['stimuli'] - raw['subjects']
     variance = sum(single.values()) - factors['stimuli'] * factors['subjects'] * interaction
-    return np.minimum(np.maximum(variance, np.maximum(*single.values())), raw['both'])
+    variance = np.minimum(np.maximum(variance, np.maximum(*single.values())), raw['both'])
+    return variance, satterthwaite(variance, [(single[kind], units[kind] - 1.0) for kind in single])
+
+
+def satterthwaite(variances: np.ndarray, parts: Sequence[tuple[np.ndarray, np.ndarray | float]]) -> np.ndarray:
+    """Degrees of freedom of sums of variances from the parts and theirs; the fewest of the parts' without variance.
+
+    References:
+        Satterthwaite (1946). doi:10.2307/3002019
+    """
+    fewest = np.min([np.broadcast_to(dof, variances.shape) for _, dof in parts], axis=0)
+    positive = np.where(variances > 0, variances, 1.0)
+    inverse = sum((part / positive) ** 2 / dof for part, dof in parts)
+    return np.where((variances > 0) & (inverse > 0), 1.0 / np.where(inverse > 0, inverse, 1.0), fewest)
 
 
 def fisher_interval(
-    values: np.ndarray, errors: np.ndarray, dof: np.ndarray | int, level: float = 0.95
+    values: np.ndarray,
+    errors: np.ndarray,
+    dof: np.ndarray | int,
+    level: float = 0.95,
+    draws: np.ndarray | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """Lower and upper ends of t intervals around Fisher's z of correlations: [m], [m] -> [m], [m] within [-1, 1]."""
-    inside = np.clip(values, -1.0 + 1e-12, 1.0 - 1e-12)
+    """Lower and upper ends of t intervals around Fisher's z of correlations, within [-1, 1].
+
+    Args:
+        values: [m].
+        errors: Their standard errors, [m].
+        dof: Degrees of freedom, of all or of each.
+        level: Probability of holding the truth.
+        draws: Bootstrap samples of the values, [b, m], whose mean z shows the bias to be taken out; None to leave it.
+
+    Returns:
+        Lower and upper ends, [m] each.
+    """
+    inside, *drawn = (np.clip(x, -1.0 + 1e-12, 1.0 - 1e-12) for x in (values, *([] if draws is None else [draws])))
     half = scipy.stats.t.ppf(0.5 + level / 2.0, dof) * errors / (1.0 - inside**2)
-    return np.tanh(np.arctanh(inside) - half), np.tanh(np.arctanh(inside) + half)
+    centre = np.arctanh(inside)
+    if drawn:
+        centre = 2.0 * centre - np.arctanh(drawn[0]).mean(axis=0)
+    return np.tanh(centre - half), np.tanh(centre + half)
 
 
 def t_values(differences: np.ndarray, errors: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.stats
 from scipy.spatial.distance import pdist, squareform
 
 from humalign_jax.rsa import dyads
@@ -22,7 +23,18 @@ def partial(r, x, y, z):
 
 @pytest.mark.parametrize('decimals', [None, 0], ids=['distinct', 'tied'])
 @pytest.mark.parametrize(
-    ('index', 'pairs'), [('spearman', 'all'), ('rho_a', 'all'), ('spearman', 'within'), ('spearman', 'partial')]
+    ('index', 'pairs'),
+    [
+        ('spearman', 'all'),
+        ('spearman', 'within'),
+        ('spearman', 'partial'),
+        ('rho_a', 'all'),
+        ('pearson', 'all'),
+        ('pearson', 'within'),
+        ('pearson', 'partial'),
+        ('cosine', 'all'),
+        ('cosine', 'within'),
+    ],
 )
 def test_shared_part_is_the_infinitesimal_jackknife(index, pairs, decimals):
     models, subjects = make_data(decimals=decimals)
@@ -36,18 +48,19 @@ def test_shared_part_is_the_infinitesimal_jackknife(index, pairs, decimals):
         if pairs != 'partial':
             return weighted_similarity(models[:, mask], subjects[:, mask], pair_weights, index).mean(axis=1)
         everything = np.concatenate([models, subjects, control])
-        r = weighted_similarity(everything, everything, pair_weights, 'spearman')
+        r = weighted_similarity(everything, everything, pair_weights, index)
         return np.array([np.mean([partial(r, j, 2 + s, 5) for s in range(3)]) for j in range(2)])
 
     step = 1e-4 * np.eye(n)
     derivatives = np.stack([(scores(1 + d) - scores(1 - d)) / 2e-4 for d in step])
     options = dict(mask=mask if pairs == 'within' else None, control=control if pairs == 'partial' else None)
-    got = dyads.rank_score_covariance(models, subjects, index, **options)[0]
-    scale = n / (n + n**2 / (2 * mask.sum()) - 4) * n / (n - 2)  # near 1 for many stimuli
+    got = dyads.score_covariance(models, subjects, index, **options)[0]
+    scale = n / (n + n**2 / (2 * mask.sum()) - 4) * (n / (n - 2)) ** dyads.FITTED[index]  # near 1 for many stimuli
     np.testing.assert_allclose(got.shared[:2, :2], scale * derivatives.T @ derivatives, rtol=1e-4)
 
 
-def test_shared_part_of_the_lower_ceiling_is_the_infinitesimal_jackknife():
+@pytest.mark.parametrize('index', dyads.FITTED)
+def test_shared_part_of_the_lower_ceiling_is_the_infinitesimal_jackknife(index):
     models, subjects = make_data()
     rows, columns = np.triu_indices(14, 1)
 
@@ -55,17 +68,24 @@ def test_shared_part_of_the_lower_ceiling_is_the_infinitesimal_jackknife():
         pair_weights = weights[rows] * weights[columns]
         total = pair_weights.sum()
 
-        def ranks(rdm):
-            return np.array([pair_weights @ ((rdm < x) + 0.5 * (rdm == x)) for x in rdm]) / total
+        def transformed(rdm):
+            if index in ('spearman', 'rho_a'):
+                return np.array([pair_weights @ ((rdm < x) + 0.5 * (rdm == x)) for x in rdm]) / total
+            centred = rdm - (pair_weights @ rdm / total if index == 'pearson' else 0.0)
+            return centred / np.sqrt(pair_weights @ centred**2 / total)
 
-        ranked = np.stack([ranks(rdm) for rdm in subjects])
-        pooled = [np.delete(ranked, s, axis=0).mean(axis=0) for s in range(3)]
-        return np.mean([weighted_similarity(a[None], b[None], pair_weights, 'pearson') for a, b in zip(pooled, ranked)])
+        values = np.stack([transformed(rdm) for rdm in subjects])
+        pooled = [np.delete(values, s, axis=0).mean(axis=0) for s in range(3)]
+        kind = 'cosine' if index == 'cosine' else 'pearson'
+        return np.mean([weighted_similarity(a[None], b[None], pair_weights, kind) for a, b in zip(pooled, values)])
 
     step = 1e-4 * np.eye(14)
     derivatives = np.array([(ceiling(1 + d) - ceiling(1 - d)) / 2e-4 for d in step])
-    got = dyads.rank_score_covariance(models, subjects, 'spearman')[0]
-    assert got.shared[2, 2] == pytest.approx(14 / 12 * 14 * 13 / 12**2 * derivatives @ derivatives, rel=1e-4)
+    got = dyads.score_covariance(models, subjects, index)[0]
+    scale = (14 / 12) ** dyads.FITTED[index] * 14 * 13 / 12**2
+    # rho_a divides one of the two by its spread without ties, which nothing moves.
+    if index != 'rho_a':
+        assert got.shared[2, 2] == pytest.approx(scale * derivatives @ derivatives, rel=1e-4)
 
 
 @pytest.mark.parametrize('restriction', ['all', 'between'])
@@ -87,12 +107,75 @@ def test_covariance_of_a_mean_over_pairs_is_unbiased(restriction):
 
 def test_interaction_is_what_stimuli_do_to_single_subjects():
     models, subjects = make_data(k=4)
-    covariance, interaction = dyads.rank_score_covariance(models, subjects, 'spearman', by_subject=True)
-    single = [dyads.rank_score_covariance(models, s[None], 'spearman')[0].shared[:2, :2] for s in subjects]
-    expected = (np.sum(single, axis=0) - 4 * covariance.shared[:2, :2]) / 12
-    np.testing.assert_allclose(interaction.shared[:2, :2], expected, rtol=1e-9)
-    same = dyads.rank_score_covariance(models, np.repeat(subjects[:1], 3, axis=0), 'spearman', by_subject=True)[1]
-    np.testing.assert_allclose(same.shared[:2, :2], np.zeros((2, 2)), atol=1e-15)
+
+    def once(rdms):
+        covariance = dyads.score_covariance(models, rdms, 'spearman')[0]
+        return (covariance.shared - covariance.excess)[:2, :2]
+
+    interaction = dyads.score_covariance(models, subjects, 'spearman', by_subject=True)[1]
+    expected = (np.sum([once(s[None]) for s in subjects], axis=0) - 4 * once(subjects)) / 12
+    np.testing.assert_allclose(interaction[:2, :2], expected, rtol=1e-9)
+    same = dyads.score_covariance(models, np.repeat(subjects[:1], 3, axis=0), 'spearman', by_subject=True)[1]
+    np.testing.assert_allclose(same[:2, :2], np.zeros((2, 2)), atol=1e-15)
+
+
+def test_resampled_means_and_variances_are_those_of_the_copied_sample():
+    n, np_rng = 12, np.random.default_rng(0)
+    square = np_rng.normal(size=(n, n))
+    square += square.T
+    weights = np.stack([np_rng.multinomial(n, np.ones(n) / n) for _ in range(5)] + [np.ones(n)]).astype(float)
+    means, variances = dyads._resampled(square[np.triu_indices(n, 1)], n, weights)
+    for draw, weight in enumerate(weights):
+        chosen = np.repeat(np.arange(n), weight.astype(int))
+        rows, columns = np.triu_indices(n, 1)
+        different = chosen[rows] != chosen[columns]
+        rows, columns = rows[different], columns[different]
+        values = square[chosen[rows], chosen[columns]]
+        p, mean = len(values), values.mean()
+        sums = np.bincount(rows, values - mean, n) + np.bincount(columns, values - mean, n)
+        degree = 2 * p / n
+        shared = n / (n + n / degree - 4) * np.sum(sums**2) / p**2
+        own = max(np.sum((values - mean) ** 2) - np.sum(sums**2) / (degree - 1), 0) / (p - n) / p
+        counted = 4 * n / (n + n / degree - 4) * (n - 2) * p / (n**2 * degree)
+        assert means[draw] == pytest.approx(mean)
+        assert variances[draw] == pytest.approx(max(shared - (counted - 1) * own, own))
+    # The last is the data itself.
+    rows, columns = np.triu_indices(n, 1)
+    of_data = dyads._covariance((square[rows, columns] - means[-1])[None], rows, columns, n)
+    expected = np.maximum(of_data.shared - of_data.excess, of_data.own)
+    assert variances[-1] == pytest.approx(float(expected[0, 0]))
+
+
+@pytest.mark.parametrize('heavy', [False, True])
+def test_quantile_of_studentised_means_is_that_of_t_unless_few_stimuli_matter_most(heavy):
+    n, np_rng = 30, np.random.default_rng(0)
+    rows, columns = np.triu_indices(n, 1)
+    quantiles = []
+    for _ in range(40):
+        effects = np_rng.standard_t(2, size=n) if heavy else np_rng.normal(size=n)
+        effects -= effects.mean()
+        quantiles.append(dyads._studentised_quantile(effects[rows] + effects[columns], n))
+    expected = scipy.stats.t.ppf(0.975, n - 1)
+    if heavy:
+        assert np.max(quantiles) > expected + 0.3
+    else:
+        assert np.mean(quantiles) == pytest.approx(expected, abs=0.05)
+
+
+def test_degrees_of_freedom_are_those_of_the_quantile():
+    dof = np.array([1.0, 3.0, 29.0, 500.0])
+    np.testing.assert_allclose(dyads._dof_of_quantile(scipy.stats.t.ppf(0.975, dof)), dof, rtol=0.01)
+    assert dyads._dof_of_quantile(np.array([0.0]))[0] == pytest.approx(1e4)
+
+
+def test_variance_without_effects_of_stimuli_is_that_of_independent_pairs():
+    shared, excess, own = np.array([1.0]), np.array([0.8]), np.array([0.75])
+    variances, dof = dyads._variances(shared, excess, own, 20, 190)
+    assert (variances[0], dof[0]) == (0.75, 170.0)
+    variances, dof = dyads._variances(np.array([4.0]), np.array([1.0]), own, 20, 190)
+    assert variances[0] == 3.0
+    assert dof[0] == pytest.approx(9.0 / (16.0 / 19.0 + 1.0 / 170.0))
+    assert dyads._variances(np.zeros(1), np.zeros(1), np.zeros(1), 20, 190) == (0.0, 19.0)
 
 
 def test_order_of_stimuli_changes_no_variance():
@@ -103,7 +186,6 @@ def test_order_of_stimuli_changes_no_variance():
         for rdms in (models, subjects)
     ]
     contrasts = np.array([[1.0, 0.0, 0.0], [1.0, -1.0, 0.0], [1.0, 0.0, -1.0]])
-    a, b = (dyads.rank_score_covariance(*x, 'spearman')[0].variances(contrasts) for x in ((models, subjects), shuffled))
-    np.testing.assert_allclose(a, b, rtol=1e-9)
-    assert np.all((0.5 * a[1] <= a[0]) & (a[0] < a[1]))
+    a, b = (dyads.score_covariance(*x, 'spearman')[0].variances(contrasts) for x in ((models, subjects), shuffled))
+    np.testing.assert_allclose(a[0], b[0], rtol=1e-9)
     assert compare_condensed(*shuffled, 'spearman') == pytest.approx(compare_condensed(models, subjects, 'spearman'))
