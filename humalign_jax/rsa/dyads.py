@@ -253,7 +253,7 @@ def _score_influence(a: _Side, b: _Side, a_own: np.ndarray, b_own: np.ndarray, i
 def _covariance(influences: np.ndarray, rows: np.ndarray, columns: np.ndarray, n: int) -> DyadicCovariance:
     """Covariance of means over pairs from the pairs' influences, [q, p] of mean 0."""
     p = influences.shape[1]
-    degree = 2.0 * p / n  # pairs of a stimulus; formulas below are exact where all stimuli have as many
+    # Formulas are exact where all stimuli have as many pairs, 2 p / n.
     sums = np.stack([np.bincount(rows, x, n) + np.bincount(columns, x, n) for x in influences])  # [q, n]
     shared = _shared_scale(n, p) * sums @ sums.T / p**2
     if p <= n:
@@ -268,7 +268,7 @@ def _covariance(influences: np.ndarray, rows: np.ndarray, columns: np.ndarray, n
         effects = np.stack([scipy.sparse.linalg.cg(design, x, rtol=1e-6)[0] for x in sums])
     left = influences @ influences.T - effects @ sums.T
     own = 0.5 * (left + left.T) / (p - n) / p
-    return DyadicCovariance(shared, (_own_in_shared(n, degree, p) - 1.0) * own, own, n, p)
+    return DyadicCovariance(shared, (_own_in_shared(n, p) - 1.0) * own, own, n, p)
 
 
 def _shared_scale(n: int, p: int | np.ndarray) -> float | np.ndarray:
@@ -276,9 +276,9 @@ def _shared_scale(n: int, p: int | np.ndarray) -> float | np.ndarray:
     return n / (n + n**2 / (2.0 * p) - 4.0)
 
 
-def _own_in_shared(n: int, degree: float | np.ndarray, p: int | np.ndarray) -> float | np.ndarray:
+def _own_in_shared(n: int, p: int | np.ndarray) -> float | np.ndarray:
     """How often what is a pair's own is counted in `shared`."""
-    return 4.0 * _shared_scale(n, p) * (n - 2.0) * p / (n**2 * degree)
+    return 2.0 * _shared_scale(n, p) * (n - 2.0) / n
 
 
 def _variances(
@@ -324,11 +324,11 @@ def _resampled(influences: np.ndarray, n: int, weights: np.ndarray) -> tuple[np.
     means = np.einsum('bn,bn->b', weights, totals) / (2.0 * pairs)
     totals -= means[:, None] * (n - weights)  # of a copy's influences less their mean; a copy has n - weight partners
     squares = np.einsum('bn,bn->b', weights, totals**2)
-    degree = 2.0 * pairs / n
-    left = np.einsum('bn,bn->b', weights, weights @ square**2) / 2.0 - pairs * means**2 - squares / (degree - 1.0)
+    left = np.einsum('bn,bn->b', weights, weights @ square**2) / 2.0 - pairs * means**2
+    left -= squares / (2.0 * pairs / n - 1.0)
     own = np.maximum(left, 0.0) / (pairs - n) / pairs
     shared = _shared_scale(n, pairs) * squares / pairs**2
-    return means, np.maximum(shared - (_own_in_shared(n, degree, pairs) - 1.0) * own, own)
+    return means, np.maximum(shared - (_own_in_shared(n, pairs) - 1.0) * own, own)
 
 
 @functools.lru_cache(maxsize=4)
