@@ -155,7 +155,8 @@ def _weighted_draws(
     squares[squares <= 1e-6 * np.median(whole_squares, axis=0)] = np.nan
     lengths = np.sqrt(squares)
     if index == 'rho_a':  # as if no values were tied
-        lengths[:] = np.sqrt((1.0 - _n_pairs_drawn(weights, mask) ** -2.0) / 12.0)[:, None]
+        n_pairs = np.maximum(_n_pairs_drawn(weights, mask), 1.0)  # none: all of a sample is one stimulus
+        lengths[:] = np.sqrt((1.0 - n_pairs**-2.0) / 12.0)[:, None]
     scores = products[:, :m, m:] / (lengths[:, :m, None] * lengths[:, None, m:])
 
     # The pooled RDM is a sum of the subjects' RDMs (of unit length, or of ranks), so its products are known too.
