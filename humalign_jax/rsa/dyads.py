@@ -46,6 +46,7 @@ import scipy.stats
 
 from humalign_jax.rsa.ceiling import RANK_INDICES
 from humalign_jax.rsa.pairs import n_stimuli_of
+from humalign_jax.rsa.significance import satterthwaite
 
 # Powers of n / (n - 2) by which variances are multiplied; the indices that have a closed form.
 FITTED = {'spearman': 1, 'rho_a': 1, 'cosine': 2, 'pearson': 3}
@@ -285,10 +286,9 @@ def _variances(
     shared: np.ndarray, excess: np.ndarray, own: np.ndarray, n: int, p: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Variances, no smaller than those of the pairs' own, and their degrees of freedom."""
-    variances = np.maximum(shared - excess, own)
-    positive = np.where(variances > 0, variances, 1.0)
-    dof = 1.0 / ((shared / positive) ** 2 / (n - 1.0) + (excess / positive) ** 2 / max(p - n, 1.0) + 1e-12)
-    return variances, np.where(variances <= 0, n - 1.0, np.where(shared - excess < own, max(p - n, 1.0), dof))
+    variances, of_pairs = np.maximum(shared - excess, own), max(p - n, 1.0)
+    dof = satterthwaite(variances, [(shared, n - 1.0), (excess, of_pairs)])
+    return variances, np.where(shared - excess < own, of_pairs, dof)
 
 
 def _studentised_quantile(influences: np.ndarray, n: int) -> float:

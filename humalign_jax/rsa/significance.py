@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import scipy.stats
 
+_INSIDE = 1.0 - 1e-12  # the largest correlation that has a Fisher's z
 TINY = 1e-6  # a difference or a standard error below this is rounding of float32 sums
 
 
@@ -13,9 +14,9 @@ def contrast_variance(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Variances of weighted sums of the scores over new units, and their degrees of freedom.
 
-    Resampling stimuli and subjects at
-    once counts the variance of their interaction, measurement noise included, three times over; what the separate
-    bootstraps give takes that out again (and bounds the result where the estimates are noisy).
+    Resampling stimuli and subjects at once counts the variance of their interaction, measurement noise included, three
+    times over; what the separate bootstraps give takes that out again (and bounds the result where the estimates are
+    noisy).
 
     Args:
         samples: Scores in the bootstrap samples, [b, m], by what was resampled: either 'stimuli' or 'subjects', or
@@ -57,26 +58,24 @@ def fisher_interval(
     values: np.ndarray,
     errors: np.ndarray,
     dof: np.ndarray | int,
-    level: float = 0.95,
     draws: np.ndarray | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """Lower and upper ends of t intervals around Fisher's z of correlations, within [-1, 1].
+    """Lower and upper ends of 95 % t intervals around Fisher's z of correlations, within [-1, 1].
 
     Args:
         values: [m].
         errors: Their standard errors, [m].
         dof: Degrees of freedom, of all or of each.
-        level: Probability of holding the truth.
         draws: Bootstrap samples of the values, [b, m], whose mean z shows the bias to be taken out; None to leave it.
 
     Returns:
         Lower and upper ends, [m] each.
     """
-    inside, *drawn = (np.clip(x, -1.0 + 1e-12, 1.0 - 1e-12) for x in (values, *([] if draws is None else [draws])))
-    half = scipy.stats.t.ppf(0.5 + level / 2.0, dof) * errors / (1.0 - inside**2)
+    inside = np.clip(values, -_INSIDE, _INSIDE)
+    half = scipy.stats.t.ppf(0.975, dof) * errors / (1.0 - inside**2)
     centre = np.arctanh(inside)
-    if drawn:
-        centre = 2.0 * centre - np.arctanh(drawn[0]).mean(axis=0)
+    if draws is not None:
+        centre = 2.0 * centre - np.arctanh(np.clip(draws, -_INSIDE, _INSIDE)).mean(axis=0)
     return np.tanh(centre - half), np.tanh(centre + half)
 
 
