@@ -17,42 +17,44 @@ scores and differences) the mean standard error over the spread of the scores wa
     the same times n / (n - 2): this file    0.97   0.99   1.00   (root mean square 1.01   1.00   1.01)
 
 The last factor is that of a regression with two coefficients (MacKinnon & White 1985, HC1), which a correlation is.
-Pearson's and cosine need more, since they normalise by values, not by ranks that are spread evenly whatever the sample:
-powers of that factor, which were chosen by simulation. Pearson with the third: root mean squares over 4,000 studies
-1.04, 1.00 and 1.00 at 20 stimuli (unrelated, fair and good model), 1.00, 1.00 and 0.99 at 40; the bootstrap's, 1.17,
-1.06, 1.08 and 1.07, 1.01, 1.02. In other populations (clusters, squared distances, other numbers of dimensions) the
-power that would have been right was 0 to 2 for Spearman, 1 to 5 for Pearson, 0 to 5 for cosine, at 12 to 40 stimuli;
-results/rsa_calibration.json has some of them. No power helps Pearson where distances have no fourth moment. Where
-pairs' own parts are nearly all there is (1 - r of 50 features), intervals are wide, as they are for 8 stimuli and
-fewer. Scores (not differences) by cosine are better served by the bootstrap.
+Pearson's and cosine need more, since they normalise by values, not by ranks that are spread evenly whatever the sample,
+and how much more depends on the population: for Pearson at 20 stimuli it was that factor to the power of 1.5 to 5. The
+delete-one jackknife shows it: its variance over the one that counts var(e) twice was on average, over 4,000 studies,
+within 7 % of what was needed (Pearson, 20 and 40 stimuli; Gaussian stimuli, clusters, squared distances). For single
+scores that ratio is noisy, so it is that of the sums over all models. Where pairs' own parts are nearly all there is
+(1 - r of 50 features), intervals are wide, as they are for 8 stimuli and fewer; Pearson's are too short where distances
+have no fourth moment. Scores (not differences) by cosine are better served by the bootstrap.
 
-*Quantiles*. A standard error of few stimuli varies, the more so if some have a far larger influence than others, and
-it may go with the score. So the 95 % quantile of |t| is taken from bootstrap samples of the influences, each with its
-own standard error, and t has as many degrees of freedom as give it. For fewer or more stimuli than that is good for,
-and for some of the pairs only, degrees of freedom are those of a sum of two mean squares (Satterthwaite): n - 1 for
-stimuli, p - n for pairs, and the latter alone where stimuli are found to do nothing by themselves. Scores, which are
-skewed, take the larger quantile of the two: with the resampled ones alone intervals of 20 stimuli missed in up to 6.4 %
-of studies. (Estimates of bias and skewness were tried too, but are so noisy that intervals missed more often.)
+*Quantiles*. Degrees of freedom are those of the t that has the resampled 95 % quantile of the influences, see
+`quantiles`. For fewer or more stimuli than that is good for, and for some of the pairs only, they are those of a sum of
+two mean squares (Satterthwaite): n - 1 for stimuli, p - n for pairs, and the latter alone where stimuli are found to do
+nothing by themselves. Scores, which are skewed, take the larger quantile of the two: with the resampled ones alone
+intervals of 20 stimuli missed in up to 6.4 % of studies; Pearson's take the largest of these and that of whole scores
+resampled. (Estimates of bias and skewness were tried too, but are so noisy that intervals missed more often.)
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 import scipy.sparse.linalg
-import scipy.stats
 
 from humalign_jax.rsa.ceiling import RANK_INDICES
 from humalign_jax.rsa.pairs import n_stimuli_of
+from humalign_jax.rsa.quantiles import (
+    NO_VARIANCE,
+    STUDENTISED,
+    dof_of_quantile,
+    influence_quantile,
+    own_in_shared,
+    score_quantiles,
+    shared_scale,
+    stimulus_sums,
+)
 from humalign_jax.rsa.significance import satterthwaite
 
-# Powers of n / (n - 2) by which variances are multiplied; the indices that have a closed form.
-FITTED = {'spearman': 1, 'rho_a': 1, 'cosine': 2, 'pearson': 3}
-# Stimuli for which quantiles are resampled: fewer are too often drawn twice, and for more they differ from t's by 1 %.
-STUDENTISED = range(12, 201)
-N_STUDENTISED = 1000
+CLOSED_FORM = ('spearman', 'rho_a', 'cosine', 'pearson')  # indices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +68,7 @@ class DyadicCovariance:
         n_stimuli: Number of stimuli, n.
         n_pairs: Number of pairs that count, p.
         influences: [q, n (n - 1) / 2], of mean 0; None where quantiles are not resampled.
+        score_dof: The most degrees of freedom that single scores may have, [q]; None for no such bound.
     """
 
     shared: np.ndarray
@@ -74,6 +77,7 @@ class DyadicCovariance:
     n_stimuli: int
     n_pairs: int
     influences: np.ndarray | None = None
+    score_dof: np.ndarray | None = None
 
     def variances(self, contrasts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Variances of weighted sums of the scores and their degrees of freedom: [c, q] -> [c], [c]."""
@@ -82,9 +86,11 @@ class DyadicCovariance:
         )
         variances, dof = _variances(shared, excess, own, self.n_stimuli, self.n_pairs)
         if self.influences is not None:
-            quantiles = [_studentised_quantile(contrast @ self.influences, self.n_stimuli) for contrast in contrasts]
-            resampled = _dof_of_quantile(np.array(quantiles))
+            quantiles = [influence_quantile(contrast @ self.influences, self.n_stimuli) for contrast in contrasts]
+            resampled = dof_of_quantile(np.array(quantiles))
             is_difference = np.abs(contrasts.sum(axis=1)) < 1e-9
+            if self.score_dof is not None:
+                dof = np.minimum(dof, self.score_dof[contrasts.argmax(axis=1)])
             dof = np.where(is_difference, resampled, np.minimum(resampled, dof))
         return variances, dof
 
@@ -103,7 +109,7 @@ def score_covariance(
     Args:
         models: Condensed RDMs, [m, p].
         subjects: Condensed RDMs of the same stimuli, [k, p].
-        index: One of `FITTED`.
+        index: One of `CLOSED_FORM`.
         mask: Which pairs count, [p]; None for all.
         control: RDMs to partial out, [c, p]; None for none.
         by_subject: Whether the second value is wanted, which needs two subjects or more.
@@ -135,18 +141,62 @@ def score_covariance(
             single += of_subject.shared - of_subject.excess
     covariance = _covariance(mean, rows, columns, n)
     # A correlation is a slope beside an intercept: influences at fitted values are too small, as residuals are.
-    fitted = (n / (n - 2.0)) ** FITTED[index]
+    fitted = n / (n - 2.0)
+    if index not in RANK_INDICES:
+        jackknife = _jackknife_variances(models, subjects, index, mask=mask, control=control)
+        known = np.isfinite(jackknife)
+        total = np.diagonal(covariance.shared)[:m][known].sum()
+        fitted = max(fitted, jackknife[known].sum() / total if total > 0 else 0.0)
+    is_resampled = mask is None and n in STUDENTISED
+    score_dof = None
+    if is_resampled and index == 'pearson':
+        score_dof = np.append(dof_of_quantile(score_quantiles(models, subjects, control)), np.inf)
     whole = dataclasses.replace(
         covariance,
         shared=fitted * covariance.shared,
         excess=fitted * covariance.excess,
         own=fitted * covariance.own,
-        influences=mean if mask is None and n in STUDENTISED else None,
+        influences=mean if is_resampled else None,
+        score_dof=score_dof,
     )
     if not by_subject:
         return whole, None
     # Deviations of single subjects from their mean; their sum of squares has k - 1 degrees of freedom.
     return whole, fitted * (single - k * (covariance.shared - covariance.excess)) / (k * (k - 1.0))
+
+
+def _jackknife_variances(
+    models: np.ndarray, subjects: np.ndarray, index: str, *, mask: np.ndarray | None, control: np.ndarray | None
+) -> np.ndarray:
+    """Delete-one jackknife variances, over stimuli, of models' mean scores over subjects by 'pearson' or 'cosine', [m].
+
+    NaN where a score is not defined without one of the stimuli.
+    """
+    m, n = len(models), n_stimuli_of(models.shape[1])
+    kept = np.ones(models.shape[1]) if mask is None else mask.astype(np.float64)
+    rdms = np.concatenate([models, subjects]).astype(np.float64)
+    basis = np.empty((0, models.shape[1])) if control is None else control
+    if index == 'pearson':
+        rdms = rdms - (rdms @ kept / kept.sum())[:, None]
+        basis = np.concatenate([np.ones((1, len(kept))), basis])
+    values = np.concatenate([rdms, basis]) * kept
+    products, scores = values @ values.T, np.empty((n, m))
+    for i, others in enumerate(~np.eye(n, dtype=bool)):
+        first, second = np.minimum(i, np.flatnonzero(others)), np.maximum(i, np.flatnonzero(others))
+        deleted = values[:, first * (2 * n - first - 1) // 2 + second - first - 1]
+        scores[i] = _scores_of_products(products - deleted @ deleted.T, m, len(basis))
+    return (n - 1.0) / n * np.square(scores - scores.mean(axis=0)).sum(axis=0)
+
+
+def _scores_of_products(products: np.ndarray, m: int, c: int) -> np.ndarray:
+    """Mean correlations of m models with subjects, c others held constant, from sums of products of all, [m]."""
+    q = len(products) - c
+    left, spread = products[:q, :q], np.diagonal(products)[:q]
+    if c:
+        left = left - products[:q, q:] @ np.linalg.pinv(products[q:, q:], hermitian=True) @ products[q:, :q]
+    remains = np.diagonal(left)
+    norms = np.sqrt(np.where(remains > NO_VARIANCE * spread, remains, np.nan))
+    return (left[:m, m:] / np.outer(norms[:m], norms[m:])).mean(axis=1)
 
 
 class _Moved(Protocol):
@@ -255,8 +305,8 @@ def _covariance(influences: np.ndarray, rows: np.ndarray, columns: np.ndarray, n
     """Covariance of means over pairs from the pairs' influences, [q, p] of mean 0."""
     p = influences.shape[1]
     # Formulas are exact where all stimuli have as many pairs, 2 p / n.
-    sums = np.stack([np.bincount(rows, x, n) + np.bincount(columns, x, n) for x in influences])  # [q, n]
-    shared = _shared_scale(n, p) * sums @ sums.T / p**2
+    sums = stimulus_sums(influences, rows, columns, n)  # [q, n]
+    shared = shared_scale(n, p) * sums @ sums.T / p**2
     if p <= n:
         return DyadicCovariance(shared, np.zeros_like(shared), np.zeros_like(shared), n, p)
     # Least squares of psi_ij = g_i + g_j; what it leaves is the pairs' own, with p - n degrees of freedom.
@@ -269,17 +319,7 @@ def _covariance(influences: np.ndarray, rows: np.ndarray, columns: np.ndarray, n
         effects = np.stack([scipy.sparse.linalg.cg(design, x, rtol=1e-6)[0] for x in sums])
     left = influences @ influences.T - effects @ sums.T
     own = 0.5 * (left + left.T) / (p - n) / p
-    return DyadicCovariance(shared, (_own_in_shared(n, p) - 1.0) * own, own, n, p)
-
-
-def _shared_scale(n: int, p: int | np.ndarray) -> float | np.ndarray:
-    """Influences have mean 0, and those of a stimulus hold its partners' effects: what that takes from squares."""
-    return n / (n + n**2 / (2.0 * p) - 4.0)
-
-
-def _own_in_shared(n: int, p: int | np.ndarray) -> float | np.ndarray:
-    """How often what is a pair's own is counted in `shared`."""
-    return 2.0 * _shared_scale(n, p) * (n - 2.0) / n
+    return DyadicCovariance(shared, (own_in_shared(n, p) - 1.0) * own, own, n, p)
 
 
 def _variances(
@@ -289,56 +329,3 @@ def _variances(
     variances, of_pairs = np.maximum(shared - excess, own), max(p - n, 1.0)
     dof = satterthwaite(variances, [(shared, n - 1.0), (excess, of_pairs)])
     return variances, np.where(shared - excess < own, of_pairs, dof)
-
-
-def _studentised_quantile(influences: np.ndarray, n: int) -> float:
-    """95 % quantile of |mean| / standard error over bootstrap samples of stimuli: [n (n - 1) / 2] -> one number.
-
-    Scaled so that squared errors are right on average, as they are made to be for the data (bootstrap means spread too
-    much, see above).
-    """
-    means, variances = _resampled(influences, n, _stimulus_draws(n))
-    defined = variances > 0
-    if not defined.any():
-        return 0.0
-    means, variances = means[defined], variances[defined]
-    return float(np.quantile(np.abs(means) * np.sqrt(variances.mean() / np.mean(means**2) / variances), 0.95))
-
-
-def _resampled(influences: np.ndarray, n: int, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means over pairs of different stimuli in bootstrap samples, and their variances as for the data.
-
-    Args:
-        influences: [n (n - 1) / 2].
-        n: Number of stimuli.
-        weights: How often each stimulus is drawn, [b, n]; of more pairs than stimuli.
-
-    Returns:
-        [b], [b].
-    """
-    square = np.zeros((n, n))
-    square[np.triu_indices(n, 1)] = influences
-    square += square.T
-    pairs = (n**2 - np.square(weights).sum(axis=1)) / 2.0
-    totals = weights @ square
-    means = np.einsum('bn,bn->b', weights, totals) / (2.0 * pairs)
-    totals -= means[:, None] * (n - weights)  # of a copy's influences less their mean; a copy has n - weight partners
-    squares = np.einsum('bn,bn->b', weights, totals**2)
-    left = np.einsum('bn,bn->b', weights, weights @ square**2) / 2.0 - pairs * means**2
-    left -= squares / (2.0 * pairs / n - 1.0)
-    own = np.maximum(left, 0.0) / (pairs - n) / pairs
-    shared = _shared_scale(n, pairs) * squares / pairs**2
-    return means, np.maximum(shared - (_own_in_shared(n, pairs) - 1.0) * own, own)
-
-
-@functools.lru_cache(maxsize=4)
-def _stimulus_draws(n: int) -> np.ndarray:
-    """How often each stimulus is drawn, in samples with more pairs of different ones than stimuli, [b, n]."""
-    weights = np.random.default_rng(0).multinomial(n, np.full(n, 1.0 / n), size=N_STUDENTISED).astype(float)
-    return weights[(n**2 - np.square(weights).sum(axis=1)) / 2.0 > n]
-
-
-def _dof_of_quantile(quantiles: np.ndarray) -> np.ndarray:
-    """Degrees of freedom of the t distribution that has these two-sided 95 % quantiles."""
-    shares = np.linspace(1e-4, 1.0, 2000)  # 1 / degrees of freedom
-    return 1.0 / np.interp(quantiles, scipy.stats.t.ppf(0.975, 1.0 / shares), shares)

@@ -79,6 +79,12 @@ def fisher_interval(
     return np.tanh(centre - half), np.tanh(centre + half)
 
 
+def t_interval(values: np.ndarray, errors: np.ndarray, dof: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper ends, [m] each, of 95 % t intervals around correlations, cut off at -1 and 1."""
+    half = scipy.stats.t.ppf(0.975, dof) * errors
+    return np.maximum(values - half, -1.0), np.minimum(values + half, 1.0)
+
+
 def t_values(differences: np.ndarray, errors: np.ndarray) -> np.ndarray:
     """Differences over their standard errors; 0 for no difference without error, infinite for one without error."""
     none = np.abs(differences) < TINY

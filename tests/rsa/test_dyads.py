@@ -3,10 +3,10 @@ import pytest
 import scipy.stats
 from scipy.spatial.distance import pdist, squareform
 
-from humalign_jax.rsa import dyads
+from humalign_jax.rsa import dyads, quantiles
 from humalign_jax.rsa.compare import compare_condensed
 from humalign_jax.rsa.crossval import weighted_similarity
-from humalign_jax.rsa.pairs import between_category, category_rdm, within_category
+from humalign_jax.rsa.pairs import between_category, category_rdm, take_stimuli, within_category
 
 
 def make_data(n=14, decimals=None, k=3):
@@ -19,6 +19,13 @@ def make_data(n=14, decimals=None, k=3):
 
 def partial(r, x, y, z):
     return (r[x, y] - r[x, z] * r[y, z]) / np.sqrt((1 - r[x, z] ** 2) * (1 - r[y, z] ** 2))
+
+
+def factor(models, subjects, index, shared, mask=None, control=None):
+    if index in ('spearman', 'rho_a'):
+        return 14 / 12
+    jackknife = dyads._jackknife_variances(models, subjects, index, mask=mask, control=control)
+    return max(14 / 12, jackknife.sum() / np.trace(shared[:2, :2]))
 
 
 @pytest.mark.parametrize('decimals', [None, 0], ids=['distinct', 'tied'])
@@ -55,11 +62,14 @@ def test_shared_part_is_the_infinitesimal_jackknife(index, pairs, decimals):
     derivatives = np.stack([(scores(1 + d) - scores(1 - d)) / 2e-4 for d in step])
     options = dict(mask=mask if pairs == 'within' else None, control=control if pairs == 'partial' else None)
     got = dyads.score_covariance(models, subjects, index, **options)[0]
-    scale = n / (n + n**2 / (2 * mask.sum()) - 4) * (n / (n - 2)) ** dyads.FITTED[index]  # near 1 for many stimuli
-    np.testing.assert_allclose(got.shared[:2, :2], scale * derivatives.T @ derivatives, rtol=1e-4)
+    expected = (
+        n / (n + n**2 / (2 * mask.sum()) - 4) * derivatives.T @ derivatives
+    )  # the scale is near 1 for many stimuli
+    expected = factor(models, subjects, index, expected, **options) * expected
+    np.testing.assert_allclose(got.shared[:2, :2], expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize('index', dyads.FITTED)
+@pytest.mark.parametrize('index', dyads.CLOSED_FORM)
 def test_shared_part_of_the_lower_ceiling_is_the_infinitesimal_jackknife(index):
     models, subjects = make_data()
     rows, columns = np.triu_indices(14, 1)
@@ -79,13 +89,16 @@ def test_shared_part_of_the_lower_ceiling_is_the_infinitesimal_jackknife(index):
         kind = 'cosine' if index == 'cosine' else 'pearson'
         return np.mean([weighted_similarity(a[None], b[None], pair_weights, kind) for a, b in zip(pooled, values)])
 
+    def score(weights):
+        return weighted_similarity(models[:1], subjects, 1e6 * weights[rows] * weights[columns], index).mean()
+
     step = 1e-4 * np.eye(14)
-    derivatives = np.array([(ceiling(1 + d) - ceiling(1 - d)) / 2e-4 for d in step])
+    of_ceiling, of_score = (np.array([(f(1 + d) - f(1 - d)) / 2e-4 for d in step]) for f in (ceiling, score))
     got = dyads.score_covariance(models, subjects, index)[0]
-    scale = (14 / 12) ** dyads.FITTED[index] * 14 * 13 / 12**2
     # rho_a divides one of the two by its spread without ties, which nothing moves.
     if index != 'rho_a':
-        assert got.shared[2, 2] == pytest.approx(scale * derivatives @ derivatives, rel=1e-4)
+        expected = (of_ceiling @ of_ceiling) / (of_score @ of_score)
+        assert got.shared[2, 2] / got.shared[0, 0] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize('restriction', ['all', 'between'])
@@ -124,7 +137,7 @@ def test_resampled_means_and_variances_are_those_of_the_copied_sample():
     square = np_rng.normal(size=(n, n))
     square += square.T
     weights = np.stack([np_rng.multinomial(n, np.ones(n) / n) for _ in range(5)] + [np.ones(n)]).astype(float)
-    means, variances = dyads._resampled(square[np.triu_indices(n, 1)], n, weights)
+    means, variances = quantiles.resampled_influences(square[np.triu_indices(n, 1)], n, weights)
     for draw, weight in enumerate(weights):
         chosen = np.repeat(np.arange(n), weight.astype(int))
         rows, columns = np.triu_indices(n, 1)
@@ -146,26 +159,104 @@ def test_resampled_means_and_variances_are_those_of_the_copied_sample():
     assert variances[-1] == pytest.approx(float(expected[0, 0]))
 
 
+@pytest.mark.parametrize(
+    ('index', 'pairs'), [('pearson', 'all'), ('pearson', 'within'), ('cosine', 'all'), ('pearson', 'partial')]
+)
+def test_jackknife_deletes_every_stimulus_in_turn(index, pairs):
+    models, subjects = make_data()
+    labels = np.arange(14) % 2
+    mask = within_category(labels) if pairs == 'within' else None
+    control = category_rdm(labels)[None] if pairs == 'partial' else None
+    scores = []
+    for i in range(14):
+        rest = np.delete(np.arange(14), i)
+        kept = slice(None) if mask is None else take_stimuli(mask, rest)
+        options = {} if control is None else {'control': take_stimuli(control, rest)}
+        scores.append(
+            compare_condensed(*(take_stimuli(x, rest)[:, kept] for x in (models, subjects)), index, **options)
+        )
+    scores = np.mean(scores, axis=2)
+    got = dyads._jackknife_variances(models + 100.0 * (index == 'pearson'), subjects, index, mask=mask, control=control)
+    np.testing.assert_allclose(got, 13.0 / 14.0 * 14 * scores.var(axis=0), rtol=1e-5)
+
+
+def test_jackknife_is_not_defined_where_a_stimulus_makes_the_difference():
+    models, subjects = make_data()
+    alone = category_rdm(np.arange(14) == 3)  # constant without stimulus 3
+    got = dyads._jackknife_variances(np.stack([models[0], alone]), subjects, 'pearson', mask=None, control=None)
+    assert np.isfinite(got[0])
+    assert np.isnan(got[1])
+    covariance = dyads.score_covariance(np.stack([models[0], alone]), subjects, 'pearson')[0]
+    assert np.isfinite(covariance.shared).all()
+    only = dyads.score_covariance(alone[None], subjects, 'pearson')[0]
+    assert np.isfinite(np.stack(only.variances(np.eye(2)))).all()
+
+
+@pytest.mark.parametrize('pairs', ['all', 'partial'])
+def test_resampled_scores_and_variances_are_those_of_the_copied_sample(pairs):
+    models, subjects = make_data()
+    n, np_rng = 14, np.random.default_rng(0)
+    control = category_rdm(np.arange(14) % 2)[None] if pairs == 'partial' else None
+    weights = np.stack([np_rng.multinomial(n, np.ones(n) / n) for _ in range(5)] + [np.ones(n)]).astype(float)
+    scores, variances = quantiles.resampled_scores(models, subjects, control, weights)
+    rows, columns = np.triu_indices(n, 1)
+    for draw, weight in enumerate(weights):
+        chosen = np.repeat(np.arange(n), weight.astype(int))
+        kept = chosen[rows] != chosen[columns]
+        copied = [
+            np.stack([squareform(x)[chosen[rows[kept]], chosen[columns[kept]]] for x in rdms])
+            for rdms in (models, subjects, *([] if control is None else [control]))
+        ]
+        options = {} if control is None else {'control': copied[2]}
+        np.testing.assert_allclose(
+            scores[draw], compare_condensed(*copied[:2], 'pearson', **options).mean(axis=1), rtol=1e-6
+        )
+        # Influences are those of the sample's own copies, with the pairs of a stimulus with itself left out.
+        sides = dyads._sides(np.concatenate(copied[:2]), None if control is None else copied[2], 'pearson')
+        own = [dyads._influence(x, x) for x in sides]
+        for j in range(2):
+            influences = np.mean(
+                [dyads._score_influence(sides[j], sides[2 + s], own[j], own[2 + s], 'pearson') for s in range(3)],
+                axis=0,
+            )
+            p, sums = kept.sum(), np.bincount(rows[kept], influences, n) + np.bincount(columns[kept], influences, n)
+            degree = 2 * p / n
+            shared = n / (n + n / degree - 4) * np.sum(sums**2) / p**2
+            left = max(np.sum(influences**2) - np.sum(sums**2) / (degree - 1), 0) / (p - n) / p
+            counted = 4 * n / (n + n / degree - 4) * (n - 2) * p / (n**2 * degree)
+            assert variances[draw, j] == pytest.approx(max(shared - (counted - 1) * left, left), rel=1e-6)
+
+
+def test_fewest_degrees_of_freedom_bind_single_scores_only():
+    models, subjects = make_data()
+    covariance = dyads.score_covariance(models, subjects, 'pearson')[0]
+    assert covariance.score_dof.shape == (3,)
+    bound = dyads.dataclasses.replace(covariance, score_dof=np.array([1.5, 2.5, np.inf]))
+    contrasts = np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [1.0, -1.0, 0]])
+    free = dyads.dataclasses.replace(covariance, score_dof=None).variances(contrasts)[1]
+    np.testing.assert_array_equal(bound.variances(contrasts)[1], [1.5, 2.5, *free[2:]])
+
+
 @pytest.mark.parametrize('heavy', [False, True])
 def test_quantile_of_studentised_means_is_that_of_t_unless_few_stimuli_matter_most(heavy):
     n, np_rng = 30, np.random.default_rng(0)
     rows, columns = np.triu_indices(n, 1)
-    quantiles = []
+    got = []
     for _ in range(40):
         effects = np_rng.standard_t(2, size=n) if heavy else np_rng.normal(size=n)
         effects -= effects.mean()
-        quantiles.append(dyads._studentised_quantile(effects[rows] + effects[columns], n))
+        got.append(quantiles.influence_quantile(effects[rows] + effects[columns], n))
     expected = scipy.stats.t.ppf(0.975, n - 1)
     if heavy:
-        assert np.max(quantiles) > expected + 0.3
+        assert np.max(got) > expected + 0.3
     else:
-        assert np.mean(quantiles) == pytest.approx(expected, abs=0.05)
+        assert np.mean(got) == pytest.approx(expected, abs=0.05)
 
 
 def test_degrees_of_freedom_are_those_of_the_quantile():
     dof = np.array([1.0, 3.0, 29.0, 500.0])
-    np.testing.assert_allclose(dyads._dof_of_quantile(scipy.stats.t.ppf(0.975, dof)), dof, rtol=0.01)
-    assert dyads._dof_of_quantile(np.array([0.0]))[0] == pytest.approx(1e4)
+    np.testing.assert_allclose(quantiles.dof_of_quantile(scipy.stats.t.ppf(0.975, dof)), dof, rtol=0.01)
+    assert quantiles.dof_of_quantile(np.array([0.0]))[0] == pytest.approx(1e4)
 
 
 def test_variance_without_effects_of_stimuli_is_that_of_independent_pairs():

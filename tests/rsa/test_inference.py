@@ -177,6 +177,18 @@ def test_interval_leaves_the_bias_of_the_draws_out():
     np.testing.assert_allclose(within, np.ones((2, 1)), atol=1e-9)
 
 
+def test_pearsons_interval_is_that_of_t_around_the_score():
+    models, subjects = make_data()
+    result = infer(models, subjects, index='pearson', n_bootstrap=20, n_permutations=0)
+    assert result.interval == 'variance over stimuli in closed form, t'
+    np.testing.assert_allclose((result.low + result.high) / 2, result.values, atol=1e-12)
+    dof = dyads.score_covariance(models, subjects, 'pearson')[0].variances(np.eye(3, 4))[1]
+    half = scipy.stats.t.ppf(0.975, dof) * result.standard_errors
+    np.testing.assert_allclose(result.high - result.values, half, rtol=1e-9)
+    cut = significance.t_interval(np.array([0.95, -0.9]), np.array([0.1, 0.2]), 9)
+    np.testing.assert_allclose(cut, [[0.95 - 0.1 * 2.2621572, -1.0], [1.0, -0.9 + 0.2 * 2.2621572]])
+
+
 def test_largest_t_equals_dunnett_for_independent_normal_samples():
     np_rng = np.random.default_rng(0)
     samples = np_rng.normal(size=(40_000, 3))
