@@ -92,7 +92,9 @@ def calibrate(kind: str, index: str, bootstrap: str, n: int, k: int, models: str
     """Coverage and false-positive rates of one setting."""
     # Model 0 sees nothing shared; 1 and 2 are equally good; 3 is better.
     population = Population(kind, [np.inf, 1.5, 1.5, 0.5], 1.0, seed=0)
-    names = ('unrelated', 'fair', 'equally fair', 'good') if models == 'fixed' else ('weighted', 'fair', 'equally fair')
+    names = ('unrelated', 'fair', 'equally fair', 'good')
+    if models == 'flexible':
+        names = ('fair', 'equally fair', 'weighted', 'selected')
     np_rng = np.random.default_rng(1)
     fixed_maps = population.subjects(np_rng, k)
     results, started = [], time.perf_counter()
@@ -102,10 +104,11 @@ def calibrate(kind: str, index: str, bootstrap: str, n: int, k: int, models: str
         rdms, subjects = population.study(np_rng, n, maps)
         listed = rdms
         if models == 'flexible':
-            listed = [rsa.Weighted(rdms, names[0]), *(rsa.Fixed(rdms[i : i + 1], names[i]) for i in (1, 2))]
+            fixed = [rsa.Fixed(rdms[i : i + 1], name) for i, name in ((1, 'fair'), (2, 'equally fair'))]
+            listed = [*fixed, rsa.Weighted(rdms, 'weighted'), rsa.Selected(rdms, 'selected')]
         options = dict(index=index, bootstrap=bootstrap, n_bootstrap=200, n_permutations=199, seed=study)
-        if models == 'flexible':
-            options['n_permutations'] = 0  # the unrelated one is not among them
+        if models == 'flexible':  # draws take long and no interval depends on them; the unrelated one is no model here
+            options |= dict(n_bootstrap=40, n_permutations=0)
         results.append(rsa.infer(listed, subjects, **options))
     seconds = time.perf_counter() - started
 
@@ -114,9 +117,10 @@ def calibrate(kind: str, index: str, bootstrap: str, n: int, k: int, models: str
     else:
         truth = np.mean([r.values for r in results], axis=0)
     percentiles = [np.quantile(r.draws, [0.025, 0.975], axis=0) for r in results]
+    equal = names.index('fair'), names.index('equally fair')
     false_positives = {
-        'equal models': rate([r.p_differences[1, 2] <= 0.05 for r in results]),
-        'equal models, family-wise': rate([r.p_differences_fwer[1, 2] <= 0.05 for r in results]),
+        'equal models': rate([r.p_differences[equal] <= 0.05 for r in results]),
+        'equal models, family-wise': rate([r.p_differences_fwer[equal] <= 0.05 for r in results]),
     }
     if models == 'fixed':
         unrelated = rate([r.p_zero[0] <= 0.05 for r in results])
@@ -180,7 +184,8 @@ def main() -> None:
     for kind in POPULATIONS[1:]:
         indices = ('pearson',) if kind == 'squared distances' else ('spearman', 'pearson')  # squares keep the ranks
         settings += [(kind, index, 'stimuli', n, 4, 'fixed') for index in indices for n in (20, 40)]
-    settings += [('gaussian', 'spearman', 'stimuli', 40, 4, 'flexible')]
+    flexible = [('spearman', 'stimuli', 40, 4), ('pearson', 'stimuli', 40, 4), ('spearman', 'both', 40, 12)]
+    settings += [('gaussian', *setting, 'flexible') for setting in flexible]
     path = Path(__file__).parent / 'results' / 'rsa_calibration.json'
     names = ('population', 'index', 'bootstrap', 'n_stimuli', 'n_subjects', 'models')
     known = json.loads(path.read_text())['settings']

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from humalign_jax.rsa.ceiling import RANK_INDICES
+from humalign_jax.rsa.dyads import Dyadic, crossvalidated_covariance
 from humalign_jax.rsa.evaluation import MIN_DISTINCT, Evaluation, unit_rdms
 from humalign_jax.rsa.models import Model
 from humalign_jax.rsa.pairs import n_stimuli_of
@@ -113,6 +114,7 @@ def evaluate_crossvalidated(
         permuted=permuted[1:],
         observed=permuted[0],
         refitted=refitted,
+        dyadic=folds.covariance(predictions, by_subject=len(people) > 1) if len(weights) > 1 else None,
     )
 
 
@@ -129,7 +131,7 @@ class _Folds:
             raise ValueError(f'flexible models are for {", ".join(WEIGHTED_INDICES)}, not for {index!r}.')
         n, of_ranks = n_stimuli_of(subjects.shape[1]), index in RANK_INDICES
         self.models, self.subjects, self.index = models, subjects, index
-        self.components, self.subject_folds = components, subject_folds
+        self.components, self.stimulus_folds, self.subject_folds = components, stimulus_folds, subject_folds
         self.n_groups, self.n_folds = subject_folds.max() + 1, stimulus_folds.max() + 1
         # Targets: for each group of subjects the pooled others; one group has no others.
         self.scaled, self.control = unit_rdms(subjects, index, mask=mask), control
@@ -213,6 +215,22 @@ class _Folds:
             by_fold[:, m:] = np.nan  # a ceiling needs other subjects
         counted = ~np.isnan(by_fold[:, 0]).all(axis=1)
         return (by_fold[counted].mean(axis=0) if counted.any() else np.full(by_fold.shape[1:], np.nan)), predictions
+
+    def covariance(self, predictions: list[np.ndarray], *, by_subject: bool) -> Dyadic | None:
+        """Covariance over stimuli of the m scores and the lower ceiling, given the `predictions` of the data."""
+        counted = [fold for fold, test in enumerate(self.test_pairs) if len(test) >= MIN_DISTINCT]
+        if not counted:
+            return None
+        return crossvalidated_covariance(
+            [predictions[fold][:-1] for fold in counted],
+            self.subjects,
+            self.index,
+            test_pairs=[self.test_pairs[fold] for fold in counted],
+            folds=[self.stimulus_folds == fold for fold in counted],
+            groups=self.subject_folds,
+            control=self.control,
+            by_subject=by_subject,
+        )
 
     def _fit(self, products: np.ndarray, shares: np.ndarray) -> list[np.ndarray]:
         """Component weights of each model for targets of these shares of the subjects, [groups, k]: m [groups, q]."""

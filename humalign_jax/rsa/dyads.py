@@ -34,7 +34,7 @@ resampled. (Estimates of bias and skewness were tried too, but are so noisy that
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -66,7 +66,7 @@ class DyadicCovariance:
         excess: What that counts too much, [q, q].
         own: What is a pair's own, counted once: the least that the covariance can be, [q, q].
         n_stimuli: Number of stimuli, n.
-        n_pairs: Number of pairs that count, p.
+        units: Degrees of freedom of stimuli and of pairs: n - 1 and p - n where p pairs of all stimuli count.
         influences: [q, n (n - 1) / 2], of mean 0; None where quantiles are not resampled.
         score_dof: The most degrees of freedom that single scores may have, [q]; None for no such bound.
     """
@@ -75,16 +75,21 @@ class DyadicCovariance:
     excess: np.ndarray
     own: np.ndarray
     n_stimuli: int
-    n_pairs: int
+    units: tuple[float, float]
     influences: np.ndarray | None = None
     score_dof: np.ndarray | None = None
+
+    def times(self, factor: float) -> 'DyadicCovariance':
+        """The same of scores that vary more by `factor`, in variance."""
+        scaled = {name: factor * getattr(self, name) for name in ('shared', 'excess', 'own')}
+        return dataclasses.replace(self, **scaled)
 
     def variances(self, contrasts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Variances of weighted sums of the scores and their degrees of freedom: [c, q] -> [c], [c]."""
         shared, excess, own = (
             np.einsum('cq,qr,cr->c', contrasts, x, contrasts) for x in (self.shared, self.excess, self.own)
         )
-        variances, dof = _variances(shared, excess, own, self.n_stimuli, self.n_pairs)
+        variances, dof = _variances(shared, excess, own, *self.units)
         if self.influences is not None:
             quantiles = [influence_quantile(contrast @ self.influences, self.n_stimuli) for contrast in contrasts]
             resampled = dof_of_quantile(np.array(quantiles))
@@ -95,6 +100,9 @@ class DyadicCovariance:
         return variances, dof
 
 
+Dyadic = tuple[DyadicCovariance, np.ndarray | None]  # and what of it is an interaction with subjects
+
+
 def score_covariance(
     models: np.ndarray,
     subjects: np.ndarray,
@@ -103,7 +111,7 @@ def score_covariance(
     mask: np.ndarray | None = None,
     control: np.ndarray | None = None,
     by_subject: bool = False,
-) -> tuple[DyadicCovariance, np.ndarray | None]:
+) -> Dyadic:
     """Covariance, over new stimuli, of models' mean scores over subjects and of the lower noise ceiling.
 
     Args:
@@ -121,71 +129,177 @@ def score_covariance(
     n = n_stimuli_of(subjects.shape[1])
     kept = np.arange(subjects.shape[1]) if mask is None else np.flatnonzero(mask)
     rows, columns = (x[kept] for x in np.triu_indices(n, 1))
-    sides = _sides(np.concatenate([models, subjects])[:, kept], None if control is None else control[:, kept], index)
-    of_models, of_subjects = sides[: len(models)], sides[len(models) :]
-    own = [_influence(side, side) for side in sides]
+    models, subjects = models[:, kept], subjects[:, kept]
+    control = None if control is None else control[:, kept]
     m, k = len(models), len(subjects)
+    sides = _sides(np.concatenate([models, subjects]), control, index)
+    of_models = [(side, _influence(side, side)) for side in sides[:m]]
 
-    mean = np.zeros((m + 1, len(kept)))
-    single = np.zeros((m + 1, m + 1))
-    for s, subject in enumerate(of_subjects):
-        influences = np.zeros((m + 1, len(kept)))
-        for j, model in enumerate(of_models):
-            influences[j] = _score_influence(model, subject, own[j], own[m + s], index)
-        if k > 1:
-            others = _sum([x for t, x in enumerate(of_subjects) if t != s])
-            influences[m] = _score_influence(others, subject, _influence(others, others), own[m + s], index)
-        mean += influences / k
-        if by_subject:
-            of_subject = _covariance(influences, rows, columns, n)
-            single += of_subject.shared - of_subject.excess
-    covariance = _covariance(mean, rows, columns, n)
-    # A correlation is a slope beside an intercept: influences at fitted values are too small, as residuals are.
-    fitted = n / (n - 2.0)
+    def compared(s: int) -> list[tuple[_Side, np.ndarray]]:
+        if k == 1:
+            return of_models
+        others = _sum([x for t, x in enumerate(sides[m:]) if t != s])
+        return [*of_models, (others, _influence(others, others))]
+
+    covariance, interaction, mean = _over_subjects(compared, sides[m:], m + 1, index, rows, columns, n, by_subject)
+    factor = n / (n - 2.0)
     if index not in RANK_INDICES:
-        jackknife = _jackknife_variances(models, subjects, index, mask=mask, control=control)
-        known = np.isfinite(jackknife)
-        total = np.diagonal(covariance.shared)[:m][known].sum()
-        fitted = max(fitted, jackknife[known].sum() / total if total > 0 else 0.0)
+        scores = _deleted_scores(models, subjects, control, index, rows, columns, n)
+        factor = max(factor, _jackknife_ratio([scores], [covariance]))
     is_resampled = mask is None and n in STUDENTISED
     score_dof = None
     if is_resampled and index == 'pearson':
         score_dof = np.append(dof_of_quantile(score_quantiles(models, subjects, control)), np.inf)
     whole = dataclasses.replace(
-        covariance,
-        shared=fitted * covariance.shared,
-        excess=fitted * covariance.excess,
-        own=fitted * covariance.own,
-        influences=mean if is_resampled else None,
-        score_dof=score_dof,
+        covariance.times(factor), influences=mean if is_resampled else None, score_dof=score_dof
     )
-    if not by_subject:
-        return whole, None
-    # Deviations of single subjects from their mean; their sum of squares has k - 1 degrees of freedom.
-    return whole, fitted * (single - k * (covariance.shared - covariance.excess)) / (k * (k - 1.0))
+    return whole, factor * interaction if by_subject else None
 
 
-def _jackknife_variances(
-    models: np.ndarray, subjects: np.ndarray, index: str, *, mask: np.ndarray | None, control: np.ndarray | None
-) -> np.ndarray:
-    """Delete-one jackknife variances, over stimuli, of models' mean scores over subjects by 'pearson' or 'cosine', [m].
+def crossvalidated_covariance(
+    predictions: Sequence[np.ndarray],
+    subjects: np.ndarray,
+    index: str,
+    *,
+    test_pairs: Sequence[np.ndarray],
+    folds: Sequence[np.ndarray],
+    groups: np.ndarray,
+    control: np.ndarray | None = None,
+    by_subject: bool = False,
+) -> Dyadic:
+    """Covariance, over new stimuli, of mean scores over folds of stimuli, for what was fitted in each of them.
 
-    NaN where a score is not defined without one of the stimuli.
+    Folds share no stimulus, so that variances of their scores, each in closed form, add up. That other stimuli would
+    have led to other fits is not counted.
+
+    Args:
+        predictions: For each fold the RDMs of m models and of the pooled others, in each group of subjects, over the
+            pairs that are scored, [m + 1, g, p of the fold].
+        subjects: Condensed RDMs, [k, p].
+        index: One of `CLOSED_FORM`.
+        test_pairs: Which pairs are scored in each fold, [p of the fold].
+        folds: Which stimuli each fold has, [n] booleans.
+        groups: Group of each subject, [k]; with a single one there is no ceiling.
+        control: RDMs to partial out, [c, p]; None for none.
+        by_subject: As in `score_covariance`.
+
+    Returns:
+        As `score_covariance`.
     """
-    m, n = len(models), n_stimuli_of(models.shape[1])
-    kept = np.ones(models.shape[1]) if mask is None else mask.astype(np.float64)
+    n, m = len(folds[0]), len(predictions[0]) - 1
+    q = m + (groups.max() > 0)
+    covariances, interactions, deleted, least = [], [], [], []
+    for predicted, test, inside in zip(predictions, test_pairs, folds):
+        rows, columns = ((np.cumsum(inside) - 1)[x[test]] for x in np.triu_indices(n, 1))
+        size, tested = inside.sum(), subjects[:, test]
+        held = None if control is None else control[:, test]
+        by_group = [_sides(np.concatenate([x[:q], tested]), held, index) for x in predicted.swapaxes(0, 1)]
+        compared = [[(side, _influence(side, side)) for side in sides[:q]] for sides in by_group]
+        covariance, interaction, _ = _over_subjects(
+            lambda s, compared=compared: compared[groups[s]],  # type: ignore[misc]
+            by_group[0][q:],
+            m + 1,
+            index,
+            rows,
+            columns,
+            size,
+            by_subject,
+        )
+        covariances.append(covariance)
+        interactions.append(interaction)
+        least.append(size / (size - 2.0))
+        if index not in RANK_INDICES:
+            deleted.append(np.zeros((size, m)))
+            for g, x in enumerate(predicted.swapaxes(0, 1)):
+                own = groups == g
+                deleted[-1] += own.mean() * _deleted_scores(x[:m], tested[own], held, index, rows, columns, size)
+    factors = np.maximum(least, _jackknife_ratio(deleted, covariances) if deleted else 0.0)
+    parts = [x.times(factor / len(factors) ** 2) for x, factor in zip(covariances, factors)]
+    whole = DyadicCovariance(
+        shared=sum(x.shared for x in parts),
+        excess=sum(x.excess for x in parts),
+        own=sum(x.own for x in parts),
+        n_stimuli=n,
+        units=(sum(x.units[0] for x in parts), sum(x.units[1] for x in parts)),
+    )
+    return whole, sum(x * y for x, y in zip(factors, interactions)) / len(factors) ** 2 if by_subject else None
+
+
+def _over_subjects(
+    compared: Callable[[int], Sequence[tuple['_Side', np.ndarray]]],
+    of_subjects: Sequence['_Side'],
+    q: int,
+    index: str,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    n: int,
+    by_subject: bool,
+) -> tuple[DyadicCovariance, np.ndarray, np.ndarray]:
+    """Covariance of mean scores over subjects, its interaction with subjects, [q, q], and the mean influences, [q, p].
+
+    `compared(s)`: what subject s is compared with, up to q RDMs, and the influence of each on its own mean square; the
+    scores of missing and of constant ones do not vary. Without `by_subject` the interaction is 0.
+    """
+    k = len(of_subjects)
+    mean, single = np.zeros((q, len(rows))), np.zeros((q, q))
+    for s, subject in enumerate(of_subjects):
+        own, influences = _influence(subject, subject), np.zeros_like(mean)
+        for j, (side, side_own) in enumerate(compared(s)):
+            influences[j] = np.nan_to_num(_score_influence(side, subject, side_own, own, index))  # constant: NaN
+        mean += influences / k
+        if by_subject:
+            of_subject = _covariance(influences, rows, columns, n)
+            single += of_subject.shared - of_subject.excess
+    covariance = _covariance(mean, rows, columns, n)
+    if not by_subject:
+        return covariance, single, mean
+    # Deviations of single subjects from their mean; their sum of squares has k - 1 degrees of freedom.
+    return covariance, (single - k * (covariance.shared - covariance.excess)) / (k * (k - 1.0)), mean
+
+
+def _jackknife_ratio(deleted: Sequence[np.ndarray], covariances: Sequence[DyadicCovariance]) -> float:
+    """Sum of delete-one jackknife variances over that of the shared parts; 0 where neither is known.
+
+    Args:
+        deleted: Scores of m models without each of the stimuli, [n, m]; several where studies are separate.
+        covariances: Covariances of the same scores.
+    """
+    total, shared = 0.0, 0.0
+    for scores, covariance in zip(deleted, covariances):
+        n, m = scores.shape
+        jackknife = (n - 1.0) / n * np.square(scores - scores.mean(axis=0)).sum(axis=0)
+        known = np.isfinite(jackknife)
+        total += jackknife[known].sum()
+        shared += np.diagonal(covariance.shared)[:m][known].sum()
+    return total / shared if shared > 0 else 0.0
+
+
+def _deleted_scores(
+    models: np.ndarray,
+    subjects: np.ndarray,
+    control: np.ndarray | None,
+    index: str,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    n: int,
+) -> np.ndarray:
+    """Mean scores over subjects by 'pearson' or 'cosine' without each of the stimuli: [m, p], [k, p], [c, p] -> [n, m].
+
+    NaN where a score is not defined without that stimulus.
+    """
     rdms = np.concatenate([models, subjects]).astype(np.float64)
-    basis = np.empty((0, models.shape[1])) if control is None else control
+    basis = np.empty((0, len(rows))) if control is None else control
     if index == 'pearson':
-        rdms = rdms - (rdms @ kept / kept.sum())[:, None]
-        basis = np.concatenate([np.ones((1, len(kept))), basis])
-    values = np.concatenate([rdms, basis]) * kept
-    products, scores = values @ values.T, np.empty((n, m))
-    for i, others in enumerate(~np.eye(n, dtype=bool)):
-        first, second = np.minimum(i, np.flatnonzero(others)), np.maximum(i, np.flatnonzero(others))
-        deleted = values[:, first * (2 * n - first - 1) // 2 + second - first - 1]
-        scores[i] = _scores_of_products(products - deleted @ deleted.T, m, len(basis))
-    return (n - 1.0) / n * np.square(scores - scores.mean(axis=0)).sum(axis=0)
+        rdms = rdms - rdms.mean(axis=1, keepdims=True)
+        basis = np.concatenate([np.ones((1, len(rows))), basis])
+    values, scores = np.concatenate([rdms, basis]), []
+    products = values @ values.T
+    both = np.concatenate([rows, columns])
+    of_stimuli = np.split(np.argsort(both, kind='stable') % len(rows), np.cumsum(np.bincount(both, minlength=n))[:-1])
+    for pairs in of_stimuli:
+        without = products - values[:, pairs] @ values[:, pairs].T
+        scores.append(_scores_of_products(without, len(models), len(basis)))
+    return np.array(scores)
 
 
 def _scores_of_products(products: np.ndarray, m: int, c: int) -> np.ndarray:
@@ -264,7 +378,8 @@ def _sides(rdms: np.ndarray, control: np.ndarray | None, index: str) -> list[_Si
 
 def _scaled(rdm: np.ndarray, *, centred: bool) -> _Side:
     values = rdm - (rdm.mean(dtype=np.float64) if centred else 0.0)
-    values = values / np.sqrt(np.mean(values**2, dtype=np.float64))
+    root = np.sqrt(np.mean(values**2, dtype=np.float64))
+    values = values / (root if root > 0 else np.nan)
     return _Side(values, [(1.0, _Scale(values))])
 
 
@@ -296,6 +411,8 @@ def _score_influence(a: _Side, b: _Side, a_own: np.ndarray, b_own: np.ndarray, i
         (1.0 / 12.0, 0.0) if index == 'rho_a' and len(side.depends) == 1 else (np.mean(side.values**2), own)
         for side, own in ((a, a_own), (b, b_own))
     )
+    if a_square * b_square == 0:
+        return np.full(len(a.values), np.nan)
     r = np.mean(a.values * b.values) / np.sqrt(a_square * b_square)
     influence = _influence(a, b) / np.sqrt(a_square * b_square) - 0.5 * r * (a_part / a_square + b_part / b_square)
     return influence - influence.mean()
@@ -308,7 +425,7 @@ def _covariance(influences: np.ndarray, rows: np.ndarray, columns: np.ndarray, n
     sums = stimulus_sums(influences, rows, columns, n)  # [q, n]
     shared = shared_scale(n, p) * sums @ sums.T / p**2
     if p <= n:
-        return DyadicCovariance(shared, np.zeros_like(shared), np.zeros_like(shared), n, p)
+        return DyadicCovariance(shared, np.zeros_like(shared), np.zeros_like(shared), n, (n - 1.0, 1.0))
     # Least squares of psi_ij = g_i + g_j; what it leaves is the pairs' own, with p - n degrees of freedom.
     if p == n * (n - 1) // 2:
         effects = sums / (n - 2.0)
@@ -319,13 +436,13 @@ def _covariance(influences: np.ndarray, rows: np.ndarray, columns: np.ndarray, n
         effects = np.stack([scipy.sparse.linalg.cg(design, x, rtol=1e-6)[0] for x in sums])
     left = influences @ influences.T - effects @ sums.T
     own = 0.5 * (left + left.T) / (p - n) / p
-    return DyadicCovariance(shared, (own_in_shared(n, p) - 1.0) * own, own, n, p)
+    return DyadicCovariance(shared, (own_in_shared(n, p) - 1.0) * own, own, n, (n - 1.0, float(p - n)))
 
 
 def _variances(
-    shared: np.ndarray, excess: np.ndarray, own: np.ndarray, n: int, p: int
+    shared: np.ndarray, excess: np.ndarray, own: np.ndarray, of_stimuli: float, of_pairs: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Variances, no smaller than those of the pairs' own, and their degrees of freedom."""
-    variances, of_pairs = np.maximum(shared - excess, own), max(p - n, 1.0)
-    dof = satterthwaite(variances, [(shared, n - 1.0), (excess, of_pairs)])
+    """Variances, no smaller than those of the pairs' own, and their degrees of freedom from those of either."""
+    variances = np.maximum(shared - excess, own)
+    dof = satterthwaite(variances, [(shared, of_stimuli), (excess, of_pairs)])
     return variances, np.where(shared - excess < own, of_pairs, dof)

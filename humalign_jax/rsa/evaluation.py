@@ -9,6 +9,7 @@ from scipy.spatial.distance import squareform
 
 from humalign_jax.rsa.ceiling import RANK_INDICES, subject_ceilings
 from humalign_jax.rsa.compare import compare_condensed, row_ranks
+from humalign_jax.rsa.dyads import Dyadic
 from humalign_jax.rsa.pairs import n_stimuli_of, take_stimuli
 from humalign_jax.rsa.resample import (
     WEIGHTED_INDICES,
@@ -35,6 +36,8 @@ class Evaluation:
         observed: The same without exchange, computed the same way, [m].
         refitted: Mean scores over subjects and the two ceilings, [b, m + 2], by what was resampled ('stimuli',
             'subjects', 'both'), of models fitted anew in every sample; None where nothing is fitted.
+        dyadic: Covariance over stimuli in closed form of the scores and the lower ceiling, given what was fitted; None
+            where nothing is, or stimuli are not resampled.
     """
 
     scores: np.ndarray
@@ -46,6 +49,7 @@ class Evaluation:
     permuted: np.ndarray
     observed: np.ndarray
     refitted: dict[str, np.ndarray] | None = None
+    dyadic: Dyadic | None = None
 
 
 def evaluate_fixed(

@@ -12,7 +12,7 @@ from humalign_jax.records import Rdm, Score
 from humalign_jax.rsa.ceiling import PAIRS
 from humalign_jax.rsa.compare import INDICES, WHOLE, Rdms, join_rdms
 from humalign_jax.rsa.crossval import deal_folds, default_folds, evaluate_crossvalidated
-from humalign_jax.rsa.dyads import CLOSED_FORM, DyadicCovariance, score_covariance
+from humalign_jax.rsa.dyads import CLOSED_FORM, Dyadic, score_covariance
 from humalign_jax.rsa.evaluation import Evaluation, evaluate_fixed
 from humalign_jax.rsa.models import Fixed, Model
 from humalign_jax.rsa.pairs import between_category, category_rdm, n_stimuli_of, within_category
@@ -32,8 +32,6 @@ from humalign_jax.rsa.significance import (
 BOOTSTRAPS = ('stimuli', 'subjects', 'both')
 MIN_STIMULI = 4  # with three, most samples have too few distinct ones
 MIN_HALVED = 8  # half of them are four
-
-Dyadic = tuple[DyadicCovariance, np.ndarray | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +164,8 @@ def infer(
 
     *Flexible models* (Selected, Weighted, Interpolated) are fitted and scored on different stimuli and subjects, and so
     are all models beside them; they are fitted anew in every sample, of stimuli, subjects or both. See `crossval`.
+    Scores are means over folds, of the pairs within them, and are about as reliable as these few pairs: intervals are
+    those in closed form for the fits that were made (draws are up to 1.8 times too wide: a fold has few stimuli).
 
     Args:
         models: RDMs, a condensed array [m, p], or `rsa.Fixed`, `rsa.Selected`, `rsa.Weighted`, `rsa.Interpolated`.
@@ -213,7 +213,6 @@ def infer(
         weights = half_samples(seed, n, n_bootstrap) if halved else bootstrap_weights(seed, n, n_bootstrap, stream=0)
     if bootstrap != 'stimuli':
         people = bootstrap_weights(seed, k, n_bootstrap, stream=1)
-    dyadic = None
     settings = {'index': index, 'pairs': pairs, 'seed': seed}
     settings |= {'n_bootstrap': n_bootstrap, 'n_permutations': n_permutations}
     if any(model.flexible for model in listed):
@@ -246,6 +245,7 @@ def infer(
             devices=devices,
         )
     samples, n_undefined = _samples(evaluation, bootstrap, people)
+    dyadic = evaluation.dyadic
     if bootstrap != 'subjects' and index in CLOSED_FORM and evaluation.refitted is None:
         dyadic = score_covariance(
             np.concatenate(components), subjects, index, mask=mask, control=control, by_subject=bootstrap == 'both'
@@ -379,7 +379,8 @@ def _summarise(
         return np.sqrt(variances), dof
 
     # Cosines are biased and skewed, which only draws show; in differences both cancel.
-    is_biased = settings['index'] == 'cosine' and dyadic is not None
+    is_fitted = evaluation.refitted is not None
+    is_biased = settings['index'] == 'cosine' and dyadic is not None and not is_fitted
     errors, dof = errors_of(np.eye(m), None if is_biased else dyadic)
     # Pearson's standard error hardly goes with the score, so that Fisher's z would make it.
     is_plain = settings['index'] == 'pearson' and dyadic is not None
@@ -419,7 +420,7 @@ def _summarise(
         ceiling_draws=samples[bootstrap][:, m:],
         permuted=evaluation.permuted,
         n_undefined=n_undefined,
-        interval=_interval_text(settings['index'], bootstrap, len(samples[bootstrap]), dyadic is not None),
+        interval=_interval_text(settings['index'], bootstrap, len(samples[bootstrap]), dyadic is not None, is_fitted),
         settings=settings,
     )
 
@@ -440,11 +441,12 @@ def _closed_form_errors(contrasts: np.ndarray, evaluation: Evaluation, dyadic: D
     return np.sqrt(variances), dof
 
 
-def _interval_text(index: str, bootstrap: str, n_draws: int, is_closed_form: bool) -> str:
+def _interval_text(index: str, bootstrap: str, n_draws: int, is_closed_form: bool, is_fitted: bool) -> str:
     """How intervals came about, for a legend."""
     over = 'stimuli and subjects' if bootstrap == 'both' else bootstrap
-    if is_closed_form and index != 'cosine':
-        return f'variance over {over} in closed form, ' + ('t' if index == 'pearson' else "t of Fisher's z")
+    if is_closed_form and (is_fitted or index != 'cosine'):
+        fits = ' for these fits' if is_fitted else ''
+        return f'variance over {over} in closed form{fits}, ' + ('t' if index == 'pearson' else "t of Fisher's z")
     if index in WHOLE and bootstrap != 'subjects':
         over = 'halves of the stimuli' + (' and bootstrap over subjects' if bootstrap == 'both' else '')
         return f"random {over}, {n_draws} draws, t of Fisher's z"

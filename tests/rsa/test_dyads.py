@@ -21,10 +21,18 @@ def partial(r, x, y, z):
     return (r[x, y] - r[x, z] * r[y, z]) / np.sqrt((1 - r[x, z] ** 2) * (1 - r[y, z] ** 2))
 
 
-def factor(models, subjects, index, shared, mask=None, control=None):
+def deleted_scores(models, subjects, index, mask=None, control=None):
+    n = 14
+    kept = np.arange(91) if mask is None else np.flatnonzero(mask)
+    held = None if control is None else control[:, kept]
+    rows, columns = (x[kept] for x in np.triu_indices(n, 1))
+    return dyads._deleted_scores(models[:, kept], subjects[:, kept], held, index, rows, columns, n)
+
+
+def factor(models, subjects, index, shared, **options):
     if index in ('spearman', 'rho_a'):
         return 14 / 12
-    jackknife = dyads._jackknife_variances(models, subjects, index, mask=mask, control=control)
+    jackknife = 13.0 * deleted_scores(models, subjects, index, **options).var(axis=0)
     return max(14 / 12, jackknife.sum() / np.trace(shared[:2, :2]))
 
 
@@ -132,6 +140,63 @@ def test_interaction_is_what_stimuli_do_to_single_subjects():
     np.testing.assert_allclose(same[:2, :2], np.zeros((2, 2)), atol=1e-15)
 
 
+@pytest.mark.parametrize('index', ['spearman', 'pearson', 'cosine'])
+def test_covariance_of_one_fold_is_that_of_a_study_and_folds_add_up(index):
+    models, subjects = make_data()
+    everyone = dict(groups=np.zeros(3, dtype=int), by_subject=True)
+
+    def of_folds(folds):
+        pairs = [np.flatnonzero([f[i] and f[j] for i, j in zip(*np.triu_indices(14, 1))]) for f in folds]
+        predictions = [
+            np.concatenate([models, models[:1]])[:, None, test] for test in pairs
+        ]  # the last is not looked at
+        return dyads.crossvalidated_covariance(predictions, subjects, index, test_pairs=pairs, folds=folds, **everyone)
+
+    whole, interaction = of_folds([np.ones(14, dtype=bool)])
+    expected, expected_interaction = dyads.score_covariance(models, subjects, index, by_subject=True)
+    for name in ('shared', 'excess', 'own'):
+        np.testing.assert_allclose(getattr(whole, name)[:2, :2], getattr(expected, name)[:2, :2], rtol=1e-9)
+    np.testing.assert_allclose(interaction[:2, :2], expected_interaction[:2, :2], rtol=1e-9, atol=1e-15)
+    np.testing.assert_array_equal(whole.shared[2], np.zeros(3))  # one group has no others
+    assert whole.units == expected.units
+
+    halves = [np.arange(14) % 2 == 0, np.arange(14) % 2 == 1]
+    both, _ = of_folds(halves)
+    parts = [of_folds([half])[0] for half in halves]
+    assert both.units == (12.0, 2 * (21.0 - 7.0))
+    if index == 'spearman':  # others have one factor for all folds
+        np.testing.assert_allclose(both.shared, (parts[0].shared + parts[1].shared) / 4.0, rtol=1e-9)
+
+
+def test_folds_compare_each_subject_with_what_was_fitted_for_its_group():
+    models, subjects = make_data(k=4)
+    pairs, inside = np.arange(91), np.ones(14, dtype=bool)
+    predictions = np.stack([np.stack([models[0], models[1]]), np.stack([models[0], models[1]])])  # [m + 1, g, p]
+    options = dict(test_pairs=[pairs], folds=[inside])
+    groups = np.array([0, 1, 0, 1])
+    got = dyads.crossvalidated_covariance([predictions], subjects, 'spearman', groups=groups, **options)[0]
+    # The model is RDM 0 for the first group and RDM 1 for the second; the pooled others are the same two.
+    step, rows, columns = 1e-4 * np.eye(14), *np.triu_indices(14, 1)
+
+    def score(weights):
+        r = weighted_similarity(models, subjects, 1e6 * weights[rows] * weights[columns], 'spearman')
+        return np.mean([r[0, 0], r[1, 1], r[0, 2], r[1, 3]])
+
+    derivatives = np.array([(score(1 + d) - score(1 - d)) / 2e-4 for d in step])
+    scale = 14 / 12 * 14 * 13 / 12**2
+    np.testing.assert_allclose(got.shared, np.full((2, 2), scale * derivatives @ derivatives), rtol=1e-4)
+
+
+def test_a_fit_that_predicts_nothing_has_no_variance():
+    models, subjects = make_data()
+    predictions = [np.stack([np.zeros((1, 91)), models[:1], models[:1]])]
+    options = dict(test_pairs=[np.arange(91)], folds=[np.ones(14, dtype=bool)], groups=np.zeros(3, dtype=int))
+    for index in ('spearman', 'pearson'):
+        got = dyads.crossvalidated_covariance(predictions, subjects, index, **options)[0]
+        np.testing.assert_array_equal(got.shared[0], np.zeros(3))
+        assert got.shared[1, 1] > 0
+
+
 def test_resampled_means_and_variances_are_those_of_the_copied_sample():
     n, np_rng = 12, np.random.default_rng(0)
     square = np_rng.normal(size=(n, n))
@@ -175,17 +240,15 @@ def test_jackknife_deletes_every_stimulus_in_turn(index, pairs):
         scores.append(
             compare_condensed(*(take_stimuli(x, rest)[:, kept] for x in (models, subjects)), index, **options)
         )
-    scores = np.mean(scores, axis=2)
-    got = dyads._jackknife_variances(models + 100.0 * (index == 'pearson'), subjects, index, mask=mask, control=control)
-    np.testing.assert_allclose(got, 13.0 / 14.0 * 14 * scores.var(axis=0), rtol=1e-5)
+    got = deleted_scores(models + 100.0 * (index == 'pearson'), subjects, index, mask=mask, control=control)
+    np.testing.assert_allclose(got, np.mean(scores, axis=2), rtol=1e-5)
 
 
 def test_jackknife_is_not_defined_where_a_stimulus_makes_the_difference():
     models, subjects = make_data()
     alone = category_rdm(np.arange(14) == 3)  # constant without stimulus 3
-    got = dyads._jackknife_variances(np.stack([models[0], alone]), subjects, 'pearson', mask=None, control=None)
-    assert np.isfinite(got[0])
-    assert np.isnan(got[1])
+    got = deleted_scores(np.stack([models[0], alone]), subjects, 'pearson')
+    np.testing.assert_array_equal(np.isnan(got), np.stack([np.zeros(14), np.arange(14) == 3], axis=1))
     covariance = dyads.score_covariance(np.stack([models[0], alone]), subjects, 'pearson')[0]
     assert np.isfinite(covariance.shared).all()
     only = dyads.score_covariance(alone[None], subjects, 'pearson')[0]
@@ -261,12 +324,12 @@ def test_degrees_of_freedom_are_those_of_the_quantile():
 
 def test_variance_without_effects_of_stimuli_is_that_of_independent_pairs():
     shared, excess, own = np.array([1.0]), np.array([0.8]), np.array([0.75])
-    variances, dof = dyads._variances(shared, excess, own, 20, 190)
+    variances, dof = dyads._variances(shared, excess, own, 19, 170)
     assert (variances[0], dof[0]) == (0.75, 170.0)
-    variances, dof = dyads._variances(np.array([4.0]), np.array([1.0]), own, 20, 190)
+    variances, dof = dyads._variances(np.array([4.0]), np.array([1.0]), own, 19, 170)
     assert variances[0] == 3.0
     assert dof[0] == pytest.approx(9.0 / (16.0 / 19.0 + 1.0 / 170.0))
-    assert dyads._variances(np.zeros(1), np.zeros(1), np.zeros(1), 20, 190) == (0.0, 19.0)
+    assert dyads._variances(np.zeros(1), np.zeros(1), np.zeros(1), 19, 170) == (0.0, 19.0)
 
 
 def test_order_of_stimuli_changes_no_variance():

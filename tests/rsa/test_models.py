@@ -176,3 +176,27 @@ def test_mistakes_are_named():
         infer([Weighted(parts, 'w')], subjects, n_stimulus_folds=9)
     with pytest.raises(ValueError, match='models need names that differ'):
         infer([Weighted(parts, 'w'), Selected(parts, 'w')], subjects)
+
+
+@pytest.mark.slow
+def test_standard_errors_of_crossvalidated_scores_are_near_the_spread_of_repeated_studies():
+    np_rng = np.random.default_rng(0)
+    values, errors, holds = [], [], []
+    for seed in range(150):
+        shared = np_rng.normal(size=(40, 4))
+        parts, subjects = (
+            np.stack([pdist(shared + noise * np_rng.normal(size=(40, 4))) for noise in noises])
+            for noises in ((0.5, 1.0, 1.5), (1.0, 1.0))
+        )
+        result = infer(
+            [Weighted(parts, 'w'), Fixed(parts[1:2], 'f')], subjects, n_bootstrap=20, n_permutations=0, seed=seed
+        )
+        assert result.interval == "variance over stimuli in closed form for these fits, t of Fisher's z"
+        values.append(result.values)
+        errors.append(result.standard_errors)
+        holds.append([result.low, result.high])
+    # The spread of 150 values has a relative error of 0.06; the draws' mean error is 1.6 to 1.8 of it.
+    np.testing.assert_allclose(np.mean(errors, axis=0) / np.std(values, axis=0), np.ones(2), atol=0.2)
+    low, high = np.swapaxes(holds, 0, 1)
+    truth = np.mean(values, axis=0)
+    assert np.all(np.mean((low <= truth) & (truth <= high), axis=0) > 0.88)
