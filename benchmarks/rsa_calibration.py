@@ -178,7 +178,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = [('spearman', 'stimuli', 40, 4), ('spearman', 'stimuli', 20, 4), ('spearman', 'both', 40, 12)]
     settings += [('rho_a', 'stimuli', 40, 4), ('spearman', 'stimuli', 80, 4)]
-    settings += [('pearson', 'stimuli', 40, 4), ('pearson', 'stimuli', 20, 4), ('pearson', 'both', 40, 12)]
+    settings += [('pearson', 'stimuli', n, 4) for n in (40, 20, 300)] + [('pearson', 'both', 40, 12)]
     settings += [('cosine', 'stimuli', 40, 4), ('cosine', 'both', 40, 12)]
     settings = [('gaussian', *setting, 'fixed') for setting in settings]
     for kind in POPULATIONS[1:]:
