@@ -35,12 +35,12 @@ resampled. (Estimates of bias and skewness were tried too, but are so noisy that
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import numpy as np
 import scipy.sparse.linalg
 
 from humalign_jax.rsa.ceiling import RANK_INDICES
+from humalign_jax.rsa.pair_influences import Side, pooled, score_influence, sides_of, product_influence
 from humalign_jax.rsa.pairs import n_stimuli_of
 from humalign_jax.rsa.quantiles import (
     NO_VARIANCE,
@@ -132,14 +132,14 @@ def score_covariance(
     models, subjects = models[:, kept], subjects[:, kept]
     control = None if control is None else control[:, kept]
     m, k = len(models), len(subjects)
-    sides = _sides(np.concatenate([models, subjects]), control, index)
-    of_models = [(side, _influence(side, side)) for side in sides[:m]]
+    sides = sides_of(np.concatenate([models, subjects]), control, index)
+    of_models = [(side, product_influence(side, side)) for side in sides[:m]]
 
-    def compared(s: int) -> list[tuple[_Side, np.ndarray]]:
+    def compared(s: int) -> list[tuple[Side, np.ndarray]]:
         if k == 1:
             return of_models
-        others = _sum([x for t, x in enumerate(sides[m:]) if t != s])
-        return [*of_models, (others, _influence(others, others))]
+        others = pooled([x for t, x in enumerate(sides[m:]) if t != s])
+        return [*of_models, (others, product_influence(others, others))]
 
     covariance, interaction, mean = _over_subjects(compared, sides[m:], m + 1, index, rows, columns, n, by_subject)
     factor = n / (n - 2.0)
@@ -193,8 +193,8 @@ def crossvalidated_covariance(
         rows, columns = ((np.cumsum(inside) - 1)[x[test]] for x in np.triu_indices(n, 1))
         size, tested = inside.sum(), subjects[:, test]
         held = None if control is None else control[:, test]
-        by_group = [_sides(np.concatenate([x[:q], tested]), held, index) for x in predicted.swapaxes(0, 1)]
-        compared = [[(side, _influence(side, side)) for side in sides[:q]] for sides in by_group]
+        by_group = [sides_of(np.concatenate([x[:q], tested]), held, index) for x in predicted.swapaxes(0, 1)]
+        compared = [[(side, product_influence(side, side)) for side in sides[:q]] for sides in by_group]
         covariance, interaction, _ = _over_subjects(
             lambda s, compared=compared: compared[groups[s]],  # type: ignore[misc]
             by_group[0][q:],
@@ -226,8 +226,8 @@ def crossvalidated_covariance(
 
 
 def _over_subjects(
-    compared: Callable[[int], Sequence[tuple['_Side', np.ndarray]]],
-    of_subjects: Sequence['_Side'],
+    compared: Callable[[int], Sequence[tuple[Side, np.ndarray]]],
+    of_subjects: Sequence[Side],
     q: int,
     index: str,
     rows: np.ndarray,
@@ -243,9 +243,9 @@ def _over_subjects(
     k = len(of_subjects)
     mean, single = np.zeros((q, len(rows))), np.zeros((q, q))
     for s, subject in enumerate(of_subjects):
-        own, influences = _influence(subject, subject), np.zeros_like(mean)
+        own, influences = product_influence(subject, subject), np.zeros_like(mean)
         for j, (side, side_own) in enumerate(compared(s)):
-            influences[j] = np.nan_to_num(_score_influence(side, subject, side_own, own, index))  # constant: NaN
+            influences[j] = np.nan_to_num(score_influence(side, subject, side_own, own, index))  # constant: NaN
         mean += influences / k
         if by_subject:
             of_subject = _covariance(influences, rows, columns, n)
@@ -311,111 +311,6 @@ def _scores_of_products(products: np.ndarray, m: int, c: int) -> np.ndarray:
     remains = np.diagonal(left)
     norms = np.sqrt(np.where(remains > NO_VARIANCE * spread, remains, np.nan))
     return (left[:m, m:] / np.outer(norms[:m], norms[m:])).mean(axis=1)
-
-
-class _Moved(Protocol):
-    """Something about an RDM that a pair changes for all others."""
-
-    def moved(self, values: np.ndarray) -> np.ndarray:
-        """What each pair does to the mean product with `values`: [p] -> [p]."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class _Order:
-    """The order of one RDM's values: what a pair does to the ranks of all others."""
-
-    places: np.ndarray  # pairs from smallest to largest, [p]
-    starts: np.ndarray  # where each distinct value begins in `places`, and p
-    group: np.ndarray  # number of each pair's value among the distinct ones, [p]
-
-    def moved(self, values: np.ndarray) -> np.ndarray:
-        """Mean over pairs beyond each pair (its ties by half) of `values`, which have mean 0: [p] -> [p]."""
-        below = np.concatenate([[0.0], np.cumsum(values[self.places])])[self.starts]
-        return (-0.5 * (below[:-1] + below[1:]) / len(values))[self.group]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Scale:
-    """The root mean square of one RDM, which divides it: `values` have mean square 1, [p]."""
-
-    values: np.ndarray
-
-    def moved(self, values: np.ndarray) -> np.ndarray:
-        """What each pair does to the mean product with `values` by moving the root: [p] -> [p]."""
-        return -0.5 * np.mean(self.values * values) * (self.values**2 - 1.0)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Side:
-    """A sum of transformed RDMs: its values, of mean 0 but for 'cosine', and what of other pairs they depend on."""
-
-    values: np.ndarray
-    depends: Sequence[tuple[float, _Moved]]
-
-    def moved(self, values: np.ndarray) -> np.ndarray:
-        """What a pair does to the mean product of this sum and `values` by changing what others are, [p]."""
-        return sum((weight * on.moved(values) for weight, on in self.depends), np.zeros(len(values)))
-
-
-def _sides(rdms: np.ndarray, control: np.ndarray | None, index: str) -> list[_Side]:
-    """Ranks over the number of pairs, centred, or values of mean square 1; residuals where there is a control."""
-
-    def transformed(rdm: np.ndarray) -> _Side:
-        return _ranked(rdm) if index in RANK_INDICES else _scaled(rdm, centred=index == 'pearson')
-
-    sides = [transformed(rdm) for rdm in rdms]
-    if control is None:
-        return sides
-    held = [transformed(rdm) for rdm in control]
-    basis = np.stack([side.values for side in held])
-    slopes = np.linalg.lstsq(basis.T, np.stack([side.values for side in sides]).T)[0].T  # [r, c]
-    return [
-        _Side(side.values - slope @ basis, [*side.depends, *((-b, h.depends[0][1]) for b, h in zip(slope, held))])
-        for side, slope in zip(sides, slopes)
-    ]
-
-
-def _scaled(rdm: np.ndarray, *, centred: bool) -> _Side:
-    values = rdm - (rdm.mean(dtype=np.float64) if centred else 0.0)
-    root = np.sqrt(np.mean(values**2, dtype=np.float64))
-    values = values / (root if root > 0 else np.nan)
-    return _Side(values, [(1.0, _Scale(values))])
-
-
-def _ranked(rdm: np.ndarray) -> _Side:
-    p = len(rdm)
-    places = np.argsort(rdm, kind='stable').astype(np.int32)
-    differs = np.concatenate([[True], rdm[places][1:] != rdm[places][:-1]])
-    starts = np.append(np.flatnonzero(differs), p).astype(np.int32)
-    group = np.empty(p, np.int32)
-    group[places] = np.cumsum(differs) - 1
-    return _Side(((starts[:-1] / p + starts[1:] / p) / 2.0 - 0.5)[group], [(1.0, _Order(places, starts, group))])
-
-
-def _sum(sides: Sequence[_Side]) -> _Side:
-    return _Side(sum(side.values for side in sides), [one for side in sides for one in side.depends])  # type: ignore[arg-type]
-
-
-def _influence(a: _Side, b: _Side) -> np.ndarray:
-    """Influence of each pair on the mean product of two sides, but for a constant, [p]."""
-    if a is b:
-        return a.values**2 + 2.0 * a.moved(a.values)
-    return a.values * b.values + a.moved(b.values) + b.moved(a.values)
-
-
-def _score_influence(a: _Side, b: _Side, a_own: np.ndarray, b_own: np.ndarray, index: str) -> np.ndarray:
-    """Influence of each pair on the score of two sides, [p], of mean 0; NaN where the score is not defined."""
-    (a_square, a_part), (b_square, b_part) = (
-        # rho_a divides by the mean square of ranks without ties, which nothing moves; the pooled RDM has no ranks.
-        (1.0 / 12.0, 0.0) if index == 'rho_a' and len(side.depends) == 1 else (np.mean(side.values**2), own)
-        for side, own in ((a, a_own), (b, b_own))
-    )
-    if a_square * b_square == 0:
-        return np.full(len(a.values), np.nan)
-    r = np.mean(a.values * b.values) / np.sqrt(a_square * b_square)
-    influence = _influence(a, b) / np.sqrt(a_square * b_square) - 0.5 * r * (a_part / a_square + b_part / b_square)
-    return influence - influence.mean()
 
 
 def _covariance(influences: np.ndarray, rows: np.ndarray, columns: np.ndarray, n: int) -> DyadicCovariance:

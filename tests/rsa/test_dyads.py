@@ -3,7 +3,7 @@ import pytest
 import scipy.stats
 from scipy.spatial.distance import pdist, squareform
 
-from humalign_jax.rsa import dyads, quantiles
+from humalign_jax.rsa import dyads, pair_influences, quantiles
 from humalign_jax.rsa.compare import compare_condensed
 from humalign_jax.rsa.crossval import weighted_similarity
 from humalign_jax.rsa.pairs import between_category, category_rdm, take_stimuli, within_category
@@ -275,11 +275,14 @@ def test_resampled_scores_and_variances_are_those_of_the_copied_sample(pairs):
             scores[draw], compare_condensed(*copied[:2], 'pearson', **options).mean(axis=1), rtol=1e-6
         )
         # Influences are those of the sample's own copies, with the pairs of a stimulus with itself left out.
-        sides = dyads._sides(np.concatenate(copied[:2]), None if control is None else copied[2], 'pearson')
-        own = [dyads._influence(x, x) for x in sides]
+        sides = pair_influences.sides_of(np.concatenate(copied[:2]), None if control is None else copied[2], 'pearson')
+        own = [pair_influences.product_influence(x, x) for x in sides]
         for j in range(2):
             influences = np.mean(
-                [dyads._score_influence(sides[j], sides[2 + s], own[j], own[2 + s], 'pearson') for s in range(3)],
+                [
+                    pair_influences.score_influence(sides[j], sides[2 + s], own[j], own[2 + s], 'pearson')
+                    for s in range(3)
+                ],
                 axis=0,
             )
             p, sums = kept.sum(), np.bincount(rows[kept], influences, n) + np.bincount(columns[kept], influences, n)
