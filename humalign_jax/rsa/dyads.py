@@ -40,7 +40,7 @@ import numpy as np
 import scipy.sparse.linalg
 
 from humalign_jax.rsa.ceiling import RANK_INDICES
-from humalign_jax.rsa.pair_influences import Side, pooled, score_influence, sides_of, product_influence
+from humalign_jax.rsa.pair_influences import Side, pooled, product_influence, score_influence, sides_of
 from humalign_jax.rsa.pairs import n_stimuli_of
 from humalign_jax.rsa.quantiles import (
     NO_VARIANCE,
