@@ -10,6 +10,7 @@ from scipy.spatial.distance import squareform
 from humalign_jax.rsa.ceiling import RANK_INDICES, subject_ceilings
 from humalign_jax.rsa.compare import compare_condensed, row_ranks
 from humalign_jax.rsa.dyads import Dyadic
+from humalign_jax.rsa.jackknife import jackknife_covariance
 from humalign_jax.rsa.pairs import n_stimuli_of, take_stimuli
 from humalign_jax.rsa.resample import (
     WEIGHTED_INDICES,
@@ -18,6 +19,7 @@ from humalign_jax.rsa.resample import (
     weighted_rank_products,
 )
 
+MIN_JACKKNIFED = 5  # two of them left out leave three
 MIN_DISTINCT = 3  # a bootstrap sample of fewer distinct stimuli has no correlation; as in rsatoolbox
 
 
@@ -36,8 +38,8 @@ class Evaluation:
         observed: The same without exchange, computed the same way, [m].
         refitted: Mean scores over subjects and the two ceilings, [b, m + 2], by what was resampled ('stimuli',
             'subjects', 'both'), of models fitted anew in every sample; None where nothing is fitted.
-        dyadic: Covariance over stimuli in closed form of the scores and the lower ceiling, given what was fitted; None
-            where nothing is, or stimuli are not resampled.
+        dyadic: Covariance over stimuli of the scores and the lower ceiling: in closed form given what was fitted, or by
+            a jackknife for indices without a weighted form; None for others, or where stimuli are not resampled.
     """
 
     scores: np.ndarray
@@ -62,6 +64,8 @@ def evaluate_fixed(
     mask: np.ndarray | None,
     control: np.ndarray | None,
     devices: Sequence[jax.Device],
+    seed: int = 0,
+    by_subject: bool = False,
 ) -> Evaluation:
     """Scores of fixed models.
 
@@ -74,6 +78,8 @@ def evaluate_fixed(
         mask: Which pairs count, [p]; None for all.
         control: RDMs to partial out, [c, p]; None for none.
         devices: Where to compute.
+        seed: Seed of the pairs of stimuli that a jackknife leaves out.
+        by_subject: Whether what stimuli do to single subjects is wanted.
 
     Returns:
         The evaluation; NaN in draws whose score is not defined.
@@ -86,11 +92,12 @@ def evaluate_fixed(
     lower, upper = np.full((2, k), np.nan)
     if k > 1:
         lower, upper = subject_ceilings(subjects, index, mask=mask, control=control)
-    draws, (lower_draws, upper_draws) = np.empty((0, m, k)), np.empty((2, 0, k))
+    draws, (lower_draws, upper_draws), dyadic = np.empty((0, m, k)), np.empty((2, 0, k)), None
     if len(weights) and index in WEIGHTED_INDICES:
         draws, (lower_draws, upper_draws) = _weighted_draws(models, subjects, index, weights, mask, control, devices)
     elif len(weights):
         draws, (lower_draws, upper_draws) = _copied_draws(models, subjects, index, weights)
+        dyadic = _jackknife(models, subjects, index, seed, by_subject)
     permuted, observed = np.empty((0, m)), scores.mean(axis=1)
     if len(orders) and index in WEIGHTED_INDICES:
         a, b = (unit_rdms(rdms, index, mask=mask, control=control) for rdms in (models, subjects))
@@ -99,7 +106,7 @@ def evaluate_fixed(
         observed, permuted = permuted[0], permuted[1:]
     elif len(orders):
         permuted = np.stack([compare_condensed(take_stimuli(models, o), subjects, index).mean(axis=1) for o in orders])
-    return Evaluation(scores, lower, upper, draws, lower_draws, upper_draws, permuted, observed)
+    return Evaluation(scores, lower, upper, draws, lower_draws, upper_draws, permuted, observed, dyadic=dyadic)
 
 
 def unit_rdms(
@@ -203,3 +210,18 @@ def _copied_draws(
         if k > 1:
             ceilings[:, draw] = subject_ceilings(subjects[:, pairs], index)
     return scores, ceilings
+
+
+def _jackknife(models: np.ndarray, subjects: np.ndarray, index: str, seed: int, by_subject: bool) -> Dyadic | None:
+    """Covariance over stimuli of the scores and the lower ceiling (0 for a single subject) of an index of copies."""
+    n, k = n_stimuli_of(models.shape[1]), len(subjects)
+
+    def scores_without(left_out: Sequence[int]) -> np.ndarray:
+        rows = np.delete(np.arange(n), left_out)
+        a, b = take_stimuli(models, rows), take_stimuli(subjects, rows)
+        ceiling = subject_ceilings(b, index)[0] if k > 1 else np.zeros(1)
+        return np.concatenate([compare_condensed(a, b, index), ceiling[None]])
+
+    if n < MIN_JACKKNIFED:
+        return None
+    return jackknife_covariance(scores_without, n, over_pairs=index != 'bures', seed=seed, by_subject=by_subject)

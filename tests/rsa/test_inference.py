@@ -204,7 +204,7 @@ def test_largest_t_of_one_hypothesis_is_the_t_test():
 
 
 @pytest.mark.parametrize('index', ['whitened_cosine', 'whitened_pearson', 'bures'])
-def test_indices_of_whole_rdms_are_resampled_by_halves_of_the_stimuli(index):
+def test_indices_of_whole_rdms_are_resampled_by_halves_and_have_the_jackknifes_errors(index):
     models, subjects = (x**2 for x in make_data(n=13))
     result = infer(models, subjects, index=index, n_bootstrap=40, n_permutations=0, seed=3)
     halves = resample.half_samples(3, 13, 40)
@@ -214,9 +214,19 @@ def test_indices_of_whole_rdms_are_resampled_by_halves_of_the_stimuli(index):
         rows = np.flatnonzero(half)
         expected = compare(take_stimuli(models, rows), take_stimuli(subjects, rows), index).mean(axis=1)
         np.testing.assert_allclose(draw, expected, rtol=1e-9)
-    expected = np.sqrt(7 / 6) * result.draws.std(axis=0, ddof=1)
-    np.testing.assert_allclose(result.standard_errors, expected, rtol=1e-9)
-    assert result.interval.startswith('random halves of the stimuli, 40 draws')
+
+    def without(*left_out):
+        rows = np.delete(np.arange(13), left_out)
+        return compare(take_stimuli(models, rows), take_stimuli(subjects, rows), index).mean(axis=1)
+
+    assert result.interval == "jackknife over stimuli, t of Fisher's z"
+    once = np.array([without(i) for i in range(13)])
+    expected = 12.0 * once.var(axis=0)
+    if index != 'bures':  # what is a pair's own is counted once, see `jackknife`
+        parts = [13 * without() - 12 * (once[i] + once[j]) + 11 * without(i, j) for i in range(13) for j in range(i)]
+        own = 10.0 / 26.0 * np.mean(np.square(parts), axis=0)
+        expected = np.maximum(expected - 13.0 / 11.0 * own, own)
+    np.testing.assert_allclose(result.standard_errors, np.sqrt(expected), rtol=1e-6)
 
 
 def test_halves_give_the_standard_error_of_a_mean():
