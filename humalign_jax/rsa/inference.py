@@ -435,7 +435,7 @@ def _closed_form_errors(contrasts: np.ndarray, evaluation: Evaluation, dyadic: D
     padded = np.pad(contrasts, ((0, 0), (0, m + 1 - contrasts.shape[1])))
     variances, dof = whole.variances(padded)
     if interaction is not None:
-        data = np.concatenate([evaluation.scores, evaluation.lower[None]])
+        data = np.concatenate([evaluation.scores, np.nan_to_num(evaluation.lower)[None]])  # NaN without others
         of_subjects = (padded @ data).var(axis=1, ddof=1) / k
         common = np.maximum(np.einsum('cq,qr,cr->c', padded, interaction, padded), 0.0)
         parts = [(variances, dof), (of_subjects, k - 1.0)]

@@ -178,6 +178,16 @@ def test_mistakes_are_named():
         infer([Weighted(parts, 'w'), Selected(parts, 'w')], subjects)
 
 
+@pytest.mark.parametrize('index', ['spearman', 'cosine'])
+def test_one_group_of_subjects_has_intervals_but_no_ceiling(index):
+    parts, subjects = make_parts()
+    options = dict(bootstrap='both', n_subject_folds=1, n_bootstrap=20, n_permutations=0, index=index)
+    result = infer([Weighted(parts, 'w'), Fixed(parts[:1], 'f')], subjects, **options)
+    assert np.all((result.low < result.values) & (result.values < result.high))
+    assert np.isnan(result.p_ceiling).all()
+    assert result.interval == "variance over stimuli and subjects in closed form for these fits, t of Fisher's z"
+
+
 @pytest.mark.slow
 def test_standard_errors_of_crossvalidated_scores_are_near_the_spread_of_repeated_studies():
     np_rng = np.random.default_rng(0)
