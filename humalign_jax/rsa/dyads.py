@@ -216,13 +216,14 @@ def crossvalidated_covariance(
     factors = np.maximum(least, _jackknife_ratio(deleted, covariances) if deleted else 0.0)
     parts = [x.times(factor / len(factors) ** 2) for x, factor in zip(covariances, factors)]
     whole = DyadicCovariance(
-        shared=sum(x.shared for x in parts),
-        excess=sum(x.excess for x in parts),
-        own=sum(x.own for x in parts),
+        shared=np.sum([x.shared for x in parts], axis=0),
+        excess=np.sum([x.excess for x in parts], axis=0),
+        own=np.sum([x.own for x in parts], axis=0),
         n_stimuli=n,
         units=(sum(x.units[0] for x in parts), sum(x.units[1] for x in parts)),
     )
-    return whole, sum(x * y for x, y in zip(factors, interactions)) / len(factors) ** 2 if by_subject else None
+    interaction = np.einsum('f,fqr->qr', factors, interactions) / len(factors) ** 2
+    return whole, interaction if by_subject else None
 
 
 def _over_subjects(

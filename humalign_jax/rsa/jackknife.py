@@ -46,7 +46,7 @@ def jackknife_covariance(
         if len(first) > N_TWICE:
             chosen = np.random.default_rng([seed, 6]).choice(len(first), N_TWICE, replace=False)
             first, second = first[chosen], second[chosen]
-        twice = np.stack([scores_without(two) for two in zip(first, second)])
+        twice = np.stack([scores_without(two) for two in zip(first.tolist(), second.tolist())])
         own_parts = n * scores_without([]) - (n - 1.0) * (once[first] + once[second]) + (n - 2.0) * twice
     if not (np.isfinite(once).all() and np.isfinite(own_parts).all()):
         return None
@@ -63,5 +63,5 @@ def jackknife_covariance(
         return whole, None
     k = once.shape[2]
     singles = [covariance(once[:, :, s], own_parts[:, :, s]) for s in range(k)]
-    single = sum(x.shared - x.excess for x in singles)
+    single = np.sum([x.shared - x.excess for x in singles], axis=0)
     return whole, (single - k * (whole.shared - whole.excess)) / (k * (k - 1.0))
