@@ -193,11 +193,11 @@ def crossvalidated_covariance(
         rows, columns = ((np.cumsum(inside) - 1)[x[test]] for x in np.triu_indices(n, 1))
         size, tested = inside.sum(), subjects[:, test]
         held = None if control is None else control[:, test]
-        by_group = [sides_of(np.concatenate([x[:q], tested]), held, index) for x in predicted.swapaxes(0, 1)]
-        compared = [[(side, product_influence(side, side)) for side in sides[:q]] for sides in by_group]
+        by_group = [sides_of(x[:q], held, index) for x in predicted.swapaxes(0, 1)]
+        compared = [[(side, product_influence(side, side)) for side in sides] for sides in by_group]
         covariance, interaction, _ = _over_subjects(
             lambda s, compared=compared: compared[groups[s]],  # type: ignore[misc]
-            by_group[0][q:],
+            sides_of(tested, held, index),
             m + 1,
             index,
             rows,
@@ -242,20 +242,23 @@ def _over_subjects(
     scores of missing and of constant ones do not vary. Without `by_subject` the interaction is 0.
     """
     k = len(of_subjects)
-    mean, single = np.zeros((q, len(rows))), np.zeros((q, q))
+    mean, singles = np.zeros((q, len(rows))), []
     for s, subject in enumerate(of_subjects):
         own, influences = product_influence(subject, subject), np.zeros_like(mean)
         for j, (side, side_own) in enumerate(compared(s)):
             influences[j] = np.nan_to_num(score_influence(side, subject, side_own, own, index))  # constant: NaN
         mean += influences / k
         if by_subject:
-            of_subject = _covariance(influences, rows, columns, n)
-            single += of_subject.shared - of_subject.excess
+            singles.append(_covariance(influences, rows, columns, n))
     covariance = _covariance(mean, rows, columns, n)
-    if not by_subject:
-        return covariance, single, mean
+    return covariance, interaction_with_subjects(covariance, singles) if by_subject else np.zeros((q, q)), mean
+
+
+def interaction_with_subjects(mean: DyadicCovariance, singles: Sequence[DyadicCovariance]) -> np.ndarray:
+    """What of the covariance of mean scores is from stimuli that act differently on each of k subjects, [q, q]."""
+    k, total = len(singles), np.sum([x.shared - x.excess for x in singles], axis=0)
     # Deviations of single subjects from their mean; their sum of squares has k - 1 degrees of freedom.
-    return covariance, (single - k * (covariance.shared - covariance.excess)) / (k * (k - 1.0)), mean
+    return (total - k * (mean.shared - mean.excess)) / (k * (k - 1.0))
 
 
 def _jackknife_ratio(deleted: Sequence[np.ndarray], covariances: Sequence[DyadicCovariance]) -> float:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from humalign_jax.rsa.dyads import Dyadic, DyadicCovariance
+from humalign_jax.rsa.dyads import Dyadic, DyadicCovariance, interaction_with_subjects
 
 N_TWICE = 200  # pairs of stimuli that are left out, where there are more: what is their own is a mean of squares
 
@@ -61,7 +61,5 @@ def jackknife_covariance(
     whole = covariance(once.mean(axis=2), own_parts.mean(axis=2))
     if not by_subject:
         return whole, None
-    k = once.shape[2]
-    singles = [covariance(once[:, :, s], own_parts[:, :, s]) for s in range(k)]
-    single = np.sum([x.shared - x.excess for x in singles], axis=0)
-    return whole, (single - k * (whole.shared - whole.excess)) / (k * (k - 1.0))
+    singles = [covariance(once[:, :, s], own_parts[:, :, s]) for s in range(once.shape[2])]
+    return whole, interaction_with_subjects(whole, singles)

@@ -35,10 +35,8 @@ def stimulus_sums(values: np.ndarray, rows: np.ndarray, columns: np.ndarray, n: 
     return np.stack([np.bincount(rows, x, n) + np.bincount(columns, x, n) for x in values])
 
 
-def residuals(values: np.ndarray, basis: np.ndarray, counts: np.ndarray | float = 1.0) -> np.ndarray:
+def _residuals(values: np.ndarray, basis: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """What a weighted least squares fit of `basis`, [c, p], leaves of `values`, [q, p]; NaN where that is rounding."""
-    if not len(basis):
-        return values
     weighted = basis * counts
     left = values - (values @ weighted.T) @ np.linalg.pinv(weighted @ basis.T, hermitian=True) @ basis
     is_rounding = (left**2 * counts).sum(axis=1) <= NO_VARIANCE * (values**2 * counts).sum(axis=1)
@@ -119,7 +117,7 @@ def resampled_scores(
         counts = weight[rows] * weight[columns]
         kept = np.flatnonzero(counts)
         counts = counts[kept]
-        values = residuals(rdms[:, kept], basis[:, kept], counts)
+        values = _residuals(rdms[:, kept], basis[:, kept], counts)
         values /= np.sqrt(values**2 @ (counts / counts.sum()))[:, None]
         x, y = values[:m], values[m:]
         r = (x * counts) @ y.T / counts.sum()
