@@ -34,7 +34,8 @@ from humalign_jax import rsa, storage
 
 DIM = 8
 POPULATIONS = ('gaussian', 'clusters', 'heavy tails', 'squared distances')
-WHOLE = ('whitened_pearson', 'bures')  # of squared distances
+WHOLE = ('whitened_pearson', 'whitened_cosine', 'bures')  # of squared distances
+SLOW = ('kendall_tau_a', *WHOLE)  # few draws and permutations, on which no interval depends
 MODELS = ('fixed', 'flexible')
 
 
@@ -109,6 +110,8 @@ def calibrate(kind: str, index: str, bootstrap: str, n: int, k: int, models: str
             fixed = [rsa.Fixed(rdms[i : i + 1], name) for i, name in ((1, 'fair'), (2, 'equally fair'))]
             listed = [*fixed, rsa.Weighted(rdms, 'weighted'), rsa.Selected(rdms, 'selected')]
         options = dict(index=index, bootstrap=bootstrap, n_bootstrap=200, n_permutations=199, seed=study)
+        if index in SLOW:
+            options |= dict(n_bootstrap=20, n_permutations=19)
         if models == 'flexible':  # draws take long and no interval depends on them; the unrelated one is no model here
             options |= dict(n_bootstrap=40, n_permutations=0)
         results.append(rsa.infer(listed, subjects, **options))
@@ -182,13 +185,13 @@ def main() -> None:
     settings = [('spearman', 'stimuli', 40, 4), ('spearman', 'stimuli', 20, 4), ('spearman', 'both', 40, 12)]
     settings += [('rho_a', 'stimuli', 40, 4), ('spearman', 'stimuli', 80, 4)]
     settings += [('pearson', 'stimuli', n, 4) for n in (40, 20, 300)] + [('pearson', 'both', 40, 12)]
-    settings += [('cosine', 'stimuli', 40, 4), ('cosine', 'both', 40, 12)]
+    settings += [('cosine', 'stimuli', 20, 4), ('cosine', 'stimuli', 40, 4), ('cosine', 'both', 40, 12)]
     settings += [('kendall_tau_a', 'stimuli', 40, 4)]
     settings = [('gaussian', *setting, 'fixed') for setting in settings]
     for kind in POPULATIONS[1:]:
         indices = ('pearson',) if kind == 'squared distances' else ('spearman', 'pearson')  # squares keep the ranks
         settings += [(kind, index, 'stimuli', n, 4, 'fixed') for index in indices for n in (20, 40)]
-    settings += [('squared distances', index, 'stimuli', 40, 4, 'fixed') for index in WHOLE]
+    settings += [('squared distances', index, 'stimuli', n, 4, 'fixed') for index in WHOLE for n in (20, 40)]
     flexible = [('spearman', 'stimuli', 40, 4), ('pearson', 'stimuli', 40, 4), ('spearman', 'both', 40, 12)]
     settings += [('gaussian', *setting, 'flexible') for setting in flexible]
     path = Path(__file__).parent / 'results' / 'rsa_calibration.json'

@@ -172,7 +172,7 @@ def whitened_cosine(a: np.ndarray, b: np.ndarray, sigma_k: np.ndarray | None = N
     """
     n = n_stimuli_of(a.shape[-1])
     root = _contrast_root(np.ones(n) if sigma_k is None else np.asarray(sigma_k, dtype=np.float64), n)
-    white = [np.stack([(root.T @ g @ root).ravel() for g in _second_moments(x)]) for x in (a, b)]
+    white = [np.stack([(root.T @ g @ root).ravel() for g in second_moments(x)]) for x in (a, b)]
     return cosine(white[0], white[1])
 
 
@@ -189,7 +189,7 @@ def bures(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     of small eigenvalues. Negative eigenvalues, which RDMs have that no points could have made, count as zero.
     """
     roots = []
-    for moments in (_second_moments(a), _second_moments(b)):
+    for moments in (second_moments(a), second_moments(b)):
         eigenvalues, vectors = np.linalg.eigh(moments)
         # The square root of a rounding error, 1e-16, would be 1e-8.
         tiny = eigenvalues.shape[-1] * np.finfo(np.float64).eps * eigenvalues[:, -1:]
@@ -199,6 +199,13 @@ def bures(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     norms = [[np.linalg.norm(x.T @ y, 'nuc') for y in roots[1]] for x in roots[0]]
     scale = np.sqrt(np.outer(*traces))
     return np.array(norms) / np.where(scale > 0, scale, np.nan)
+
+
+def second_moments(rdms: np.ndarray) -> np.ndarray:
+    """Centred second-moment matrices -H D H / 2 of squared distances: [m, p] -> [m, n, n]."""
+    squares = np.stack([scipy.spatial.distance.squareform(rdm.astype(np.float64), checks=False) for rdm in rdms])
+    rows = squares.mean(axis=1, keepdims=True)
+    return -0.5 * (squares - rows - rows.transpose(0, 2, 1) + rows.mean(axis=2, keepdims=True))
 
 
 INDICES: dict[str, Callable[..., np.ndarray]] = {
@@ -288,13 +295,6 @@ def _untied_fraction(values: np.ndarray) -> float:
     """Share of the pairs of values that differ, [p] -> []."""
     counts, p = np.unique(values, return_counts=True)[1].astype(np.float64), float(len(values))
     return 1.0 - float((counts * (counts - 1.0)).sum() / (p * (p - 1.0)))
-
-
-def _second_moments(rdms: np.ndarray) -> np.ndarray:
-    """Centred second-moment matrices -H D H / 2 of squared distances: [m, p] -> [m, n, n]."""
-    squares = np.stack([scipy.spatial.distance.squareform(rdm.astype(np.float64), checks=False) for rdm in rdms])
-    rows = squares.mean(axis=1, keepdims=True)
-    return -0.5 * (squares - rows - rows.transpose(0, 2, 1) + rows.mean(axis=2, keepdims=True))
 
 
 def _contrast_root(sigma: np.ndarray, n: int) -> np.ndarray:

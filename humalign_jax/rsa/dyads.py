@@ -21,9 +21,16 @@ Pearson's and cosine need more, since they normalise by values, not by ranks tha
 and how much more depends on the population: for Pearson at 20 stimuli it was that factor to the power of 1.5 to 5. The
 delete-one jackknife shows it: its variance over the one that counts var(e) twice was on average, over 4,000 studies,
 within 7 % of what was needed (Pearson, 20 and 40 stimuli; Gaussian stimuli, clusters, squared distances). For single
-scores that ratio is noisy, so it is that of the sums over all models. Where pairs' own parts are nearly all there is
-(1 - r of 50 features), intervals are wide, as they are for 8 stimuli and fewer; Pearson's are too short where distances
-have no fourth moment. Scores (not differences) by cosine are better served by the bootstrap.
+scores that ratio is noisy, so it is that of the sums over all models. It belongs to what stimuli share; var(e) that is
+taken out again has n / (n - 2). (With the same ratio for both, variances of Pearson's scores in folds of 8 and 12
+stimuli were 0.74 to 0.85 and 0.88 to 0.96 of what they should be, and so 1.01 to 1.15 and 0.99 to 1.11.) A variance can
+be no smaller than var(e) / p; what that bound adds on average is taken out (`quantiles.bounded_variance`): where pairs'
+own parts are nearly all there is, as in folds of 8 stimuli, it is a fifth. Pearson's intervals are too short where
+distances have no fourth moment. Scores (not differences) by cosine are better served by the bootstrap.
+
+Kendall's tau is a mean over pairs of pairs, a pair's influence twice its own concordance with all others. The whitened
+indices are traces of products of centred second moments, to which a pair gives their two entries' product. What the
+mean RDM of the other subjects, the ceiling, is divided by is taken as given there.
 
 *Quantiles*. Degrees of freedom are those of the t that has the resampled 95 % quantile of the influences, see
 `quantiles`. For fewer or more stimuli than that is good for, and for some of the pairs only, they are those of a sum of
@@ -40,11 +47,13 @@ import numpy as np
 import scipy.sparse.linalg
 
 from humalign_jax.rsa.ceiling import RANK_INDICES
-from humalign_jax.rsa.pair_influences import Side, pooled, product_influence, score_influence, sides_of
+from humalign_jax.rsa.compare import INDICES, WHOLE, second_moments
+from humalign_jax.rsa.pair_influences import Product, Side, own_product, pooled, score_influence, sides_of
 from humalign_jax.rsa.pairs import n_stimuli_of
 from humalign_jax.rsa.quantiles import (
     NO_VARIANCE,
     STUDENTISED,
+    bounded_variance,
     dof_of_quantile,
     influence_quantile,
     own_in_shared,
@@ -54,7 +63,7 @@ from humalign_jax.rsa.quantiles import (
 )
 from humalign_jax.rsa.significance import satterthwaite
 
-CLOSED_FORM = ('spearman', 'rho_a', 'cosine', 'pearson')  # indices
+CLOSED_FORM = tuple(index for index in INDICES if index != 'bures')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +88,11 @@ class DyadicCovariance:
     influences: np.ndarray | None = None
     score_dof: np.ndarray | None = None
 
-    def times(self, factor: float) -> 'DyadicCovariance':
-        """The same of scores that vary more by `factor`, in variance."""
-        scaled = {name: factor * getattr(self, name) for name in ('shared', 'excess', 'own')}
-        return dataclasses.replace(self, **scaled)
+    def times(self, of_shared: float, of_own: float) -> 'DyadicCovariance':
+        """The same with what stimuli share, and what is a pair's own, larger by these factors."""
+        return dataclasses.replace(
+            self, shared=of_shared * self.shared, excess=of_own * self.excess, own=of_own * self.own
+        )
 
     def variances(self, contrasts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Variances of weighted sums of the scores and their degrees of freedom: [c, q] -> [c], [c]."""
@@ -133,27 +143,27 @@ def score_covariance(
     control = None if control is None else control[:, kept]
     m, k = len(models), len(subjects)
     sides = sides_of(np.concatenate([models, subjects]), control, index)
-    of_models = [(side, product_influence(side, side)) for side in sides[:m]]
+    of_models = [(side, own_product(side, index)) for side in sides[:m]]
 
-    def compared(s: int) -> list[tuple[Side, np.ndarray]]:
+    def compared(s: int) -> list[tuple[Side, Product]]:
         if k == 1:
             return of_models
         others = pooled([x for t, x in enumerate(sides[m:]) if t != s])
-        return [*of_models, (others, product_influence(others, others))]
+        return [*of_models, (others, own_product(others, index))]
 
-    covariance, interaction, mean = _over_subjects(compared, sides[m:], m + 1, index, rows, columns, n, by_subject)
-    factor = n / (n - 2.0)
+    covariance, singles, mean = _over_subjects(compared, sides[m:], m + 1, index, rows, columns, n, by_subject)
+    factors = np.full(2, n / (n - 2.0))
     if index not in RANK_INDICES:
         scores = _deleted_scores(models, subjects, control, index, rows, columns, n)
-        factor = max(factor, _jackknife_ratio([scores], [covariance]))
+        factors[0] = max(factors[0], _jackknife_ratio([scores], [covariance]))
     is_resampled = mask is None and n in STUDENTISED
     score_dof = None
     if is_resampled and index == 'pearson':
         score_dof = np.append(dof_of_quantile(score_quantiles(models, subjects, control)), np.inf)
     whole = dataclasses.replace(
-        covariance.times(factor), influences=mean if is_resampled else None, score_dof=score_dof
+        covariance.times(*factors), influences=mean if is_resampled else None, score_dof=score_dof
     )
-    return whole, factor * interaction if by_subject else None
+    return whole, interaction_with_subjects(whole, singles.times(*factors), k) if singles else None
 
 
 def crossvalidated_covariance(
@@ -188,14 +198,14 @@ def crossvalidated_covariance(
     """
     n, m = len(folds[0]), len(predictions[0]) - 1
     q = m + (groups.max() > 0)
-    covariances, interactions, deleted, least = [], [], [], []
+    covariances, totals, deleted, least = [], [], [], []
     for predicted, test, inside in zip(predictions, test_pairs, folds):
         rows, columns = ((np.cumsum(inside) - 1)[x[test]] for x in np.triu_indices(n, 1))
         size, tested = inside.sum(), subjects[:, test]
         held = None if control is None else control[:, test]
         by_group = [sides_of(x[:q], held, index) for x in predicted.swapaxes(0, 1)]
-        compared = [[(side, product_influence(side, side)) for side in sides] for sides in by_group]
-        covariance, interaction, _ = _over_subjects(
+        compared = [[(side, own_product(side, index)) for side in sides] for sides in by_group]
+        covariance, singles, _ = _over_subjects(
             lambda s, compared=compared: compared[groups[s]],  # type: ignore[misc]
             sides_of(tested, held, index),
             m + 1,
@@ -206,7 +216,7 @@ def crossvalidated_covariance(
             by_subject,
         )
         covariances.append(covariance)
-        interactions.append(interaction)
+        totals.append(singles)
         least.append(size / (size - 2.0))
         if index not in RANK_INDICES:
             deleted.append(np.zeros((size, m)))
@@ -214,20 +224,19 @@ def crossvalidated_covariance(
                 own = groups == g
                 deleted[-1] += own.mean() * _deleted_scores(x[:m], tested[own], held, index, rows, columns, size)
     factors = np.maximum(least, _jackknife_ratio(deleted, covariances) if deleted else 0.0)
-    parts = [x.times(factor / len(factors) ** 2) for x, factor in zip(covariances, factors)]
-    whole = DyadicCovariance(
-        shared=np.sum([x.shared for x in parts], axis=0),
-        excess=np.sum([x.excess for x in parts], axis=0),
-        own=np.sum([x.own for x in parts], axis=0),
-        n_stimuli=n,
-        units=(sum(x.units[0] for x in parts), sum(x.units[1] for x in parts)),
-    )
-    interaction = np.einsum('f,fqr->qr', factors, interactions) / len(factors) ** 2
-    return whole, interaction if by_subject else None
+
+    def summed(parts: Sequence[DyadicCovariance]) -> DyadicCovariance:
+        share = 1.0 / len(parts) ** 2  # of the variance of a mean over folds
+        scaled = [x.times(share * shared, share * own) for x, shared, own in zip(parts, factors, least)]
+        units = sum(x.units[0] for x in parts), sum(x.units[1] for x in parts)
+        return dataclasses.replace(total_covariance(scaled), n_stimuli=n, units=units)
+
+    whole = summed(covariances)
+    return whole, interaction_with_subjects(whole, summed(totals), len(subjects)) if by_subject else None
 
 
 def _over_subjects(
-    compared: Callable[[int], Sequence[tuple[Side, np.ndarray]]],
+    compared: Callable[[int], Sequence[tuple[Side, Product]]],
     of_subjects: Sequence[Side],
     q: int,
     index: str,
@@ -235,30 +244,40 @@ def _over_subjects(
     columns: np.ndarray,
     n: int,
     by_subject: bool,
-) -> tuple[DyadicCovariance, np.ndarray, np.ndarray]:
-    """Covariance of mean scores over subjects, its interaction with subjects, [q, q], and the mean influences, [q, p].
+) -> tuple[DyadicCovariance, DyadicCovariance | None, np.ndarray]:
+    """Covariance of mean scores over subjects, the sum of those of single subjects, and the mean influences, [q, p].
 
-    `compared(s)`: what subject s is compared with, up to q RDMs, and the influence of each on its own mean square; the
-    scores of missing and of constant ones do not vary. Without `by_subject` the interaction is 0.
+    `compared(s)`: what subject s is compared with, up to q RDMs, and their own products; the scores of missing and of
+    constant ones do not vary. The sum is None without `by_subject`.
     """
     k = len(of_subjects)
     mean, singles = np.zeros((q, len(rows))), []
     for s, subject in enumerate(of_subjects):
-        own, influences = product_influence(subject, subject), np.zeros_like(mean)
+        own, influences = own_product(subject, index), np.zeros_like(mean)
         for j, (side, side_own) in enumerate(compared(s)):
-            influences[j] = np.nan_to_num(score_influence(side, subject, side_own, own, index))  # constant: NaN
+            influences[j] = np.nan_to_num(score_influence(side, subject, side_own, own))  # constant: NaN
         mean += influences / k
         if by_subject:
             singles.append(_covariance(influences, rows, columns, n))
-    covariance = _covariance(mean, rows, columns, n)
-    return covariance, interaction_with_subjects(covariance, singles) if by_subject else np.zeros((q, q)), mean
+    return _covariance(mean, rows, columns, n), total_covariance(singles) if singles else None, mean
 
 
-def interaction_with_subjects(mean: DyadicCovariance, singles: Sequence[DyadicCovariance]) -> np.ndarray:
-    """What of the covariance of mean scores is from stimuli that act differently on each of k subjects, [q, q]."""
-    k, total = len(singles), np.sum([x.shared - x.excess for x in singles], axis=0)
+def total_covariance(parts: Sequence[DyadicCovariance]) -> DyadicCovariance:
+    """The sum of several covariances of the same stimuli."""
+    sums = {name: np.sum([getattr(x, name) for x in parts], axis=0) for name in ('shared', 'excess', 'own')}
+    return dataclasses.replace(parts[0], **sums)
+
+
+def interaction_with_subjects(mean: DyadicCovariance, total: DyadicCovariance, k: int) -> np.ndarray:
+    """What of the covariance of mean scores is from stimuli that act differently on each of k subjects, [q, q].
+
+    Args:
+        mean: Covariance of the mean over subjects.
+        total: Sum of the covariances of single subjects.
+        k: Number of subjects.
+    """
     # Deviations of single subjects from their mean; their sum of squares has k - 1 degrees of freedom.
-    return (total - k * (mean.shared - mean.excess)) / (k * (k - 1.0))
+    return (total.shared - total.excess - k * (mean.shared - mean.excess)) / (k * (k - 1.0))
 
 
 def _jackknife_ratio(deleted: Sequence[np.ndarray], covariances: Sequence[DyadicCovariance]) -> float:
@@ -287,10 +306,12 @@ def _deleted_scores(
     columns: np.ndarray,
     n: int,
 ) -> np.ndarray:
-    """Mean scores over subjects by 'pearson' or 'cosine' without each of the stimuli: [m, p], [k, p], [c, p] -> [n, m].
+    """Mean scores over subjects by other than ranks, without each of the stimuli: [m, p], [k, p], [c, p] -> [n, m].
 
     NaN where a score is not defined without that stimulus.
     """
+    if index in WHOLE:
+        return _deleted_whole_scores(models, subjects, index)
     rdms = np.concatenate([models, subjects]).astype(np.float64)
     basis = np.empty((0, len(rows))) if control is None else control
     if index == 'pearson':
@@ -303,6 +324,25 @@ def _deleted_scores(
     for pairs in of_stimuli:
         without = products - values[:, pairs] @ values[:, pairs].T
         scores.append(_scores_of_products(without, len(models), len(basis)))
+    return np.array(scores)
+
+
+def _deleted_whole_scores(models: np.ndarray, subjects: np.ndarray, index: str) -> np.ndarray:
+    """The same by a whitened index, from moments that are centred anew: [m, p], [k, p] -> [n, m]."""
+    moments = second_moments(np.concatenate([models, subjects]))
+    m, rest = len(models), moments.shape[1] - 1.0
+    diagonals = np.einsum('qii->qi', moments)
+    across = np.einsum('qij,rij->iqr', moments, moments)  # of stimulus i
+    both = np.einsum('qi,ri->iqr', diagonals, diagonals)
+    # Without row and column i, what remains is centred by its row sums, -A_ij, and their sum, A_ii.
+    products = across.sum(axis=0) - 2.0 * across * (1.0 + 1.0 / rest) + both * (1.0 + 2.0 / rest + 1.0 / rest**2)
+    if index == 'whitened_pearson':  # their mean subtracted from distances: their trace from moments
+        traces = diagonals.sum(axis=1)[:, None] - diagonals * (1.0 + 1.0 / rest)
+        products -= np.einsum('qi,ri->iqr', traces, traces) / (rest - 1.0)
+    scores = []
+    for product in products:
+        norms = np.sqrt(np.where(np.diagonal(product) > 0, np.diagonal(product), np.nan))
+        scores.append((product[:m, m:] / np.outer(norms[:m], norms[m:])).mean(axis=1))
     return np.array(scores)
 
 
@@ -341,7 +381,7 @@ def _covariance(influences: np.ndarray, rows: np.ndarray, columns: np.ndarray, n
 def _variances(
     shared: np.ndarray, excess: np.ndarray, own: np.ndarray, of_stimuli: float, of_pairs: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Variances, no smaller than those of the pairs' own, and their degrees of freedom from those of either."""
-    variances = np.maximum(shared - excess, own)
-    dof = satterthwaite(variances, [(shared, of_stimuli), (excess, of_pairs)])
-    return variances, np.where(shared - excess < own, of_pairs, dof)
+    """Variances and their degrees of freedom, from those of stimuli and of pairs."""
+    total = shared - excess
+    dof = satterthwaite(np.maximum(total, own), [(shared, of_stimuli), (excess, of_pairs)])
+    return bounded_variance(shared, excess, own, of_stimuli, of_pairs), np.where(total < own, of_pairs, dof)

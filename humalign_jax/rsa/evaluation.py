@@ -19,7 +19,6 @@ from humalign_jax.rsa.resample import (
     weighted_rank_products,
 )
 
-MIN_JACKKNIFED = 5  # two of them left out leave three
 MIN_DISTINCT = 3  # a bootstrap sample of fewer distinct stimuli has no correlation; as in rsatoolbox
 
 
@@ -39,7 +38,7 @@ class Evaluation:
         refitted: Mean scores over subjects and the two ceilings, [b, m + 2], by what was resampled ('stimuli',
             'subjects', 'both'), of models fitted anew in every sample; None where nothing is fitted.
         dyadic: Covariance over stimuli of the scores and the lower ceiling: in closed form given what was fitted, or by
-            a jackknife for indices without a weighted form; None for others, or where stimuli are not resampled.
+            a jackknife for 'bures'; None for others, or where stimuli are not resampled.
     """
 
     scores: np.ndarray
@@ -97,7 +96,7 @@ def evaluate_fixed(
         draws, (lower_draws, upper_draws) = _weighted_draws(models, subjects, index, weights, mask, control, devices)
     elif len(weights):
         draws, (lower_draws, upper_draws) = _copied_draws(models, subjects, index, weights)
-        dyadic = _jackknife(models, subjects, index, seed, by_subject)
+        dyadic = _jackknife(models, subjects, index, seed, by_subject) if index == 'bures' else None
     permuted, observed = np.empty((0, m)), scores.mean(axis=1)
     if len(orders) and index in WEIGHTED_INDICES:
         a, b = (unit_rdms(rdms, index, mask=mask, control=control) for rdms in (models, subjects))
@@ -213,7 +212,7 @@ def _copied_draws(
 
 
 def _jackknife(models: np.ndarray, subjects: np.ndarray, index: str, seed: int, by_subject: bool) -> Dyadic | None:
-    """Covariance over stimuli of the scores and the lower ceiling (0 for a single subject) of an index of copies."""
+    """Covariance over stimuli of the scores and the lower ceiling (0 for a single subject), see `jackknife`."""
     n, k = n_stimuli_of(models.shape[1]), len(subjects)
 
     def scores_without(left_out: Sequence[int]) -> np.ndarray:
@@ -222,6 +221,4 @@ def _jackknife(models: np.ndarray, subjects: np.ndarray, index: str, seed: int, 
         ceiling = subject_ceilings(b, index)[0] if k > 1 else np.zeros(1)
         return np.concatenate([compare_condensed(a, b, index), ceiling[None]])
 
-    if n < MIN_JACKKNIFED:
-        return None
-    return jackknife_covariance(scores_without, n, over_pairs=index != 'bures', seed=seed, by_subject=by_subject)
+    return jackknife_covariance(scores_without, n, seed=seed, by_subject=by_subject)

@@ -143,15 +143,14 @@ def infer(
     distance zero from another; without these pairs the RDM is not whole): their draws are random halves of the stimuli.
 
     *Intervals* are those of Student's t around Fisher's z of the score, for the score over all stimuli and subjects
-    of their kind. Over stimuli, the standard errors of 'spearman', 'rho_a' and 'pearson' of fixed models, and of
-    differences of their cosines, are not those of the draws, which are up to 20 % too wide, but follow in closed
-    form; see `dyads`, with the measurements. Those of Kendall's, the whitened indices and Bures' are by
-    `jackknife`, since halves of the stimuli erred by -10 to 70 %. Elsewhere they are those of the draws, times n /
-    (n - 1) in variance. 'pearson' in closed form has t around the score itself, cut off at -1 and 1: its standard
-    error hardly goes with the score (correlated by -0.02 to 0.17 over simulated studies), so that around Fisher's z
-    the interval is too short for low scores, and the truth was above it three times as often as below. 'cosine' of
-    fixed models is biased, by a third of a standard error at 40 stimuli, which its draws show: its interval is
-    around the score less the bias (`values` are as they were found). For 'both' the variances over stimuli and over
+    of their kind. Over stimuli, standard errors are not those of the draws, which are up to 20 % too wide (halves of
+    the stimuli err by -10 to 70 %), but follow in closed form, see `dyads`, with the measurements; those of Bures' are
+    by `jackknife`. Elsewhere, as over subjects alone, they are those of the draws, times n / (n - 1) in variance.
+    'pearson' has t around the score itself, cut off at -1 and 1: its standard error hardly goes with the score
+    (correlated by -0.02 to 0.17 over simulated studies), so that around Fisher's z the interval is too short for low
+    scores, and the truth was above it three times as often as below. 'cosine' of fixed models is biased, by a third of
+    a standard error at 40 stimuli, and skewed, which its draws show: its interval is around the score less the bias
+    (`values` are as they were found) with their standard error. For 'both' the variances over stimuli and over
     subjects are added and that of their interaction, which both contain, is taken out. Degrees of freedom are those
     of the units, Satterthwaite's for sums, and in closed form those of resampled quantiles (`quantiles`). How often
     intervals hold the truth and tests reject: benchmarks/results/rsa_calibration.json.
@@ -381,16 +380,18 @@ def _summarise(
         variances, dof = contrast_variance(columns, contrasts, factors, units)
         return np.sqrt(variances), dof
 
-    # Cosines are biased and skewed, which only draws show; in differences both cancel.
     is_fitted = evaluation.refitted is not None
-    is_biased = settings['index'] == 'cosine' and dyadic is not None and not is_fitted
-    errors, dof = errors_of(np.eye(m), None if is_biased else dyadic)
-    # Pearson's standard error hardly goes with the score, so that Fisher's z would make it.
-    is_plain = settings['index'] == 'pearson' and dyadic is not None
-    if is_plain:
-        low, high = t_interval(values, errors, dof)
+    # Cosines are biased and skewed, which only draws show; in differences both cancel.
+    if dyadic is not None and not is_fitted and settings['index'] == 'cosine':
+        errors, dof = errors_of(np.eye(m), None)
+        of_sums = dataclasses.replace(dyadic[0], influences=None), dyadic[1]
+        dof = np.minimum(dof, errors_of(np.eye(m), of_sums)[1])
+        low, high = fisher_interval(values, errors, dof, draws=samples['stimuli'][:, :m])
     else:
-        low, high = fisher_interval(values, errors, dof, draws=samples['stimuli'][:, :m] if is_biased else None)
+        errors, dof = errors_of(np.eye(m), dyadic)
+        # Pearson's standard error hardly goes with the score, so that Fisher's z would make it.
+        is_plain = settings['index'] == 'pearson' and dyadic is not None
+        low, high = (t_interval if is_plain else fisher_interval)(values, errors, dof)
     ceiling_errors, ceiling_dof = errors_of(np.eye(m, m + 1) - np.eye(m + 1)[m], dyadic)
 
     first, second = np.triu_indices(m, 1)
@@ -447,7 +448,7 @@ def _closed_form_errors(contrasts: np.ndarray, evaluation: Evaluation, dyadic: D
 def _interval_text(index: str, bootstrap: str, n_draws: int, has_covariance: bool, is_fitted: bool) -> str:
     """How intervals came about, for a legend."""
     over = 'stimuli and subjects' if bootstrap == 'both' else bootstrap
-    if has_covariance and index not in CLOSED_FORM:
+    if has_covariance and index == 'bures':
         return f"jackknife over {over}, t of Fisher's z"
     if has_covariance and (is_fitted or index != 'cosine'):
         fits = ' for these fits' if is_fitted else ''

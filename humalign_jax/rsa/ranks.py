@@ -91,3 +91,30 @@ def _pearson(x: np.ndarray, y: np.ndarray) -> float:
     x, y = x - x.mean(), y - y.mean()
     squares = float(x @ x) * float(y @ y)
     return float(x @ y) / math.sqrt(squares) if squares > 0 else math.nan
+
+
+def concordance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """How many of the others each of p values is concordant with, less discordant, over p - 1: [p], [p] -> [p].
+
+    Its mean is Kendall's tau a. In p log p, one bit of the order of y at a time.
+    """
+    x, y = (np.unique(values, return_inverse=True)[1] for values in (x, y))
+    same = _n_smaller(x, y) + _n_smaller(-x, -y)
+    return (same - _n_smaller(x, -y) - _n_smaller(-x, y)) / (len(x) - 1.0)
+
+
+def _n_smaller(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """How many others are smaller in x and in y, both integers: [p], [p] -> [p]."""
+    y = y - y.min()
+    places = np.lexsort((-y, x))  # of the same x the largest y first: none of them is counted
+    y, counts = y[places], np.zeros(len(x), dtype=np.int64)
+    for bit in range(int(y.max()).bit_length() - 1, -1, -1):
+        # Values of the same higher bits lie together, by x; this bit is what tells them apart.
+        starts = np.flatnonzero(np.concatenate([[True], np.diff(y >> (bit + 1)) != 0]))
+        is_one = (y >> bit) & 1
+        zeros_before = np.cumsum(1 - is_one)
+        zeros_before -= np.repeat(zeros_before[starts] - (1 - is_one[starts]), np.diff(np.append(starts, len(y))))
+        counts[places] += is_one * zeros_before
+        order = np.argsort(y >> bit, kind='stable')
+        y, places = y[order], places[order]
+    return counts

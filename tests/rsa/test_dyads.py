@@ -77,7 +77,7 @@ def test_shared_part_is_the_infinitesimal_jackknife(index, pairs, decimals):
     np.testing.assert_allclose(got.shared[:2, :2], expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize('index', dyads.CLOSED_FORM)
+@pytest.mark.parametrize('index', ['spearman', 'rho_a', 'cosine', 'pearson'])
 def test_shared_part_of_the_lower_ceiling_is_the_infinitesimal_jackknife(index):
     models, subjects = make_data()
     rows, columns = np.triu_indices(14, 1)
@@ -216,16 +216,25 @@ def test_resampled_means_and_variances_are_those_of_the_copied_sample():
         own = max(np.sum((values - mean) ** 2) - np.sum(sums**2) / (degree - 1), 0) / (p - n) / p
         counted = 4 * n / (n + n / degree - 4) * (n - 2) * p / (n**2 * degree)
         assert means[draw] == pytest.approx(mean)
-        assert variances[draw] == pytest.approx(max(shared - (counted - 1) * own, own))
+        expected = quantiles.bounded_variance(shared, (counted - 1) * own, own, n - 1, p - n)
+        assert variances[draw] == pytest.approx(expected)
     # The last is the data itself.
     rows, columns = np.triu_indices(n, 1)
     of_data = dyads._covariance((square[rows, columns] - means[-1])[None], rows, columns, n)
-    expected = np.maximum(of_data.shared - of_data.excess, of_data.own)
+    expected = quantiles.bounded_variance(of_data.shared, of_data.excess, of_data.own, *of_data.units)
     assert variances[-1] == pytest.approx(float(expected[0, 0]))
 
 
 @pytest.mark.parametrize(
-    ('index', 'pairs'), [('pearson', 'all'), ('pearson', 'within'), ('cosine', 'all'), ('pearson', 'partial')]
+    ('index', 'pairs'),
+    [
+        ('pearson', 'all'),
+        ('pearson', 'within'),
+        ('cosine', 'all'),
+        ('pearson', 'partial'),
+        ('whitened_pearson', 'all'),
+        ('whitened_cosine', 'all'),
+    ],
 )
 def test_jackknife_deletes_every_stimulus_in_turn(index, pairs):
     models, subjects = make_data()
@@ -276,13 +285,10 @@ def test_resampled_scores_and_variances_are_those_of_the_copied_sample(pairs):
         )
         # Influences are those of the sample's own copies, with the pairs of a stimulus with itself left out.
         sides = pair_influences.sides_of(np.concatenate(copied[:2]), None if control is None else copied[2], 'pearson')
-        own = [pair_influences.product_influence(x, x) for x in sides]
+        own = [pair_influences.own_product(x, 'pearson') for x in sides]
         for j in range(2):
             influences = np.mean(
-                [
-                    pair_influences.score_influence(sides[j], sides[2 + s], own[j], own[2 + s], 'pearson')
-                    for s in range(3)
-                ],
+                [pair_influences.score_influence(sides[j], sides[2 + s], own[j], own[2 + s]) for s in range(3)],
                 axis=0,
             )
             p, sums = kept.sum(), np.bincount(rows[kept], influences, n) + np.bincount(columns[kept], influences, n)
@@ -290,7 +296,8 @@ def test_resampled_scores_and_variances_are_those_of_the_copied_sample(pairs):
             shared = n / (n + n / degree - 4) * np.sum(sums**2) / p**2
             left = max(np.sum(influences**2) - np.sum(sums**2) / (degree - 1), 0) / (p - n) / p
             counted = 4 * n / (n + n / degree - 4) * (n - 2) * p / (n**2 * degree)
-            assert variances[draw, j] == pytest.approx(max(shared - (counted - 1) * left, left), rel=1e-6)
+            expected = quantiles.bounded_variance(shared, (counted - 1) * left, left, n - 1, p - n)
+            assert variances[draw, j] == pytest.approx(expected, rel=1e-6)
 
 
 def test_fewest_degrees_of_freedom_bind_single_scores_only():
@@ -325,14 +332,57 @@ def test_degrees_of_freedom_are_those_of_the_quantile():
     assert quantiles.dof_of_quantile(np.array([0.0]))[0] == pytest.approx(1e4)
 
 
-def test_variance_without_effects_of_stimuli_is_that_of_independent_pairs():
+def test_variance_without_effects_of_stimuli_has_the_degrees_of_freedom_of_pairs():
     shared, excess, own = np.array([1.0]), np.array([0.8]), np.array([0.75])
     variances, dof = dyads._variances(shared, excess, own, 19, 170)
-    assert (variances[0], dof[0]) == (0.75, 170.0)
-    variances, dof = dyads._variances(np.array([4.0]), np.array([1.0]), own, 19, 170)
-    assert variances[0] == 3.0
-    assert dof[0] == pytest.approx(9.0 / (16.0 / 19.0 + 1.0 / 170.0))
+    added = np.sqrt(2.0 * (1.0 / 19.0 + 0.64 / 170.0)) / np.sqrt(2.0 * np.pi)
+    assert (variances[0], dof[0]) == (pytest.approx(0.75 - added), 170.0)
+    variances, dof = dyads._variances(np.array([9.0]), np.array([1.0]), own, 190, 1700)
+    assert variances[0] == pytest.approx(8.0, rel=1e-4)  # far from the bound
+    assert dof[0] == pytest.approx(64.0 / (81.0 / 190.0 + 1.0 / 1700.0))
     assert dyads._variances(np.zeros(1), np.zeros(1), np.zeros(1), 19, 170) == (0.0, 19.0)
+
+
+@pytest.mark.parametrize('effect', [0.0, 1.0])
+def test_bound_of_variances_adds_little_to_them(effect):
+    n, np_rng, got = 20, np.random.default_rng(0), []
+    rows, columns = np.triu_indices(n, 1)
+    for _ in range(600):
+        g, e = effect * np_rng.normal(size=n), 3.0 * np_rng.normal(size=len(rows))
+        influences = g[rows] + g[columns] + e
+        x = dyads._covariance((influences - influences.mean())[None], rows, columns, n)
+        bounded = quantiles.bounded_variance(x.shared, x.excess, x.own, *x.units)
+        got.append([bounded[0, 0], max(x.shared[0, 0] - x.excess[0, 0], x.own[0, 0])])
+    corrected, bound_alone = np.mean(got, axis=0) / (4.0 * effect**2 / n + 9.0 / len(rows))
+    if effect:
+        assert abs(corrected - 1.0) < 0.1
+    else:  # it cannot be less often than half of the time
+        assert bound_alone > 1.15
+        assert 0.95 < corrected < 1.0 + 0.7 * (bound_alone - 1.0)
+
+
+@pytest.mark.parametrize('decimals', [None, 1], ids=['distinct', 'tied'])
+@pytest.mark.parametrize('index', ['kendall_tau_a', 'kendall_tau_b', 'whitened_pearson', 'whitened_cosine'])
+def test_influences_of_pairs_add_up_to_what_leaving_out_a_stimulus_does(index, decimals):
+    n = 200
+    models, subjects = (x**2 for x in make_data(n=n, decimals=decimals, k=1))
+    sides = [pair_influences.sides_of(x[:1], None, index)[0] for x in (models, subjects)]
+    own = [pair_influences.own_product(x, index) for x in sides]
+    influences = pair_influences.score_influence(*sides, *own)
+    assert influences.mean() == pytest.approx(0.0, abs=1e-12)
+    root = np.sqrt(own[0][0] * own[1][0])
+    whole = compare_condensed(models[:1], subjects, index)[0, 0]
+    assert sides[0].product(sides[1])[0] / root == pytest.approx(whole, rel=1e-9)
+    # Without stimulus i the mean over pairs moves by its pairs' influences; what is left is of second order.
+    by_stimulus = squareform(influences, checks=False).sum(axis=1)
+    left_out = np.arange(0, n, 5)
+    got = [
+        compare_condensed(*(take_stimuli(x, np.delete(np.arange(n), i)) for x in (models[:1], subjects)), index)[0, 0]
+        for i in left_out
+    ]
+    expected = whole - by_stimulus[left_out] / ((n - 1) * (n - 2) / 2)
+    np.testing.assert_allclose(got, expected, atol=0.15 * np.std(got))
+    assert np.corrcoef(got, expected)[0, 1] > 0.998
 
 
 def test_order_of_stimuli_changes_no_variance():

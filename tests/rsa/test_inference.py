@@ -7,7 +7,7 @@ import scipy.stats
 from scipy.spatial.distance import pdist, squareform
 
 from humalign_jax.records import Rdm
-from humalign_jax.rsa import dyads, evaluation, inference, resample, significance
+from humalign_jax.rsa import dyads, evaluation, inference, quantiles, resample, significance
 from humalign_jax.rsa.ceiling import noise_ceiling, subject_ceilings
 from humalign_jax.rsa.compare import compare, compare_condensed
 from humalign_jax.rsa.inference import infer
@@ -204,7 +204,7 @@ def test_largest_t_of_one_hypothesis_is_the_t_test():
 
 
 @pytest.mark.parametrize('index', ['whitened_cosine', 'whitened_pearson', 'bures'])
-def test_indices_of_whole_rdms_are_resampled_by_halves_and_have_the_jackknifes_errors(index):
+def test_indices_of_whole_rdms_are_resampled_by_halves_and_bures_has_the_jackknifes_errors(index):
     models, subjects = (x**2 for x in make_data(n=13))
     result = infer(models, subjects, index=index, n_bootstrap=40, n_permutations=0, seed=3)
     halves = resample.half_samples(3, 13, 40)
@@ -215,18 +215,32 @@ def test_indices_of_whole_rdms_are_resampled_by_halves_and_have_the_jackknifes_e
         expected = compare(take_stimuli(models, rows), take_stimuli(subjects, rows), index).mean(axis=1)
         np.testing.assert_allclose(draw, expected, rtol=1e-9)
 
+    if index != 'bures':
+        assert result.interval == "variance over stimuli in closed form, t of Fisher's z"
+        return
+
     def without(*left_out):
         rows = np.delete(np.arange(13), left_out)
         return compare(take_stimuli(models, rows), take_stimuli(subjects, rows), index).mean(axis=1)
 
     assert result.interval == "jackknife over stimuli, t of Fisher's z"
     once = np.array([without(i) for i in range(13)])
-    expected = 12.0 * once.var(axis=0)
-    if index != 'bures':  # what is a pair's own is counted once, see `jackknife`
-        parts = [13 * without() - 12 * (once[i] + once[j]) + 11 * without(i, j) for i in range(13) for j in range(i)]
-        own = 10.0 / 26.0 * np.mean(np.square(parts), axis=0)
-        expected = np.maximum(expected - 13.0 / 11.0 * own, own)
+    parts = [13 * without() - 12 * (once[i] + once[j]) + 11 * without(i, j) for i in range(13) for j in range(i)]
+    jackknife, half = 12.0 * once.var(axis=0), 0.5 * 10.0 / 22.0 * np.mean(np.square(parts), axis=0)
+    expected = quantiles.bounded_variance(jackknife, half, 0.5 * jackknife, 12, 78)
     np.testing.assert_allclose(result.standard_errors, np.sqrt(expected), rtol=1e-6)
+
+
+@pytest.mark.parametrize('index', ['kendall_tau_a', 'whitened_pearson'])
+def test_closed_form_of_whole_indices_is_near_the_spread_of_repeated_studies(index):
+    np_rng, values, errors = np.random.default_rng(0), [], []
+    for _ in range(200):
+        shared = np_rng.normal(size=(24, 4))
+        a, b = (pdist(shared + np_rng.normal(size=(24, 4)), 'sqeuclidean')[None] for _ in range(2))
+        values.append(compare(a, b, index)[0, 0])
+        errors.append(np.sqrt(dyads.score_covariance(a, b, index)[0].variances(np.array([[1.0, 0.0]]))[0]))
+    # The spread of 200 values has a relative error of 0.05; halves of the stimuli give 1.15 to 1.7 of it.
+    assert np.mean(errors) / np.std(values) == pytest.approx(0.97, abs=0.13)
 
 
 def test_halves_give_the_standard_error_of_a_mean():

@@ -158,3 +158,15 @@ def test_sorted_products_equal_scipy(shape):
     assert found.spearman() == pytest.approx(spearmanr(a, b).statistic, abs=1e-13)
     counts = np.unique(a, return_counts=True)[1].astype(float)
     assert found.ties_a == pytest.approx(float((counts**3 - counts).sum()), rel=1e-14)
+
+
+@pytest.mark.parametrize('decimals', [None, 1, 0], ids=['distinct', 'tied', 'much tied'])
+@pytest.mark.parametrize('p', [2, 5, 130])
+def test_concordance_counts_all_pairs_of_values(p, decimals):
+    x, y = np.random.default_rng(p).normal(size=(2, p))
+    x, y = (x, y) if decimals is None else (x.round(decimals), y.round(decimals))
+    expected = (np.sign(x[:, None] - x) * np.sign(y[:, None] - y)).sum(axis=1) / (p - 1)
+    np.testing.assert_allclose(ranks.concordance(x, y), expected, atol=1e-12)
+    np.testing.assert_array_equal(ranks.concordance(x, np.zeros(p)), np.zeros(p))
+    if decimals is None:
+        assert ranks.concordance(x, y).mean() == pytest.approx(stats.kendalltau(x, y).statistic)
