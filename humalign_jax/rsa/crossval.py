@@ -15,7 +15,8 @@ import jax
 import numpy as np
 
 from humalign_jax.rsa.ceiling import RANK_INDICES
-from humalign_jax.rsa.dyads import Dyadic, crossvalidated_covariance
+from humalign_jax.rsa.covariance import Dyadic
+from humalign_jax.rsa.dyads import crossvalidated_covariance
 from humalign_jax.rsa.evaluation import MIN_DISTINCT, Evaluation, unit_rdms
 from humalign_jax.rsa.models import Model
 from humalign_jax.rsa.pairs import n_stimuli_of

@@ -47,70 +47,21 @@ import numpy as np
 import scipy.sparse.linalg
 
 from humalign_jax.rsa.ceiling import RANK_INDICES
-from humalign_jax.rsa.compare import INDICES, WHOLE, second_moments
+from humalign_jax.rsa.compare import INDICES
+from humalign_jax.rsa.covariance import Dyadic, DyadicCovariance, interaction_with_subjects, total_covariance
+from humalign_jax.rsa.jackknife import deleted_scores, jackknife_ratio
 from humalign_jax.rsa.pair_influences import Product, Side, own_product, pooled, score_influence, sides_of
 from humalign_jax.rsa.pairs import n_stimuli_of
 from humalign_jax.rsa.quantiles import (
-    NO_VARIANCE,
     STUDENTISED,
-    bounded_variance,
     dof_of_quantile,
-    influence_quantile,
     own_in_shared,
     score_quantiles,
     shared_scale,
     stimulus_sums,
 )
-from humalign_jax.rsa.significance import satterthwaite
 
 CLOSED_FORM = tuple(index for index in INDICES if index != 'bures')
-
-
-@dataclasses.dataclass(frozen=True)
-class DyadicCovariance:
-    """Covariance over new stimuli of q scores.
-
-    Attributes:
-        shared: With what is a pair's own counted for both of its stimuli, [q, q].
-        excess: What that counts too much, [q, q].
-        own: What is a pair's own, counted once: the least that the covariance can be, [q, q].
-        n_stimuli: Number of stimuli, n.
-        units: Degrees of freedom of stimuli and of pairs: n - 1 and p - n where p pairs of all stimuli count.
-        influences: [q, n (n - 1) / 2], of mean 0; None where quantiles are not resampled.
-        score_dof: The most degrees of freedom that single scores may have, [q]; None for no such bound.
-    """
-
-    shared: np.ndarray
-    excess: np.ndarray
-    own: np.ndarray
-    n_stimuli: int
-    units: tuple[float, float]
-    influences: np.ndarray | None = None
-    score_dof: np.ndarray | None = None
-
-    def times(self, of_shared: float, of_own: float) -> 'DyadicCovariance':
-        """The same with what stimuli share, and what is a pair's own, larger by these factors."""
-        return dataclasses.replace(
-            self, shared=of_shared * self.shared, excess=of_own * self.excess, own=of_own * self.own
-        )
-
-    def variances(self, contrasts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Variances of weighted sums of the scores and their degrees of freedom: [c, q] -> [c], [c]."""
-        shared, excess, own = (
-            np.einsum('cq,qr,cr->c', contrasts, x, contrasts) for x in (self.shared, self.excess, self.own)
-        )
-        variances, dof = _variances(shared, excess, own, *self.units)
-        if self.influences is not None:
-            quantiles = [influence_quantile(contrast @ self.influences, self.n_stimuli) for contrast in contrasts]
-            resampled = dof_of_quantile(np.array(quantiles))
-            is_difference = np.abs(contrasts.sum(axis=1)) < 1e-9
-            if self.score_dof is not None:
-                dof = np.minimum(dof, self.score_dof[contrasts.argmax(axis=1)])
-            dof = np.where(is_difference, resampled, np.minimum(resampled, dof))
-        return variances, dof
-
-
-Dyadic = tuple[DyadicCovariance, np.ndarray | None]  # and what of it is an interaction with subjects
 
 
 def score_covariance(
@@ -154,8 +105,8 @@ def score_covariance(
     covariance, singles, mean = _over_subjects(compared, sides[m:], m + 1, index, rows, columns, n, by_subject)
     factors = np.full(2, n / (n - 2.0))
     if index not in RANK_INDICES:
-        scores = _deleted_scores(models, subjects, control, index, rows, columns, n)
-        factors[0] = max(factors[0], _jackknife_ratio([scores], [covariance]))
+        scores = deleted_scores(models, subjects, control, index, rows, columns, n)
+        factors[0] = max(factors[0], jackknife_ratio([scores], [covariance]))
     is_resampled = mask is None and n in STUDENTISED
     score_dof = None
     if is_resampled and index == 'pearson':
@@ -222,8 +173,8 @@ def crossvalidated_covariance(
             deleted.append(np.zeros((size, m)))
             for g, x in enumerate(predicted.swapaxes(0, 1)):
                 own = groups == g
-                deleted[-1] += own.mean() * _deleted_scores(x[:m], tested[own], held, index, rows, columns, size)
-    factors = np.maximum(least, _jackknife_ratio(deleted, covariances) if deleted else 0.0)
+                deleted[-1] += own.mean() * deleted_scores(x[:m], tested[own], held, index, rows, columns, size)
+    factors = np.maximum(least, jackknife_ratio(deleted, covariances) if deleted else 0.0)
 
     def summed(parts: Sequence[DyadicCovariance]) -> DyadicCovariance:
         share = 1.0 / len(parts) ** 2  # of the variance of a mean over folds
@@ -262,101 +213,6 @@ def _over_subjects(
     return _covariance(mean, rows, columns, n), total_covariance(singles) if singles else None, mean
 
 
-def total_covariance(parts: Sequence[DyadicCovariance]) -> DyadicCovariance:
-    """The sum of several covariances of the same stimuli."""
-    sums = {name: np.sum([getattr(x, name) for x in parts], axis=0) for name in ('shared', 'excess', 'own')}
-    return dataclasses.replace(parts[0], **sums)
-
-
-def interaction_with_subjects(mean: DyadicCovariance, total: DyadicCovariance, k: int) -> np.ndarray:
-    """What of the covariance of mean scores is from stimuli that act differently on each of k subjects, [q, q].
-
-    Args:
-        mean: Covariance of the mean over subjects.
-        total: Sum of the covariances of single subjects.
-        k: Number of subjects.
-    """
-    # Deviations of single subjects from their mean; their sum of squares has k - 1 degrees of freedom.
-    return (total.shared - total.excess - k * (mean.shared - mean.excess)) / (k * (k - 1.0))
-
-
-def _jackknife_ratio(deleted: Sequence[np.ndarray], covariances: Sequence[DyadicCovariance]) -> float:
-    """Sum of delete-one jackknife variances over that of the shared parts; 0 where neither is known.
-
-    Args:
-        deleted: Scores of m models without each of the stimuli, [n, m]; several where studies are separate.
-        covariances: Covariances of the same scores.
-    """
-    total, shared = 0.0, 0.0
-    for scores, covariance in zip(deleted, covariances):
-        n, m = scores.shape
-        jackknife = (n - 1.0) / n * np.square(scores - scores.mean(axis=0)).sum(axis=0)
-        known = np.isfinite(jackknife)
-        total += jackknife[known].sum()
-        shared += np.diagonal(covariance.shared)[:m][known].sum()
-    return total / shared if shared > 0 else 0.0
-
-
-def _deleted_scores(
-    models: np.ndarray,
-    subjects: np.ndarray,
-    control: np.ndarray | None,
-    index: str,
-    rows: np.ndarray,
-    columns: np.ndarray,
-    n: int,
-) -> np.ndarray:
-    """Mean scores over subjects by other than ranks, without each of the stimuli: [m, p], [k, p], [c, p] -> [n, m].
-
-    NaN where a score is not defined without that stimulus.
-    """
-    if index in WHOLE:
-        return _deleted_whole_scores(models, subjects, index)
-    rdms = np.concatenate([models, subjects]).astype(np.float64)
-    basis = np.empty((0, len(rows))) if control is None else control
-    if index == 'pearson':
-        rdms = rdms - rdms.mean(axis=1, keepdims=True)
-        basis = np.concatenate([np.ones((1, len(rows))), basis])
-    values, scores = np.concatenate([rdms, basis]), []
-    products = values @ values.T
-    both = np.concatenate([rows, columns])
-    of_stimuli = np.split(np.argsort(both, kind='stable') % len(rows), np.cumsum(np.bincount(both, minlength=n))[:-1])
-    for pairs in of_stimuli:
-        without = products - values[:, pairs] @ values[:, pairs].T
-        scores.append(_scores_of_products(without, len(models), len(basis)))
-    return np.array(scores)
-
-
-def _deleted_whole_scores(models: np.ndarray, subjects: np.ndarray, index: str) -> np.ndarray:
-    """The same by a whitened index, from moments that are centred anew: [m, p], [k, p] -> [n, m]."""
-    moments = second_moments(np.concatenate([models, subjects]))
-    m, rest = len(models), moments.shape[1] - 1.0
-    diagonals = np.einsum('qii->qi', moments)
-    across = np.einsum('qij,rij->iqr', moments, moments)  # of stimulus i
-    both = np.einsum('qi,ri->iqr', diagonals, diagonals)
-    # Without row and column i, what remains is centred by its row sums, -A_ij, and their sum, A_ii.
-    products = across.sum(axis=0) - 2.0 * across * (1.0 + 1.0 / rest) + both * (1.0 + 2.0 / rest + 1.0 / rest**2)
-    if index == 'whitened_pearson':  # their mean subtracted from distances: their trace from moments
-        traces = diagonals.sum(axis=1)[:, None] - diagonals * (1.0 + 1.0 / rest)
-        products -= np.einsum('qi,ri->iqr', traces, traces) / (rest - 1.0)
-    scores = []
-    for product in products:
-        norms = np.sqrt(np.where(np.diagonal(product) > 0, np.diagonal(product), np.nan))
-        scores.append((product[:m, m:] / np.outer(norms[:m], norms[m:])).mean(axis=1))
-    return np.array(scores)
-
-
-def _scores_of_products(products: np.ndarray, m: int, c: int) -> np.ndarray:
-    """Mean correlations of m models with subjects, c others held constant, from sums of products of all, [m]."""
-    q = len(products) - c
-    left, spread = products[:q, :q], np.diagonal(products)[:q]
-    if c:
-        left = left - products[:q, q:] @ np.linalg.pinv(products[q:, q:], hermitian=True) @ products[q:, :q]
-    remains = np.diagonal(left)
-    norms = np.sqrt(np.where(remains > NO_VARIANCE * spread, remains, np.nan))
-    return (left[:m, m:] / np.outer(norms[:m], norms[m:])).mean(axis=1)
-
-
 def _covariance(influences: np.ndarray, rows: np.ndarray, columns: np.ndarray, n: int) -> DyadicCovariance:
     """Covariance of means over pairs from the pairs' influences, [q, p] of mean 0."""
     p = influences.shape[1]
@@ -376,12 +232,3 @@ def _covariance(influences: np.ndarray, rows: np.ndarray, columns: np.ndarray, n
     left = influences @ influences.T - effects @ sums.T
     own = 0.5 * (left + left.T) / (p - n) / p
     return DyadicCovariance(shared, (own_in_shared(n, p) - 1.0) * own, own, n, (n - 1.0, float(p - n)))
-
-
-def _variances(
-    shared: np.ndarray, excess: np.ndarray, own: np.ndarray, of_stimuli: float, of_pairs: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Variances and their degrees of freedom, from those of stimuli and of pairs."""
-    total = shared - excess
-    dof = satterthwaite(np.maximum(total, own), [(shared, of_stimuli), (excess, of_pairs)])
-    return bounded_variance(shared, excess, own, of_stimuli, of_pairs), np.where(total < own, of_pairs, dof)

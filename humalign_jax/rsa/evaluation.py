@@ -9,7 +9,7 @@ from scipy.spatial.distance import squareform
 
 from humalign_jax.rsa.ceiling import RANK_INDICES, subject_ceilings
 from humalign_jax.rsa.compare import compare_condensed, row_ranks
-from humalign_jax.rsa.dyads import Dyadic
+from humalign_jax.rsa.covariance import Dyadic
 from humalign_jax.rsa.jackknife import jackknife_covariance
 from humalign_jax.rsa.pairs import n_stimuli_of, take_stimuli
 from humalign_jax.rsa.resample import (

@@ -11,8 +11,9 @@ from humalign_jax.devices import local_devices
 from humalign_jax.records import Rdm, Score
 from humalign_jax.rsa.ceiling import PAIRS
 from humalign_jax.rsa.compare import INDICES, WHOLE, Rdms, join_rdms
+from humalign_jax.rsa.covariance import Dyadic
 from humalign_jax.rsa.crossval import deal_folds, default_folds, evaluate_crossvalidated
-from humalign_jax.rsa.dyads import CLOSED_FORM, Dyadic, score_covariance
+from humalign_jax.rsa.dyads import CLOSED_FORM, score_covariance
 from humalign_jax.rsa.evaluation import Evaluation, evaluate_fixed
 from humalign_jax.rsa.models import Fixed, Model
 from humalign_jax.rsa.pairs import between_category, category_rdm, n_stimuli_of, within_category

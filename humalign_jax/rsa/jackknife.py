@@ -1,7 +1,8 @@
-"""Covariance of scores over stimuli by leaving out one and two of them: for Bures' similarity of whole geometries.
+"""Variance of scores over stimuli by leaving out one and two of them: whole for Bures' similarity, a factor for others.
 
-A score is a sum of what stimuli do by themselves, in pairs, in threes and so on (Hoeffding). Leaving out one counts
-what pairs do twice, so that its variance is too large; less what leaving out two shows, V = sum of squares of
+Bures' similarity of whole geometries is a sum of what stimuli do by themselves, in pairs, in threes and so on
+(Hoeffding). Leaving out one counts what pairs do twice, so that its variance is too large; less what leaving out two
+shows, V = sum of squares of
 n T - (n - 1) (T_i + T_j) + (n - 2) T_ij, it is too small, since that also holds what more of them do. Over 600 and
 1,000 simulated studies (squared distances of benchmarks/rsa_calibration.py, three models) the two were 1.05 to 1.10 and
 0.77 to 0.86 of the variance of the scores at 40 stimuli, 1.25 to 1.45 and 0.73 to 0.74 at 20. Here it is their mean:
@@ -16,7 +17,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from humalign_jax.rsa.dyads import Dyadic, DyadicCovariance, interaction_with_subjects, total_covariance
+from humalign_jax.rsa.compare import WHOLE, second_moments
+from humalign_jax.rsa.covariance import Dyadic, DyadicCovariance, interaction_with_subjects, total_covariance
+from humalign_jax.rsa.quantiles import NO_VARIANCE
 
 N_TWICE = 200  # pairs of stimuli that are left out, where there are more: V is a mean of squares
 
@@ -58,3 +61,80 @@ def jackknife_covariance(
         return whole, None
     singles = [covariance(once[:, :, s], pairs[:, :, s]) for s in range(once.shape[2])]
     return whole, interaction_with_subjects(whole, total_covariance(singles), len(singles))
+
+
+def jackknife_ratio(deleted: Sequence[np.ndarray], covariances: Sequence[DyadicCovariance]) -> float:
+    """Sum of delete-one jackknife variances over that of the shared parts; 0 where neither is known.
+
+    Args:
+        deleted: Scores of m models without each of the stimuli, [n, m]; several where studies are separate.
+        covariances: Covariances of the same scores.
+    """
+    total, shared = 0.0, 0.0
+    for scores, covariance in zip(deleted, covariances):
+        n, m = scores.shape
+        jackknife = (n - 1.0) / n * np.square(scores - scores.mean(axis=0)).sum(axis=0)
+        known = np.isfinite(jackknife)
+        total += jackknife[known].sum()
+        shared += np.diagonal(covariance.shared)[:m][known].sum()
+    return total / shared if shared > 0 else 0.0
+
+
+def deleted_scores(
+    models: np.ndarray,
+    subjects: np.ndarray,
+    control: np.ndarray | None,
+    index: str,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    n: int,
+) -> np.ndarray:
+    """Mean scores over subjects by other than ranks, without each of the stimuli: [m, p], [k, p], [c, p] -> [n, m].
+
+    NaN where a score is not defined without that stimulus.
+    """
+    if index in WHOLE:
+        return _deleted_whole_scores(models, subjects, index)
+    rdms = np.concatenate([models, subjects]).astype(np.float64)
+    basis = np.empty((0, len(rows))) if control is None else control
+    if index == 'pearson':
+        rdms = rdms - rdms.mean(axis=1, keepdims=True)
+        basis = np.concatenate([np.ones((1, len(rows))), basis])
+    values, scores = np.concatenate([rdms, basis]), []
+    products = values @ values.T
+    both = np.concatenate([rows, columns])
+    of_stimuli = np.split(np.argsort(both, kind='stable') % len(rows), np.cumsum(np.bincount(both, minlength=n))[:-1])
+    for pairs in of_stimuli:
+        without = products - values[:, pairs] @ values[:, pairs].T
+        scores.append(_scores_of_products(without, len(models), len(basis)))
+    return np.array(scores)
+
+
+def _deleted_whole_scores(models: np.ndarray, subjects: np.ndarray, index: str) -> np.ndarray:
+    """The same by a whitened index, from moments that are centred anew: [m, p], [k, p] -> [n, m]."""
+    moments = second_moments(np.concatenate([models, subjects]))
+    m, rest = len(models), moments.shape[1] - 1.0
+    diagonals = np.einsum('qii->qi', moments)
+    across = np.einsum('qij,rij->iqr', moments, moments)  # of stimulus i
+    both = np.einsum('qi,ri->iqr', diagonals, diagonals)
+    # Without row and column i, what remains is centred by its row sums, -A_ij, and their sum, A_ii.
+    products = across.sum(axis=0) - 2.0 * across * (1.0 + 1.0 / rest) + both * (1.0 + 2.0 / rest + 1.0 / rest**2)
+    if index == 'whitened_pearson':  # their mean subtracted from distances: their trace from moments
+        traces = diagonals.sum(axis=1)[:, None] - diagonals * (1.0 + 1.0 / rest)
+        products -= np.einsum('qi,ri->iqr', traces, traces) / (rest - 1.0)
+    scores = []
+    for product in products:
+        norms = np.sqrt(np.where(np.diagonal(product) > 0, np.diagonal(product), np.nan))
+        scores.append((product[:m, m:] / np.outer(norms[:m], norms[m:])).mean(axis=1))
+    return np.array(scores)
+
+
+def _scores_of_products(products: np.ndarray, m: int, c: int) -> np.ndarray:
+    """Mean correlations of m models with subjects, c others held constant, from sums of products of all, [m]."""
+    q = len(products) - c
+    left, spread = products[:q, :q], np.diagonal(products)[:q]
+    if c:
+        left = left - products[:q, q:] @ np.linalg.pinv(products[q:, q:], hermitian=True) @ products[q:, :q]
+    remains = np.diagonal(left)
+    norms = np.sqrt(np.where(remains > NO_VARIANCE * spread, remains, np.nan))
+    return (left[:m, m:] / np.outer(norms[:m], norms[m:])).mean(axis=1)

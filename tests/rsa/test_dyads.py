@@ -1,10 +1,13 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.stats
 from scipy.spatial.distance import pdist, squareform
 
-from humalign_jax.rsa import dyads, pair_influences, quantiles
+from humalign_jax.rsa import dyads, jackknife, pair_influences, quantiles
 from humalign_jax.rsa.compare import compare_condensed
+from humalign_jax.rsa.covariance import part_variances
 from humalign_jax.rsa.crossval import weighted_similarity
 from humalign_jax.rsa.pairs import between_category, category_rdm, take_stimuli, within_category
 
@@ -26,7 +29,7 @@ def deleted_scores(models, subjects, index, mask=None, control=None):
     kept = np.arange(91) if mask is None else np.flatnonzero(mask)
     held = None if control is None else control[:, kept]
     rows, columns = (x[kept] for x in np.triu_indices(n, 1))
-    return dyads._deleted_scores(models[:, kept], subjects[:, kept], held, index, rows, columns, n)
+    return jackknife.deleted_scores(models[:, kept], subjects[:, kept], held, index, rows, columns, n)
 
 
 def factor(models, subjects, index, shared, **options):
@@ -304,9 +307,9 @@ def test_fewest_degrees_of_freedom_bind_single_scores_only():
     models, subjects = make_data()
     covariance = dyads.score_covariance(models, subjects, 'pearson')[0]
     assert covariance.score_dof.shape == (3,)
-    bound = dyads.dataclasses.replace(covariance, score_dof=np.array([1.5, 2.5, np.inf]))
+    bound = dataclasses.replace(covariance, score_dof=np.array([1.5, 2.5, np.inf]))
     contrasts = np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [1.0, -1.0, 0]])
-    free = dyads.dataclasses.replace(covariance, score_dof=None).variances(contrasts)[1]
+    free = dataclasses.replace(covariance, score_dof=None).variances(contrasts)[1]
     np.testing.assert_array_equal(bound.variances(contrasts)[1], [1.5, 2.5, *free[2:]])
 
 
@@ -334,13 +337,13 @@ def test_degrees_of_freedom_are_those_of_the_quantile():
 
 def test_variance_without_effects_of_stimuli_has_the_degrees_of_freedom_of_pairs():
     shared, excess, own = np.array([1.0]), np.array([0.8]), np.array([0.75])
-    variances, dof = dyads._variances(shared, excess, own, 19, 170)
+    variances, dof = part_variances(shared, excess, own, 19, 170)
     added = np.sqrt(2.0 * (1.0 / 19.0 + 0.64 / 170.0)) / np.sqrt(2.0 * np.pi)
     assert (variances[0], dof[0]) == (pytest.approx(0.75 - added), 170.0)
-    variances, dof = dyads._variances(np.array([9.0]), np.array([1.0]), own, 190, 1700)
+    variances, dof = part_variances(np.array([9.0]), np.array([1.0]), own, 190, 1700)
     assert variances[0] == pytest.approx(8.0, rel=1e-4)  # far from the bound
     assert dof[0] == pytest.approx(64.0 / (81.0 / 190.0 + 1.0 / 1700.0))
-    assert dyads._variances(np.zeros(1), np.zeros(1), np.zeros(1), 19, 170) == (0.0, 19.0)
+    assert part_variances(np.zeros(1), np.zeros(1), np.zeros(1), 19, 170) == (0.0, 19.0)
 
 
 @pytest.mark.parametrize('effect', [0.0, 1.0])
