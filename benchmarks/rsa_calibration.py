@@ -14,9 +14,9 @@ cross-validated scores depend on how many stimuli they are fitted to, and for si
 mean of the scores over all studies.
 
 Writes benchmarks/results/rsa_calibration.json: how often 95 % intervals hold the truth, and how often tests at 5 %
-reject a true hypothesis, each with its binomial standard error. Choices between ways to infer were made with other seeds
-than that of the committed rows, but for one: how much the correction of `quantiles.bounded_variance` counts, and Fisher's
-z for Spearman, were settled with its studies of Spearman with 20 stimuli in view.
+reject a true hypothesis, each with its binomial standard error. Choices between ways to infer were made with other
+seeds than that of the committed rows, but for one: how much the correction of `quantiles.bounded_variance` counts, and
+Fisher's z for Spearman, were settled with its studies of Spearman with 20 stimuli in view.
 """
 
 import argparse
