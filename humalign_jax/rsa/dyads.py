@@ -114,7 +114,7 @@ def score_covariance(
     whole = dataclasses.replace(
         covariance.times(*factors), influences=mean if is_resampled else None, score_dof=score_dof
     )
-    return whole, interaction_with_subjects(whole, singles.times(*factors), k) if singles else None
+    return whole, interaction_with_subjects(whole, singles.times(*factors), k) if singles is not None else None
 
 
 def crossvalidated_covariance(

@@ -96,7 +96,7 @@ def evaluate_fixed(
         draws, (lower_draws, upper_draws) = _weighted_draws(models, subjects, index, weights, mask, control, devices)
     elif len(weights):
         draws, (lower_draws, upper_draws) = _copied_draws(models, subjects, index, weights)
-        dyadic = _jackknife(models, subjects, index, seed, by_subject) if index == 'bures' else None
+        dyadic = _bures_covariance(models, subjects, seed, by_subject) if index == 'bures' else None
     permuted, observed = np.empty((0, m)), scores.mean(axis=1)
     if len(orders) and index in WEIGHTED_INDICES:
         a, b = (unit_rdms(rdms, index, mask=mask, control=control) for rdms in (models, subjects))
@@ -211,14 +211,14 @@ def _copied_draws(
     return scores, ceilings
 
 
-def _jackknife(models: np.ndarray, subjects: np.ndarray, index: str, seed: int, by_subject: bool) -> Dyadic | None:
+def _bures_covariance(models: np.ndarray, subjects: np.ndarray, seed: int, by_subject: bool) -> Dyadic | None:
     """Covariance over stimuli of the scores and the lower ceiling (0 for a single subject), see `jackknife`."""
     n, k = n_stimuli_of(models.shape[1]), len(subjects)
 
     def scores_without(left_out: Sequence[int]) -> np.ndarray:
         rows = np.delete(np.arange(n), left_out)
         a, b = take_stimuli(models, rows), take_stimuli(subjects, rows)
-        ceiling = subject_ceilings(b, index)[0] if k > 1 else np.zeros(1)
-        return np.concatenate([compare_condensed(a, b, index), ceiling[None]])
+        ceiling = subject_ceilings(b, 'bures')[0] if k > 1 else np.zeros(1)
+        return np.concatenate([compare_condensed(a, b, 'bures'), ceiling[None]])
 
     return jackknife_covariance(scores_without, n, seed=seed, by_subject=by_subject)

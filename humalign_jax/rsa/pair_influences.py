@@ -125,7 +125,7 @@ class _Moments:
 def sides_of(rdms: np.ndarray, control: np.ndarray | None, index: str) -> Sequence[Side]:
     """Ranks over the number of pairs, centred, values of mean square 1, signs or moments; residuals of a control."""
     if index.startswith('kendall'):
-        return [_Signs(row_ranks(rdm[None])[0]) for rdm in rdms]
+        return [_Signs(x) for x in row_ranks(rdms)]
     if index in WHOLE:
         centred = rdms - rdms.mean(axis=1, keepdims=True) if index == 'whitened_pearson' else rdms
         return [_Moments(x) for x in second_moments(centred / np.sqrt((centred**2).mean(axis=1, keepdims=True)))]
