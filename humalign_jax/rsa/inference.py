@@ -297,7 +297,8 @@ def _check_options(
     if (pairs == 'partial' and index not in ('pearson', 'spearman')) or (
         pairs != 'all' and index not in WEIGHTED_INDICES
     ):
-        raise ValueError(f'pairs={pairs!r} does not go with index {index!r}.')
+        fitting = ('pearson', 'spearman') if pairs == 'partial' else WEIGHTED_INDICES
+        raise ValueError(f'pairs={pairs!r} does not go with index {index!r}: choose one of {", ".join(fitting)}.')
 
 
 def _restriction(
