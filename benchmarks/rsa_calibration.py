@@ -11,7 +11,9 @@ A study samples n stimuli and k subjects of that population; the truth is the sc
 mean over 60,000 stimuli, 400 at a time (and 3,000 subjects), known to 2 to 3 % of the spread of the scores of 40
 stimuli. (With 6,000 stimuli it was off by 17 % of that spread, which cost 1 % of coverage.) For flexible models, whose
 cross-validated scores depend on how many stimuli they are fitted to, and for similarities of whole geometries it is the
-mean of the scores over all studies.
+mean of the scores over all studies. The four models 'at the ceiling' are equally good, and as good as the lower noise
+ceiling: the noise that makes them so is sought over the same 60,000 stimuli. No hypothesis that is tested of them is
+false, so that they show what the corrections for several tests, and the test against the ceiling, do.
 
 Writes benchmarks/results/rsa_calibration.json: how often 95 % intervals hold the truth, and how often tests at 5 %
 reject a true hypothesis, each with its binomial standard error. Choices between ways to infer were made with other
@@ -29,15 +31,20 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from scipy.interpolate import CubicSpline
+from scipy.optimize import brentq
 from scipy.spatial.distance import pdist
 
 from humalign_jax import rsa, storage
+from humalign_jax.rsa.ceiling import subject_ceilings
 
 DIM = 8
+SUBJECT_NOISE = 1.0
 POPULATIONS = ('gaussian', 'clusters', 'heavy tails', 'squared distances')
 WHOLE = ('whitened_pearson', 'whitened_cosine', 'bures')  # of squared distances
 SLOW = ('kendall_tau_a', *WHOLE)  # few draws and permutations, on which no interval depends
-MODELS = ('fixed', 'flexible')
+MODELS = ('fixed', 'flexible', 'at the ceiling')
+N_REPEATS, N_MANY = 150, 400  # of stimuli for a truth
 
 
 class Population:
@@ -77,13 +84,27 @@ class Population:
     def truth(self, index: str, maps: np.ndarray | None) -> np.ndarray:
         """Mean score of each model over many stimuli, and over many subjects where no `maps` are given, [m]."""
         scores = []
-        for repeat in range(150):
+        for repeat in range(N_REPEATS):
             np_rng = np.random.default_rng([2, repeat])
             of_subjects = self.subjects(np_rng, 20) if maps is None else maps
-            scores.append(rsa.compare(*self.study(np_rng, 400, of_subjects), index).mean(axis=1))
+            scores.append(rsa.compare(*self.study(np_rng, N_MANY, of_subjects), index).mean(axis=1))
         truth = np.mean(scores, axis=0)
-        truth[1:3] = truth[1:3].mean()  # equally good: distances do not change with their maps, which are rotations
-        return truth
+        # As good as each other are those of the same noise: distances do not change with maps, which are rotations.
+        return np.array([truth[np.equal(self.model_noise, noise)].mean() for noise in self.model_noise])
+
+
+def noise_at_ceiling(kind: str, index: str, maps: np.ndarray | None, k: int) -> float:
+    """Noise of a model that is as good as the other subjects, of k that are `maps` or new each time."""
+    noises = np.linspace(0.5, 2.0, 7)
+    population, gaps = Population(kind, noises.tolist(), SUBJECT_NOISE, seed=0), []
+    for repeat in range(N_REPEATS):
+        np_rng = np.random.default_rng([2, repeat])
+        of_subjects = population.subjects(np_rng, k) if maps is None else maps
+        models, subjects = population.study(np_rng, N_MANY, of_subjects)
+        ceiling = subject_ceilings(subjects, index)[0].mean()
+        gaps.append(rsa.compare(models, subjects, index).mean(axis=1) - ceiling)
+    # The gap falls smoothly with the noise.
+    return float(brentq(CubicSpline(noises, np.mean(gaps, axis=0)), noises[0], noises[-1]))
 
 
 def rate(hits: list[bool]) -> dict[str, float]:
@@ -95,12 +116,16 @@ def rate(hits: list[bool]) -> dict[str, float]:
 def calibrate(kind: str, index: str, bootstrap: str, n: int, k: int, models: str, n_studies: int, seed: int) -> dict:
     """Coverage and false-positive rates of one setting."""
     # Model 0 sees nothing shared; 1 and 2 are equally good; 3 is better.
-    population = Population(kind, [np.inf, 1.5, 1.5, 0.5], 1.0, seed=0)
+    population = Population(kind, [np.inf, 1.5, 1.5, 0.5], SUBJECT_NOISE, seed=0)
     names = ('unrelated', 'fair', 'equally fair', 'good')
     if models == 'flexible':
         names = ('fair', 'equally fair', 'weighted', 'selected')
     np_rng = np.random.default_rng(1)
     fixed_maps = population.subjects(np_rng, k)
+    if models == 'at the ceiling':
+        noise = noise_at_ceiling(kind, index, None if bootstrap == 'both' else fixed_maps, k)
+        population = Population(kind, [noise] * 4, SUBJECT_NOISE, seed=0)
+        names = ('fair', 'equally fair', 'third', 'fourth')
     results, started = [], time.perf_counter()
     for study in range(n_studies):
         np_rng = np.random.default_rng([seed, study])
@@ -113,21 +138,27 @@ def calibrate(kind: str, index: str, bootstrap: str, n: int, k: int, models: str
         options = dict(index=index, bootstrap=bootstrap, n_bootstrap=200, n_permutations=199, seed=study)
         if index in SLOW:
             options |= dict(n_bootstrap=20, n_permutations=19)
+        if models == 'at the ceiling':
+            options |= dict(n_permutations=0)
         if models == 'flexible':  # draws take long and no interval depends on them; the unrelated one is no model here
             options |= dict(n_bootstrap=40, n_permutations=0)
         results.append(rsa.infer(listed, subjects, **options))
     seconds = time.perf_counter() - started
 
-    if models == 'fixed' and index not in WHOLE:
+    if models != 'flexible' and index not in WHOLE:
         truth = population.truth(index, None if bootstrap == 'both' else fixed_maps)
     else:
         truth = np.mean([r.values for r in results], axis=0)
     percentiles = [np.quantile(r.draws, [0.025, 0.975], axis=0) for r in results]
     equal = names.index('fair'), names.index('equally fair')
-    false_positives = {
-        'equal models': rate([r.p_differences[equal] <= 0.05 for r in results]),
-        'equal models, family-wise': rate([r.p_differences_fwer[equal] <= 0.05 for r in results]),
-    }
+    false_positives = {'equal models': rate([r.p_differences[equal] <= 0.05 for r in results])}
+    if models == 'at the ceiling':
+        of_any = {'uncorrected': 'p_differences', 'family-wise': 'p_differences_fwer'}
+        of_any['false-discovery rate'] = 'p_differences_fdr'
+        for corrected, name in of_any.items():
+            hits = [bool((getattr(r, name) <= 0.05).any()) for r in results]
+            false_positives[f'any of six pairs, {corrected}'] = rate(hits)
+        false_positives['first model against the ceiling'] = rate([r.p_ceiling[0] <= 0.05 for r in results])
     if models == 'fixed':
         unrelated = rate([r.p_zero[0] <= 0.05 for r in results])
         false_positives = {'unrelated model against zero': unrelated, **false_positives}
@@ -195,6 +226,9 @@ def main() -> None:
     settings += [('squared distances', index, 'stimuli', n, 4, 'fixed') for index in WHOLE for n in (20, 40)]
     flexible = [('spearman', 'stimuli', 40, 4), ('pearson', 'stimuli', 40, 4), ('spearman', 'both', 40, 12)]
     settings += [('gaussian', *setting, 'flexible') for setting in flexible]
+    equal = [('spearman', 'stimuli', 20, 4), *((x, 'stimuli', 40, 4) for x in ('spearman', 'pearson', 'cosine'))]
+    equal += [('spearman', 'both', 40, 12), ('pearson', 'both', 40, 12)]
+    settings += [('gaussian', *setting, 'at the ceiling') for setting in equal]
     path = Path(__file__).parent / 'results' / 'rsa_calibration.json'
     names = ('population', 'index', 'bootstrap', 'n_stimuli', 'n_subjects', 'models')
     known = json.loads(path.read_text())['settings']
