@@ -55,7 +55,7 @@ class InferenceResult:
         differences: values[i] - values[j], [m, m].
         difference_errors: Their standard errors, [m, m].
         p_differences: Two-sided p values, [m, m], 1 on the diagonal.
-        p_differences_fwer: The same corrected for all pairs by the largest t, [m, m].
+        p_differences_fwer: The same corrected for all pairs by the smallest p (largest t), [m, m].
         p_differences_fdr: The same by Benjamini and Hochberg's false-discovery rate, [m, m].
         ceiling_lower: Lower noise ceiling; NaN for a single subject.
         ceiling_upper: Upper noise ceiling; NaN for a single subject.
@@ -160,8 +160,8 @@ def infer(
     within their category only, so that the test is of what the categories do not explain.
 
     *Against the ceiling and each other*: t tests with the standard error of the difference, found in the same way; the
-    family-wise correction takes the distribution of the largest |t| of all pairs of models from the draws, scaled to
-    heavy tails for few units.
+    family-wise correction takes the distribution of the smallest p of all pairs of models from the draws, scaled to
+    heavy tails for few units: that of the largest |t| where all have as many degrees of freedom.
 
     *Flexible models* (Selected, Weighted, Interpolated) are fitted and scored on different stimuli and subjects, and so
     are all models beside them; they are fitted anew in every sample, of stimuli, subjects or both. See `crossval`.

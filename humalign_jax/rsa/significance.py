@@ -97,40 +97,49 @@ def two_sided_p(t: np.ndarray, dof: np.ndarray | int) -> np.ndarray:
     return 2.0 * scipy.stats.t.sf(np.abs(t), dof)
 
 
-def largest_t_p(t: np.ndarray, samples: np.ndarray, dof: np.ndarray | int, np_rng: np.random.Generator) -> np.ndarray:
-    """p values corrected for all hypotheses at once: how often the largest |t| of all would be as large by chance.
+def family_wise_p(t: np.ndarray, samples: np.ndarray, dof: np.ndarray | int, np_rng: np.random.Generator) -> np.ndarray:
+    """p values corrected for all hypotheses at once: how often the smallest p of all would be as small by chance.
+
+    With as many degrees of freedom for all, that is how often the largest |t| would be as large. Where they differ, the
+    largest |t| is mostly that of the fewest: among four models that were equally good any of six pairs was told apart
+    in 3.2 % of 1,500 studies of 20 stimuli (3.1 % at 40), by the smallest p in 4.9 % (4.5 %).
 
     Args:
         t: t values of q hypotheses, [q].
         samples: Bootstrap samples of the same quantities, [b, q]; only their correlations are used.
-        dof: Degrees of freedom, of all or of each, [q]; the samples, scaled by sqrt(dof / chi^2) with the fewest of
-            them, are as heavy-tailed as t is.
-        np_rng: Source of the chi^2 numbers.
+        dof: Degrees of freedom, of all or of each, [q]; the samples, scaled by sqrt(dof / chi^2), are as heavy-tailed
+            as t is. All of a sample have the same quantile of chi^2: the same stimuli make their errors small or large.
+        np_rng: Source of these quantiles.
 
     Returns:
         Family-wise p values, [q], none below the uncorrected one.
 
     References:
-        Westfall & Young (1993), Resampling-based multiple testing. Wiley.
+        Westfall & Young (1993), Resampling-based multiple testing, section 2.3. Wiley.
     """
+    dof = np.broadcast_to(dof, t.shape)
     spread = samples.std(axis=0, ddof=1)
-    centred = (samples - samples.mean(axis=0)) / np.where(spread < TINY, np.inf, spread)
-    fewest = np.min(dof)
-    heavy = np.abs(centred).max(axis=1) * np.sqrt(fewest / np_rng.chisquare(fewest, size=len(samples)))
-    exceeded = (heavy[:, None] >= np.abs(t)).sum(axis=0)
-    return np.maximum((1.0 + exceeded) / (1.0 + len(samples)), two_sided_p(t, dof))
+    centred = np.abs(samples - samples.mean(axis=0)) / np.where(spread < TINY, np.inf, spread)
+    quantiles, smallest = np.clip(np_rng.random(len(samples)), 1e-12, 1.0), np.ones(len(samples))
+    for each in np.unique(dof):
+        largest = centred[:, dof == each].max(axis=1)
+        heavy = largest * np.sqrt(each / scipy.stats.chi2.ppf(quantiles, each))
+        smallest = np.minimum(smallest, two_sided_p(heavy, each))
+    p = two_sided_p(t, dof)
+    exceeded = (smallest[:, None] <= p).sum(axis=0)
+    return np.maximum((1.0 + exceeded) / (1.0 + len(samples)), p)
 
 
 def difference_p(
     differences: np.ndarray, errors: np.ndarray, dof: np.ndarray | int, samples: np.ndarray, np_rng: np.random.Generator
 ) -> np.ndarray:
-    """p values of q differences: two-sided; corrected for all of them (max-t); and by false-discovery rate.
+    """p values of q differences: two-sided; corrected for all of them (smallest p); and by false-discovery rate.
 
     Args:
         differences: [q]; NaN where not defined, as all that follows.
         errors: Their standard errors, [q].
         dof: Degrees of freedom, of all or of each.
-        samples: Samples of the differences, for `largest_t_p`, [b, q].
+        samples: Samples of the differences, for `family_wise_p`, [b, q].
         np_rng: As there.
 
     Returns:
@@ -145,7 +154,7 @@ def difference_p(
     if known.any():
         dof = np.broadcast_to(dof, t.shape)[known]
         p[0, known] = two_sided_p(t[known], dof)
-        p[1, known] = largest_t_p(t[known], samples[:, known], dof, np_rng)
+        p[1, known] = family_wise_p(t[known], samples[:, known], dof, np_rng)
         p[2, known] = scipy.stats.false_discovery_control(p[0, known])
     return p
 

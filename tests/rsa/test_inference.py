@@ -189,18 +189,30 @@ def test_pearsons_interval_is_that_of_t_around_the_score():
     np.testing.assert_allclose(cut, [[0.95 - 0.1 * 2.2621572, -1.0], [1.0, -0.9 + 0.2 * 2.2621572]])
 
 
-def test_largest_t_equals_dunnett_for_independent_normal_samples():
+def test_family_wise_p_is_that_of_the_largest_t_for_independent_normal_samples():
     np_rng = np.random.default_rng(0)
     samples = np_rng.normal(size=(40_000, 3))
     t = np.array([1.0, 2.0, 3.0])
-    got = significance.largest_t_p(t, samples, 10**7, np_rng)
+    got = significance.family_wise_p(t, samples, 10**7, np_rng)
     np.testing.assert_allclose(got, 1 - (1 - 2 * scipy.stats.norm.sf(t)) ** 3, atol=0.01)
 
 
-def test_largest_t_of_one_hypothesis_is_the_t_test():
+def test_family_wise_p_of_one_hypothesis_is_the_t_test():
     np_rng = np.random.default_rng(0)
-    got = significance.largest_t_p(np.array([2.2]), np_rng.normal(size=(40_000, 1)), 7, np_rng)
+    got = significance.family_wise_p(np.array([2.2]), np_rng.normal(size=(40_000, 1)), 7, np_rng)
     assert got == pytest.approx(2 * scipy.stats.t.sf(2.2, 7), abs=0.005)
+
+
+def test_family_wise_p_treats_hypotheses_of_few_and_of_many_degrees_of_freedom_alike():
+    np_rng, dof, correlation = np.random.default_rng(0), np.array([4.0, 60.0]), np.array([[1.0, 0.6], [0.6, 1.0]])
+    samples = np_rng.multivariate_normal(np.zeros(2), correlation, size=40_000)
+    t = scipy.stats.t.isf(np.array([0.015, 0.015]), dof)  # p of 0.03, both
+    got = significance.family_wise_p(t, samples, dof, np_rng)
+    # Studies without an effect: normal estimates over standard errors that are small or large together.
+    estimates = np.random.default_rng(1).multivariate_normal(np.zeros(2), correlation, size=40_000)
+    errors = np.sqrt(scipy.stats.gamma.ppf(np.random.default_rng(2).random((40_000, 1)), dof / 2.0, scale=2.0 / dof))
+    np.testing.assert_allclose(got, (np.abs(estimates / errors) >= t).any(axis=1).mean(), atol=0.004)
+    assert got[0] == got[1]
 
 
 @pytest.mark.parametrize('index', ['whitened_cosine', 'whitened_pearson', 'bures'])
