@@ -247,13 +247,14 @@ def infer(
             seed=seed,
             by_subject=bootstrap == 'both',
         )
-    samples, n_undefined = _samples(evaluation, bootstrap, people)
+    names = [model.name for model in listed]
+    samples, n_undefined = _samples(evaluation, bootstrap, people, names)
     dyadic = evaluation.dyadic
     if bootstrap != 'subjects' and index in CLOSED_FORM and evaluation.refitted is None:
         dyadic = score_covariance(
             np.concatenate(components), subjects, index, mask=mask, control=control, by_subject=bootstrap == 'both'
         )
-    return _summarise(evaluation, samples, n_undefined, [m.name for m in listed], bootstrap, n, dyadic, settings)
+    return _summarise(evaluation, samples, n_undefined, names, bootstrap, n, dyadic, settings)
 
 
 def _as_models(models: Rdms | Sequence[Model]) -> list[Model]:
@@ -332,7 +333,9 @@ def _folds(
     return deal_folds(seed, n, n_stimulus_folds, stream=3), deal_folds(seed, k, n_subject_folds, stream=4)
 
 
-def _samples(evaluation: Evaluation, bootstrap: str, subject_weights: np.ndarray) -> tuple[dict[str, np.ndarray], int]:
+def _samples(
+    evaluation: Evaluation, bootstrap: str, subject_weights: np.ndarray, names: Sequence[str]
+) -> tuple[dict[str, np.ndarray], int]:
     """Mean scores and the two ceilings in every defined sample, [b, m + 2], by what was resampled."""
     share = subject_weights.astype(np.float64) / subject_weights.shape[1]
     data = np.concatenate([evaluation.scores, evaluation.lower[None], evaluation.upper[None]])
@@ -347,11 +350,19 @@ def _samples(evaluation: Evaluation, bootstrap: str, subject_weights: np.ndarray
         if bootstrap == 'both':
             samples['both'] = np.einsum('bik,bk->bi', draws, share)
     ok = np.logical_and.reduce([np.isfinite(x[:, : len(evaluation.scores)]).all(axis=1) for x in samples.values()])
-    if ok.sum() < 2 or np.isnan(evaluation.scores).any():
-        constant = np.flatnonzero(np.isnan(evaluation.scores).any(axis=1))
+    undefined = np.isnan(evaluation.scores)  # [m, k]
+    if undefined.any():
+        by_subject = undefined.all(axis=0)
+        subjects = f'subjects {np.flatnonzero(by_subject).tolist()} of the reference' if by_subject.any() else ''
+        models = ', '.join(repr(name) for name, x in zip(names, undefined) if x[~by_subject].any())
         raise ValueError(
-            f'scores are not defined on the data (models {constant.tolist()}) or in {np.sum(~ok)} of {len(ok)} '
-            'samples: a model or subject has no variance over the pairs that count, or there are too few stimuli.'
+            f'no score is defined for {models or subjects}: all distances that count are equal, or too few pairs are '
+            'left. Leave it out, or give it features that tell the stimuli apart.'
+        )
+    if ok.sum() < 2:
+        raise ValueError(
+            f'scores are not defined in {np.sum(~ok)} of {len(ok)} samples: in them, a model or subject has equal '
+            'distances only. Use more stimuli, or leave out the RDM of few distinct values.'
         )
     return {kind: x[ok] for kind, x in samples.items()}, int(np.sum(~ok))
 

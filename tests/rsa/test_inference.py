@@ -321,8 +321,10 @@ def test_mistakes_are_named():
         infer(models, subjects, index='cosine', pairs='partial', labels=np.arange(16) % 2)
     with pytest.raises(ValueError, match="'model 0' has 1 values that are NaN"):
         infer(np.where(np.arange(120) == 3, np.nan, models[:1]), subjects)
-    with pytest.raises(ValueError, match=r'not defined on the data \(models \[1\]\)'):
+    with pytest.raises(ValueError, match="no score is defined for 'model 1'"):
         infer(np.stack([models[0], np.ones(120)]), subjects)
+    with pytest.raises(ValueError, match=r'no score is defined for subjects \[1\] of the reference'):
+        infer(models, np.stack([subjects[0], np.ones(120)]))
 
 
 def test_samples_with_too_few_distinct_stimuli_are_left_out_and_counted():
