@@ -115,7 +115,7 @@ def family_wise_p(t: np.ndarray, samples: np.ndarray, dof: np.ndarray | int, np_
         Family-wise p values, [q], none below the uncorrected one.
 
     References:
-        Westfall & Young (1993), Resampling-based multiple testing, section 2.3. Wiley.
+        Westfall & Young (1993), Resampling-based multiple testing. Wiley.
     """
     dof = np.broadcast_to(dof, t.shape)
     spread = samples.std(axis=0, ddof=1)
