@@ -95,7 +95,7 @@ class Population:
 
 def noise_at_ceiling(kind: str, index: str, maps: np.ndarray | None, k: int) -> float:
     """Noise of a model that is as good as the other subjects, of k that are `maps` or new each time."""
-    noises = np.linspace(0.5, 2.0, 7)
+    noises = np.linspace(0.0, 2.0, 9)
     population, gaps = Population(kind, noises.tolist(), SUBJECT_NOISE, seed=0), []
     for repeat in range(N_REPEATS):
         np_rng = np.random.default_rng([2, repeat])
