@@ -9,7 +9,7 @@ from scipy.spatial.distance import pdist, squareform
 from humalign_jax.records import Rdm
 from humalign_jax.rsa import dyads, evaluation, inference, quantiles, resample, significance
 from humalign_jax.rsa.ceiling import noise_ceiling, subject_ceilings
-from humalign_jax.rsa.compare import compare, compare_condensed
+from humalign_jax.rsa.compare import compare, compare_condensed, row_ranks
 from humalign_jax.rsa.inference import infer
 from humalign_jax.rsa.pairs import take_stimuli
 
@@ -383,3 +383,22 @@ def test_tests_and_intervals_are_calibrated(index):
     error = 3 * np.sqrt(0.05 * 0.95 / n_studies)
     for rate in (np.mean(zero), np.mean(pair), *(1 - np.mean(covered, axis=0))):
         assert rate == pytest.approx(0.05, abs=error)
+
+
+@pytest.mark.slow
+def test_family_wise_tests_and_the_test_against_the_ceiling_are_calibrated():
+    n_studies, np_rng = 300, np.random.default_rng(1)
+    at_ceiling, uncorrected, family_wise = [], [], []
+    for seed in range(n_studies):
+        # Four models, each the mean ranks of two people more, are as good as each other and as two of three subjects.
+        shared = np_rng.normal(size=(30, 4))
+        people = np.stack([pdist(shared + np_rng.normal(size=(30, 4))) for _ in range(11)])
+        models = row_ranks(people[:8]).reshape(4, 2, -1).mean(axis=1)
+        result = infer(models, people[8:], n_bootstrap=100, n_permutations=0, seed=seed)
+        at_ceiling.append(result.p_ceiling[0] <= 0.05)
+        uncorrected.append((result.p_differences <= 0.05).any())
+        family_wise.append((result.p_differences_fwer <= 0.05).any())
+    error = 3 * np.sqrt(0.05 * 0.95 / n_studies)
+    assert np.mean(at_ceiling) == pytest.approx(0.05, abs=error)
+    assert np.mean(family_wise) == pytest.approx(0.05, abs=error)
+    assert np.mean(uncorrected) > 0.12  # of any of six pairs
