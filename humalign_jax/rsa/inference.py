@@ -451,9 +451,12 @@ def _closed_form_errors(contrasts: np.ndarray, evaluation: Evaluation, dyadic: D
     if interaction is not None:
         data = np.concatenate([evaluation.scores, np.nan_to_num(evaluation.lower)[None]])  # NaN without others
         of_subjects = (padded @ data).var(axis=1, ddof=1) / k
-        common = np.maximum(np.einsum('cq,qr,cr->c', padded, interaction, padded), 0.0)
-        parts = [(variances, dof), (of_subjects, k - 1.0)]
-        variances = np.maximum(variances + of_subjects - common, np.maximum(variances, of_subjects))
+        common = np.einsum('cq,qr,cr->c', padded, interaction, padded)
+        # What subjects do by themselves may be nothing, and its estimate is then below 0 as often as above. A bound by
+        # the larger of the two, which the truth is no less than, added a sixth where models see all that subjects do.
+        parts = [(variances, dof), (np.maximum(of_subjects - common, 0.0), k - 1.0)]
+        least = 0.5 * np.maximum(variances, of_subjects)
+        variances = np.maximum(variances + of_subjects - common, least)
         dof = satterthwaite(variances, parts)
     return np.sqrt(variances), dof
 

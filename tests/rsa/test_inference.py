@@ -402,3 +402,19 @@ def test_family_wise_tests_and_the_test_against_the_ceiling_are_calibrated():
     assert np.mean(at_ceiling) == pytest.approx(0.05, abs=error)
     assert np.mean(family_wise) == pytest.approx(0.05, abs=error)
     assert np.mean(uncorrected) > 0.12  # of any of six pairs
+
+
+@pytest.mark.slow
+def test_differences_of_good_models_over_stimuli_and_subjects_have_their_error():
+    np_rng, differences, variances = np.random.default_rng(2), [], []
+    above = np.triu_indices(4, 1)
+    for seed in range(200):
+        shared = np_rng.normal(size=(30, 4))
+        subjects = np.stack([pdist(shared + np_rng.normal(size=(30, 4))) for _ in range(8)])
+        models = np.stack([pdist(shared + 0.3 * np_rng.normal(size=(30, 4))) for _ in range(4)])
+        options = dict(bootstrap='both', n_bootstrap=20, n_permutations=0, seed=seed)
+        result = infer(models, subjects, **options)
+        differences.append(result.differences[above])
+        variances.append(result.difference_errors[above] ** 2)
+    # Six differences of four independent scores in 200 studies: their mean square has a relative error of 6 %.
+    assert np.mean(variances) / np.mean(np.square(differences)) == pytest.approx(1.0, abs=0.13)
