@@ -24,10 +24,10 @@ from humalign_jax.rsa.significance import (
     fisher_interval,
     pair_matrix,
     permutation_p,
-    satterthwaite,
     t_interval,
     t_values,
     two_sided_p,
+    variance_over_both,
 )
 
 BOOTSTRAPS = ('stimuli', 'subjects', 'both')
@@ -452,12 +452,7 @@ def _closed_form_errors(contrasts: np.ndarray, evaluation: Evaluation, dyadic: D
         data = np.concatenate([evaluation.scores, np.nan_to_num(evaluation.lower)[None]])  # NaN without others
         of_subjects = (padded @ data).var(axis=1, ddof=1) / k
         common = np.einsum('cq,qr,cr->c', padded, interaction, padded)
-        # What subjects do by themselves may be nothing, and its estimate is then below 0 as often as above. A bound by
-        # the larger of the two, which the truth is no less than, added a sixth where models see all that subjects do.
-        parts = [(variances, dof), (np.maximum(of_subjects - common, 0.0), k - 1.0)]
-        least = 0.5 * np.maximum(variances, of_subjects)
-        variances = np.maximum(variances + of_subjects - common, least)
-        dof = satterthwaite(variances, parts)
+        variances, dof = variance_over_both((variances, dof), (of_subjects, k - 1.0), common)
     return np.sqrt(variances), dof
 
 

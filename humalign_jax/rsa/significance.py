@@ -15,8 +15,7 @@ def contrast_variance(
     """Variances of weighted sums of the scores over new units, and their degrees of freedom.
 
     Resampling stimuli and subjects at once counts the variance of their interaction, measurement noise included, three
-    times over; what the separate bootstraps give takes that out again (and bounds the result where the estimates are
-    noisy).
+    times over; what the separate bootstraps give takes that out again.
 
     Args:
         samples: Scores in the bootstrap samples, [b, m], by what was resampled: either 'stimuli' or 'subjects', or
@@ -36,10 +35,31 @@ def contrast_variance(
     if 'both' not in raw:
         kind, variance = next(iter(single.items()))
         return variance, np.full(len(contrasts), units[kind] - 1.0)
-    interaction = raw['both'] - raw['stimuli'] - raw['subjects']
-    variance = sum(single.values()) - factors['stimuli'] * factors['subjects'] * interaction
-    variance = np.minimum(np.maximum(variance, np.maximum(*single.values())), raw['both'])
-    return variance, satterthwaite(variance, [(single[kind], units[kind] - 1.0) for kind in single])
+    interaction = factors['stimuli'] * factors['subjects'] * (raw['both'] - raw['stimuli'] - raw['subjects'])
+    stimuli, subjects = ((single[kind], units[kind] - 1.0) for kind in ('stimuli', 'subjects'))
+    return variance_over_both(stimuli, subjects, interaction)
+
+
+def variance_over_both(
+    stimuli: tuple[np.ndarray, np.ndarray | float], subjects: tuple[np.ndarray, np.ndarray | float], common: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Variances over new stimuli and subjects, and their degrees of freedom, from those over either.
+
+    What subjects do by themselves may be nothing, and its estimate is then below 0 as often as above. A bound by the
+    larger of the two, which the truth is no less than, added a sixth where models see all that subjects do.
+
+    Args:
+        stimuli: Variances over stimuli and their degrees of freedom, [q] each.
+        subjects: The same over subjects.
+        common: Variances of the interaction of stimuli and subjects, which both contain, [q].
+
+    Returns:
+        [q], at least half of the larger; [q].
+    """
+    (over_stimuli, of_stimuli), (over_subjects, of_subjects) = stimuli, subjects
+    variances = np.maximum(over_stimuli + over_subjects - common, 0.5 * np.maximum(over_stimuli, over_subjects))
+    alone = np.maximum(over_subjects - common, 0.0)
+    return variances, satterthwaite(variances, [(over_stimuli, of_stimuli), (alone, of_subjects)])
 
 
 def satterthwaite(variances: np.ndarray, parts: Sequence[tuple[np.ndarray, np.ndarray | float]]) -> np.ndarray:

@@ -152,7 +152,7 @@ def test_dual_bootstrap_takes_the_interaction_out():
     factors, units = {'stimuli': 1.0, 'subjects': 1.0}, {'stimuli': 31, 'subjects': 11}
     variance, dof = significance.contrast_variance(samples, np.eye(1), factors, units)
     assert variance == pytest.approx(stimulus + subject + interaction, rel=0.02)
-    parts = (stimulus + interaction) ** 2 / 30 + (subject + interaction) ** 2 / 10
+    parts = (stimulus + interaction) ** 2 / 30 + subject**2 / 10  # of subjects what they do by themselves
     assert dof == pytest.approx((stimulus + subject + interaction) ** 2 / parts, rel=0.05)
     one = significance.contrast_variance({'subjects': samples['subjects']}, np.eye(1), factors, units)
     np.testing.assert_array_equal(one[1], [10.0])
