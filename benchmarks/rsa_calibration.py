@@ -27,6 +27,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -36,6 +37,7 @@ from scipy.optimize import brentq
 from scipy.spatial.distance import pdist
 
 from humalign_jax import rsa, storage
+from humalign_jax.rsa import inference
 from humalign_jax.rsa.ceiling import subject_ceilings
 
 DIM = 8
@@ -49,6 +51,8 @@ N_REPEATS, N_MANY = 150, 400  # of stimuli for a truth
 
 class Population:
     """Stimuli of one of `POPULATIONS`, seen by m models and any number of subjects."""
+
+    n_many_subjects = 20  # new ones with each of the `N_REPEATS`
 
     def __init__(self, kind: str, model_noise: list[float], subject_noise: float, seed: int) -> None:
         np_rng = np.random.default_rng(seed)
@@ -86,18 +90,42 @@ class Population:
         scores = []
         for repeat in range(N_REPEATS):
             np_rng = np.random.default_rng([2, repeat])
-            of_subjects = self.subjects(np_rng, 20) if maps is None else maps
+            of_subjects = self.subjects(np_rng, self.n_many_subjects) if maps is None else maps
             scores.append(rsa.compare(*self.study(np_rng, N_MANY, of_subjects), index).mean(axis=1))
         truth = np.mean(scores, axis=0)
         # As good as each other are those of the same noise: distances do not change with maps, which are rotations.
         return np.array([truth[np.equal(self.model_noise, noise)].mean() for noise in self.model_noise])
 
 
-def noise_at_ceiling(kind: str, index: str, maps: np.ndarray | None, k: int) -> float:
+class SameStimuli(Population):
+    """The same n stimuli in every study, and models that see them as ever: only subjects are new."""
+
+    n_many_subjects = 200
+
+    def __init__(self, kind: str, model_noise: list[float], subject_noise: float, seed: int, n: int) -> None:
+        super().__init__(kind, model_noise, subject_noise, seed)
+        np_rng, signs = np.random.default_rng([seed, 3]), np.ones((4, DIM))
+        signs[1::2, : DIM // 2] = signs[2:, DIM // 2 :] = -1.0
+        self.shared = (self.stimuli(np_rng, n // 4) * signs[:, None]).reshape(n, DIM)
+        own, features = self.maps[0], np_rng.normal(size=(n, DIM))
+        self.models = []
+        for j, noise in enumerate(model_noise):
+            seen = self.shared @ own + noise * features if np.isfinite(noise) else np_rng.normal(size=(n, DIM))
+            reflected = model_noise[:j].count(noise)  # as often as there is one as noisy before it
+            order = np.arange(n).reshape(4, -1)[np.arange(4) ^ reflected].ravel()
+            self.models.append(pdist(seen[order]))
+
+    def study(self, np_rng: np.random.Generator, n: int, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """RDMs of the models, the same as ever, [m, p], and of the subjects, [k, p]."""
+        noise = self.subject_noise * np_rng.normal(size=(len(maps), *self.shared.shape))
+        return np.stack(self.models), np.stack([pdist(x) for x in self.shared @ maps + noise])
+
+
+def noise_at_ceiling(make: Callable[[list[float]], Population], index: str, maps: np.ndarray | None, k: int) -> float:
     """Noise of a model that is as good as the other subjects, of k that are `maps` or new each time."""
     noises = np.linspace(0.0, 2.0, 9)
-    population, gaps = Population(kind, noises.tolist(), SUBJECT_NOISE, seed=0), []
-    for repeat in range(N_REPEATS):
+    population, gaps = make(noises.tolist()), []
+    for repeat in range(N_REPEATS * population.n_many_subjects // 20):
         np_rng = np.random.default_rng([2, repeat])
         of_subjects = population.subjects(np_rng, k) if maps is None else maps
         models, subjects = population.study(np_rng, N_MANY, of_subjects)
@@ -115,21 +143,26 @@ def rate(hits: list[bool]) -> dict[str, float]:
 
 def calibrate(kind: str, index: str, bootstrap: str, n: int, k: int, models: str, n_studies: int, seed: int) -> dict:
     """Coverage and false-positive rates of one setting."""
+
+    def make(noise: list[float]) -> Population:
+        if bootstrap == 'subjects':
+            return SameStimuli(kind, noise, SUBJECT_NOISE, 0, n)
+        return Population(kind, noise, SUBJECT_NOISE, 0)
+
     # Model 0 sees nothing shared; 1 and 2 are equally good; 3 is better.
-    population = Population(kind, [np.inf, 1.5, 1.5, 0.5], SUBJECT_NOISE, seed=0)
+    population = make([np.inf, 1.5, 1.5, 0.5])
     names = ('unrelated', 'fair', 'equally fair', 'good')
     if models == 'flexible':
         names = ('fair', 'equally fair', 'weighted', 'selected')
     np_rng = np.random.default_rng(1)
     fixed_maps = population.subjects(np_rng, k)
     if models == 'at the ceiling':
-        noise = noise_at_ceiling(kind, index, None if bootstrap == 'both' else fixed_maps, k)
-        population = Population(kind, [noise] * 4, SUBJECT_NOISE, seed=0)
+        population = make([noise_at_ceiling(make, index, fixed_maps if bootstrap == 'stimuli' else None, k)] * 4)
         names = ('fair', 'equally fair', 'third', 'fourth')
     results, started = [], time.perf_counter()
     for study in range(n_studies):
         np_rng = np.random.default_rng([seed, study])
-        maps = population.subjects(np_rng, k) if bootstrap == 'both' else fixed_maps
+        maps = fixed_maps if bootstrap == 'stimuli' else population.subjects(np_rng, k)
         rdms, subjects = population.study(np_rng, n, maps)
         listed = rdms
         if models == 'flexible':
@@ -146,7 +179,7 @@ def calibrate(kind: str, index: str, bootstrap: str, n: int, k: int, models: str
     seconds = time.perf_counter() - started
 
     if models != 'flexible' and index not in WHOLE:
-        truth = population.truth(index, None if bootstrap == 'both' else fixed_maps)
+        truth = population.truth(index, fixed_maps if bootstrap == 'stimuli' else None)
     else:
         truth = np.mean([r.values for r in results], axis=0)
     percentiles = [np.quantile(r.draws, [0.025, 0.975], axis=0) for r in results]
@@ -159,7 +192,7 @@ def calibrate(kind: str, index: str, bootstrap: str, n: int, k: int, models: str
             hits = [bool((getattr(r, name) <= 0.05).any()) for r in results]
             false_positives[f'any of six pairs, {corrected}'] = rate(hits)
         false_positives['first model against the ceiling'] = rate([r.p_ceiling[0] <= 0.05 for r in results])
-    if models == 'fixed':
+    if models == 'fixed' and bootstrap != 'subjects':  # that test is of other stimuli
         unrelated = rate([r.p_zero[0] <= 0.05 for r in results])
         false_positives = {'unrelated model against zero': unrelated, **false_positives}
     return {
@@ -213,12 +246,14 @@ def main() -> None:
     parser.add_argument('--only', nargs='*', default=indices, choices=indices, help='indices')
     parser.add_argument('--populations', nargs='*', default=POPULATIONS, choices=POPULATIONS)
     parser.add_argument('--models', nargs='*', default=MODELS, choices=MODELS)
+    parser.add_argument('--bootstraps', nargs='*', default=inference.BOOTSTRAPS, choices=inference.BOOTSTRAPS)
     options = parser.parse_args()
     settings = [('spearman', 'stimuli', 40, 4), ('spearman', 'stimuli', 20, 4), ('spearman', 'both', 40, 12)]
     settings += [('rho_a', 'stimuli', 40, 4), ('spearman', 'stimuli', 80, 4)]
     settings += [('pearson', 'stimuli', n, 4) for n in (40, 20, 300)] + [('pearson', 'both', 40, 12)]
     settings += [('cosine', 'stimuli', 20, 4), ('cosine', 'stimuli', 40, 4), ('cosine', 'both', 40, 12)]
     settings += [('kendall_tau_a', 'stimuli', 40, 4)]
+    settings += [('spearman', 'subjects', 40, 12), ('spearman', 'subjects', 40, 5), ('pearson', 'subjects', 40, 12)]
     settings = [('gaussian', *setting, 'fixed') for setting in settings]
     for kind in POPULATIONS[1:]:
         indices = ('pearson',) if kind == 'squared distances' else ('spearman', 'pearson')  # squares keep the ranks
@@ -228,14 +263,15 @@ def main() -> None:
     settings += [('gaussian', *setting, 'flexible') for setting in flexible]
     equal = [('spearman', 'stimuli', 20, 4), *((x, 'stimuli', 40, 4) for x in ('spearman', 'pearson', 'cosine'))]
     equal += [('spearman', 'both', 40, 12), ('pearson', 'both', 40, 12)]
+    equal += [('spearman', 'subjects', 40, 12), ('spearman', 'subjects', 40, 5), ('pearson', 'subjects', 40, 12)]
     settings += [('gaussian', *setting, 'at the ceiling') for setting in equal]
     path = Path(__file__).parent / 'results' / 'rsa_calibration.json'
     names = ('population', 'index', 'bootstrap', 'n_stimuli', 'n_subjects', 'models')
     known = json.loads(path.read_text())['settings']
     rows = {tuple(row[name] for name in names): row for row in known if 'models' in row}
     for setting in settings:
-        population, index, *_, models = setting
-        if population in options.populations and index in options.only and models in options.models:
+        chosen = zip(setting, (options.populations, options.only, options.bootstraps))
+        if all(x in wanted for x, wanted in chosen) and setting[-1] in options.models:
             rows[setting] = calibrate(*setting, options.studies, options.seed)
             print(rows[setting], flush=True)
             storage.write_json(path, {'machine': machine(), 'settings': [rows[s] for s in settings if s in rows]})

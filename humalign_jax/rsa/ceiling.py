@@ -37,9 +37,14 @@ def pool(rdms: np.ndarray, index: str) -> np.ndarray:
     """
     if index not in INDICES:
         raise ValueError(f'there is no index {index!r}: choose one of {", ".join(INDICES)}.')
+    return _alike(rdms, index).mean(axis=0)
+
+
+def _alike(rdms: np.ndarray, index: str) -> np.ndarray:
+    """RDMs scaled so that the index sees each alike, [s, p] -> [s, p] float64."""
     rdms = np.asarray(rdms, dtype=np.float64)
     if index in RANK_INDICES:
-        return row_ranks(rdms).mean(axis=0)
+        return row_ranks(rdms)
     if index in ('pearson', 'whitened_pearson'):
         rdms = rdms - rdms.mean(axis=-1, keepdims=True)
     scale = rdms.mean(axis=-1) if index == 'bures' else np.sqrt((rdms**2).mean(axis=-1))
@@ -47,7 +52,7 @@ def pool(rdms: np.ndarray, index: str) -> np.ndarray:
         raise ValueError(
             f'RDM {int(np.argmin(scale))} is constant, so that {index!r} is not defined for it: leave it out.'
         )
-    return (rdms / scale[:, None]).mean(axis=0)
+    return rdms / scale[:, None]
 
 
 def noise_ceiling(
@@ -89,10 +94,11 @@ def subject_ceilings(
     """Agreement of each subject with the others' pooled RDM and with everyone's: [s, p] -> [s], [s]; see above."""
     if mask is not None:
         rdms, control = rdms[:, mask], None if control is None else control[:, mask]
-    upper = compare_condensed(pool(rdms, index)[None], rdms, index, control=control)[0]
-    others = (pool(np.delete(rdms, s, axis=0), index) for s in range(len(rdms)))
-    lower = [compare_condensed(other[None], rdms[s : s + 1], index, control=control) for s, other in enumerate(others)]
-    return np.ravel(lower), upper
+    alike = _alike(rdms, index)
+    total = alike.sum(axis=0)  # of ranks exact, so that ties stay ties
+    upper = compare_condensed(total[None], rdms, index, control=control)[0]
+    others = [compare_condensed((total - x)[None], rdm[None], index, control=control) for x, rdm in zip(alike, rdms)]
+    return np.ravel(others), upper
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,12 +43,12 @@ class DyadicCovariance:
             np.einsum('cq,qr,cr->c', contrasts, x, contrasts) for x in (self.shared, self.excess, self.own)
         )
         variances, dof = part_variances(shared, excess, own, *self.units)
+        is_difference = np.abs(contrasts.sum(axis=1)) < 1e-9
+        if self.score_dof is not None:
+            dof = np.where(is_difference, dof, np.minimum(dof, self.score_dof[contrasts.argmax(axis=1)]))
         if self.influences is not None:
             quantiles = [influence_quantile(contrast @ self.influences, self.n_stimuli) for contrast in contrasts]
             resampled = dof_of_quantile(np.array(quantiles))
-            is_difference = np.abs(contrasts.sum(axis=1)) < 1e-9
-            if self.score_dof is not None:
-                dof = np.minimum(dof, self.score_dof[contrasts.argmax(axis=1)])
             dof = np.where(is_difference, resampled, np.minimum(resampled, dof))
         return variances, dof
 

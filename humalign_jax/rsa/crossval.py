@@ -19,6 +19,7 @@ from humalign_jax.rsa.covariance import Dyadic
 from humalign_jax.rsa.dyads import crossvalidated_covariance
 from humalign_jax.rsa.evaluation import MIN_DISTINCT, Evaluation, unit_rdms
 from humalign_jax.rsa.models import Model
+from humalign_jax.rsa.over_subjects import OverSubjects
 from humalign_jax.rsa.pairs import n_stimuli_of
 from humalign_jax.rsa.resample import WEIGHTED_INDICES, permuted_products, weighted_products
 
@@ -93,6 +94,10 @@ def evaluate_crossvalidated(
     if len(refitted) == 2:
         refitted['both'] = np.stack([_mean_over(drawn(b, b), people[b]) for b in range(1, len(people))])
 
+    over_subjects = None
+    if len(refitted) == 2:
+        over_subjects = OverSubjects.of(scores[:m], scores[m], scores[m + 1], folds.agreements())
+
     permuted = np.zeros((len(orders) + 1, m))
     orders = np.concatenate([np.arange(len(stimulus_folds))[None], orders])
     for group in range(folds.n_groups if len(orders) > 1 else 0):
@@ -115,7 +120,8 @@ def evaluate_crossvalidated(
         permuted=permuted[1:],
         observed=permuted[0],
         refitted=refitted,
-        dyadic=folds.covariance(predictions, by_subject=len(people) > 1) if len(weights) > 1 else None,
+        subjects=over_subjects,
+        dyadic=folds.covariance(predictions, over_subjects) if len(weights) > 1 else None,
     )
 
 
@@ -217,9 +223,22 @@ class _Folds:
         counted = ~np.isnan(by_fold[:, 0]).all(axis=1)
         return (by_fold[counted].mean(axis=0) if counted.any() else np.full(by_fold.shape[1:], np.nan)), predictions
 
-    def covariance(self, predictions: list[np.ndarray], *, by_subject: bool) -> Dyadic | None:
+    def counted_folds(self) -> list[int]:
+        """Those with enough pairs to be scored."""
+        return [fold for fold, test in enumerate(self.test_pairs) if len(test) >= MIN_DISTINCT]
+
+    def agreements(self) -> np.ndarray:
+        """Similarity of each two subjects on the pairs that are scored, mean over folds, [k, k]."""
+        by_fold = []
+        for test in (self.test_pairs[fold] for fold in self.counted_folds()):
+            held = None if self.control is None else self.control[:, test]
+            tested = self.subjects[:, test]
+            by_fold.append(weighted_similarity(tested, tested, np.ones(len(test)), self.index, control=held))
+        return np.nan_to_num(by_fold).mean(axis=0) if by_fold else np.zeros((len(self.subjects), len(self.subjects)))
+
+    def covariance(self, predictions: list[np.ndarray], over_subjects: OverSubjects | None) -> Dyadic | None:
         """Covariance over stimuli of the m scores and the lower ceiling, given the `predictions` of the data."""
-        counted = [fold for fold, test in enumerate(self.test_pairs) if len(test) >= MIN_DISTINCT]
+        counted = self.counted_folds()
         if not counted:
             return None
         return crossvalidated_covariance(
@@ -230,7 +249,7 @@ class _Folds:
             folds=[self.stimulus_folds == fold for fold in counted],
             groups=self.subject_folds,
             control=self.control,
-            by_subject=by_subject,
+            over_subjects=over_subjects,
         )
 
     def _fit(self, products: np.ndarray, shares: np.ndarray) -> list[np.ndarray]:

@@ -50,6 +50,7 @@ from humalign_jax.rsa.ceiling import RANK_INDICES
 from humalign_jax.rsa.compare import INDICES
 from humalign_jax.rsa.covariance import Dyadic, DyadicCovariance, interaction_with_subjects, total_covariance
 from humalign_jax.rsa.jackknife import deleted_scores, jackknife_ratio
+from humalign_jax.rsa.over_subjects import MIN_SUBJECTS, OverSubjects, pairs_left
 from humalign_jax.rsa.pair_influences import Product, Side, own_product, pooled, score_influence, sides_of
 from humalign_jax.rsa.pairs import n_stimuli_of
 from humalign_jax.rsa.quantiles import (
@@ -71,7 +72,7 @@ def score_covariance(
     *,
     mask: np.ndarray | None = None,
     control: np.ndarray | None = None,
-    by_subject: bool = False,
+    over_subjects: OverSubjects | None = None,
 ) -> Dyadic:
     """Covariance, over new stimuli, of models' mean scores over subjects and of the lower noise ceiling.
 
@@ -81,7 +82,7 @@ def score_covariance(
         index: One of `CLOSED_FORM`.
         mask: Which pairs count, [p]; None for all.
         control: RDMs to partial out, [c, p]; None for none.
-        by_subject: Whether the second value is wanted, which needs two subjects or more.
+        over_subjects: What subjects do to the scores and the ceiling, where the second value is wanted.
 
     Returns:
         Covariance of the scores, q = m + 1, the last one the lower ceiling (0 for a single subject); and that of their
@@ -102,6 +103,7 @@ def score_covariance(
         others = pooled([x for t, x in enumerate(sides[m:]) if t != s])
         return [*of_models, (others, own_product(others, index))]
 
+    by_subject = over_subjects is not None
     covariance, singles, mean = _over_subjects(compared, sides[m:], m + 1, index, rows, columns, n, by_subject)
     factors = np.full(2, n / (n - 2.0))
     if index not in RANK_INDICES:
@@ -114,7 +116,11 @@ def score_covariance(
     whole = dataclasses.replace(
         covariance.times(*factors), influences=mean if is_resampled else None, score_dof=score_dof
     )
-    return whole, interaction_with_subjects(whole, singles.times(*factors), k) if singles is not None else None
+    if over_subjects is None or singles is None:
+        return whole, None
+    common = interaction_with_subjects(whole, singles.times(*factors), k)
+    shared, excess = factors * _left_of_agreements(sides[m:], index, rows, columns, n)
+    return whole, over_subjects.interaction(common, shared - excess)
 
 
 def crossvalidated_covariance(
@@ -126,7 +132,7 @@ def crossvalidated_covariance(
     folds: Sequence[np.ndarray],
     groups: np.ndarray,
     control: np.ndarray | None = None,
-    by_subject: bool = False,
+    over_subjects: OverSubjects | None = None,
 ) -> Dyadic:
     """Covariance, over new stimuli, of mean scores over folds of stimuli, for what was fitted in each of them.
 
@@ -142,30 +148,33 @@ def crossvalidated_covariance(
         folds: Which stimuli each fold has, [n] booleans.
         groups: Group of each subject, [k]; with a single one there is no ceiling.
         control: RDMs to partial out, [c, p]; None for none.
-        by_subject: As in `score_covariance`.
+        over_subjects: As in `score_covariance`.
 
     Returns:
         As `score_covariance`.
     """
     n, m = len(folds[0]), len(predictions[0]) - 1
     q = m + (groups.max() > 0)
-    covariances, totals, deleted, least = [], [], [], []
+    covariances, totals, deleted, least, left = [], [], [], [], []
     for predicted, test, inside in zip(predictions, test_pairs, folds):
         rows, columns = ((np.cumsum(inside) - 1)[x[test]] for x in np.triu_indices(n, 1))
         size, tested = inside.sum(), subjects[:, test]
         held = None if control is None else control[:, test]
         by_group = [sides_of(x[:q], held, index) for x in predicted.swapaxes(0, 1)]
         compared = [[(side, own_product(side, index)) for side in sides] for sides in by_group]
+        sides = sides_of(tested, held, index)
         covariance, singles, _ = _over_subjects(
             lambda s, compared=compared: compared[groups[s]],  # type: ignore[misc]
-            sides_of(tested, held, index),
+            sides,
             m + 1,
             index,
             rows,
             columns,
             size,
-            by_subject,
+            over_subjects is not None,
         )
+        if over_subjects is not None:
+            left.append(_left_of_agreements(sides, index, rows, columns, size))
         covariances.append(covariance)
         totals.append(singles)
         least.append(size / (size - 2.0))
@@ -183,7 +192,11 @@ def crossvalidated_covariance(
         return dataclasses.replace(total_covariance(scaled), n_stimuli=n, units=units)
 
     whole = summed(covariances)
-    return whole, interaction_with_subjects(whole, summed(totals), len(subjects)) if by_subject else None
+    if over_subjects is None:
+        return whole, None
+    common = interaction_with_subjects(whole, summed(totals), len(subjects))
+    shared, excess = np.transpose(left)
+    return whole, over_subjects.interaction(common, (factors @ shared - np.dot(least, excess)) / len(left) ** 2)
 
 
 def _over_subjects(
@@ -211,6 +224,30 @@ def _over_subjects(
         if by_subject:
             singles.append(_covariance(influences, rows, columns, n))
     return _covariance(mean, rows, columns, n), total_covariance(singles) if singles else None, mean
+
+
+def _left_of_agreements(
+    of_subjects: Sequence[Side], index: str, rows: np.ndarray, columns: np.ndarray, n: int
+) -> np.ndarray:
+    """Variance over stimuli of what is two subjects' own in their agreement: the shared part, and its excess."""
+    k = len(of_subjects)
+    own, sums, of_pairs = [own_product(side, index) for side in of_subjects], np.zeros((k, len(rows))), np.zeros(2)
+    if k <= MIN_SUBJECTS:
+        return of_pairs
+
+    def variances(influences: np.ndarray) -> np.ndarray:
+        covariance = _covariance(influences, rows, columns, n)
+        return np.array([np.trace(covariance.shared), np.trace(covariance.excess)])
+
+    for s in range(k - 1):
+        others = range(s + 1, k)
+        influences = [score_influence(of_subjects[s], of_subjects[t], own[s], own[t]) for t in others]
+        influences = np.nan_to_num(influences)
+        of_pairs += variances(influences)
+        sums[s] += influences.sum(axis=0)
+        sums[s + 1 :] += influences
+    effects = (sums - sums.sum(axis=0) / (2.0 * (k - 1.0))) / (k - 2.0)
+    return pairs_left(of_pairs, variances(effects), variances(effects.sum(axis=0)[None]), k)
 
 
 def _covariance(influences: np.ndarray, rows: np.ndarray, columns: np.ndarray, n: int) -> DyadicCovariance:

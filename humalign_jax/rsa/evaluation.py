@@ -11,6 +11,7 @@ from humalign_jax.rsa.ceiling import RANK_INDICES, subject_ceilings
 from humalign_jax.rsa.compare import compare_condensed, row_ranks
 from humalign_jax.rsa.covariance import Dyadic
 from humalign_jax.rsa.jackknife import jackknife_covariance
+from humalign_jax.rsa.over_subjects import OverSubjects
 from humalign_jax.rsa.pairs import n_stimuli_of, take_stimuli
 from humalign_jax.rsa.resample import (
     WEIGHTED_INDICES,
@@ -37,6 +38,7 @@ class Evaluation:
         observed: The same without exchange, computed the same way, [m].
         refitted: Mean scores over subjects and the two ceilings, [b, m + 2], by what was resampled ('stimuli',
             'subjects', 'both'), of models fitted anew in every sample; None where nothing is fitted.
+        subjects: What subjects do to the scores and the lower ceiling; None where they are not resampled.
         dyadic: Covariance over stimuli of the scores and the lower ceiling: in closed form given what was fitted, or by
             a jackknife for 'bures'; None for others, or where stimuli are not resampled.
     """
@@ -50,6 +52,7 @@ class Evaluation:
     permuted: np.ndarray
     observed: np.ndarray
     refitted: dict[str, np.ndarray] | None = None
+    subjects: OverSubjects | None = None
     dyadic: Dyadic | None = None
 
 
@@ -78,7 +81,7 @@ def evaluate_fixed(
         control: RDMs to partial out, [c, p]; None for none.
         devices: Where to compute.
         seed: Seed of the pairs of stimuli that a jackknife leaves out.
-        by_subject: Whether what stimuli do to single subjects is wanted.
+        by_subject: Whether subjects are resampled too.
 
     Returns:
         The evaluation; NaN in draws whose score is not defined.
@@ -91,12 +94,19 @@ def evaluate_fixed(
     lower, upper = np.full((2, k), np.nan)
     if k > 1:
         lower, upper = subject_ceilings(subjects, index, mask=mask, control=control)
+    over_subjects = None
+    if by_subject:
+        held = None if control is None else control[:, kept]
+        agreements = compare_condensed(subjects[:, kept], subjects[:, kept], index, control=held)
+        over_subjects = OverSubjects.of(scores, lower, upper, agreements)
+        if index == 'bures' and len(weights):  # what stimuli do to two subjects' own is not known
+            over_subjects = over_subjects.without_pairs()
     draws, (lower_draws, upper_draws), dyadic = np.empty((0, m, k)), np.empty((2, 0, k)), None
     if len(weights) and index in WEIGHTED_INDICES:
         draws, (lower_draws, upper_draws) = _weighted_draws(models, subjects, index, weights, mask, control, devices)
     elif len(weights):
         draws, (lower_draws, upper_draws) = _copied_draws(models, subjects, index, weights)
-        dyadic = _bures_covariance(models, subjects, seed, by_subject) if index == 'bures' else None
+        dyadic = _bures_covariance(models, subjects, seed, over_subjects) if index == 'bures' else None
     permuted, observed = np.empty((0, m)), scores.mean(axis=1)
     if len(orders) and index in WEIGHTED_INDICES:
         a, b = (unit_rdms(rdms, index, mask=mask, control=control) for rdms in (models, subjects))
@@ -105,7 +115,18 @@ def evaluate_fixed(
         observed, permuted = permuted[0], permuted[1:]
     elif len(orders):
         permuted = np.stack([compare_condensed(take_stimuli(models, o), subjects, index).mean(axis=1) for o in orders])
-    return Evaluation(scores, lower, upper, draws, lower_draws, upper_draws, permuted, observed, dyadic=dyadic)
+    return Evaluation(
+        scores,
+        lower,
+        upper,
+        draws,
+        lower_draws,
+        upper_draws,
+        permuted,
+        observed,
+        subjects=over_subjects,
+        dyadic=dyadic,
+    )
 
 
 def unit_rdms(
@@ -211,7 +232,9 @@ def _copied_draws(
     return scores, ceilings
 
 
-def _bures_covariance(models: np.ndarray, subjects: np.ndarray, seed: int, by_subject: bool) -> Dyadic | None:
+def _bures_covariance(
+    models: np.ndarray, subjects: np.ndarray, seed: int, over_subjects: OverSubjects | None
+) -> Dyadic | None:
     """Covariance over stimuli of the scores and the lower ceiling (0 for a single subject), see `jackknife`."""
     n, k = n_stimuli_of(models.shape[1]), len(subjects)
 
@@ -221,4 +244,4 @@ def _bures_covariance(models: np.ndarray, subjects: np.ndarray, seed: int, by_su
         ceiling = subject_ceilings(b, 'bures')[0] if k > 1 else np.zeros(1)
         return np.concatenate([compare_condensed(a, b, 'bures'), ceiling[None]])
 
-    return jackknife_covariance(scores_without, n, seed=seed, by_subject=by_subject)
+    return jackknife_covariance(scores_without, n, seed=seed, over_subjects=over_subjects)

@@ -16,6 +16,7 @@ from humalign_jax.rsa.crossval import deal_folds, default_folds, evaluate_crossv
 from humalign_jax.rsa.dyads import CLOSED_FORM, score_covariance
 from humalign_jax.rsa.evaluation import Evaluation, evaluate_fixed
 from humalign_jax.rsa.models import Fixed, Model
+from humalign_jax.rsa.over_subjects import MIN_SUBJECTS
 from humalign_jax.rsa.pairs import between_category, category_rdm, n_stimuli_of, within_category
 from humalign_jax.rsa.resample import WEIGHTED_INDICES, bootstrap_weights, half_samples, stimulus_permutations
 from humalign_jax.rsa.significance import (
@@ -51,7 +52,8 @@ class InferenceResult:
         low: Lower ends of the 95 % intervals, [m].
         high: Upper ends of the 95 % intervals, [m].
         p_zero: One-sided p values of no relation, by exchanging stimuli, [m]; NaN without permutations.
-        p_ceiling: Two-sided p values of no difference from the lower ceiling, [m]; NaN without a ceiling.
+        p_ceiling: Two-sided p values of no difference from the lower ceiling, [m]; NaN without a ceiling, and
+            over subjects with fewer than three of them.
         differences: values[i] - values[j], [m, m].
         difference_errors: Their standard errors, [m, m].
         p_differences: Two-sided p values, [m, m], 1 on the diagonal.
@@ -245,14 +247,19 @@ def infer(
             control=control,
             devices=devices,
             seed=seed,
-            by_subject=bootstrap == 'both',
+            by_subject=bootstrap != 'stimuli',
         )
     names = [model.name for model in listed]
     samples, n_undefined = _samples(evaluation, bootstrap, people, names)
     dyadic = evaluation.dyadic
     if bootstrap != 'subjects' and index in CLOSED_FORM and evaluation.refitted is None:
         dyadic = score_covariance(
-            np.concatenate(components), subjects, index, mask=mask, control=control, by_subject=bootstrap == 'both'
+            np.concatenate(components),
+            subjects,
+            index,
+            mask=mask,
+            control=control,
+            over_subjects=evaluation.subjects,
         )
     return _summarise(evaluation, samples, n_undefined, names, bootstrap, n, dyadic, settings)
 
@@ -338,8 +345,11 @@ def _samples(
 ) -> tuple[dict[str, np.ndarray], int]:
     """Mean scores and the two ceilings in every defined sample, [b, m + 2], by what was resampled."""
     share = subject_weights.astype(np.float64) / subject_weights.shape[1]
-    data = np.concatenate([evaluation.scores, evaluation.lower[None], evaluation.upper[None]])
-    ceilings = np.stack([evaluation.lower_draws, evaluation.upper_draws], axis=1)
+    lower, lower_draws = evaluation.lower, evaluation.lower_draws
+    if evaluation.subjects is not None:
+        lower, lower_draws = (evaluation.subjects.of_ceiling(x) for x in (lower, lower_draws))
+    data = np.concatenate([evaluation.scores, lower[None], evaluation.upper[None]])
+    ceilings = np.stack([lower_draws, evaluation.upper_draws], axis=1)
     draws = np.concatenate([evaluation.draws, ceilings], axis=1)  # [b, m + 2, k]
     samples = {} if evaluation.refitted is None else evaluation.refitted
     if evaluation.refitted is None:
@@ -379,11 +389,12 @@ def _summarise(
 ) -> InferenceResult:
     """Intervals and tests from the samples, or from the covariance over stimuli where that is known."""
     m, k = evaluation.scores.shape
+    is_fitted = evaluation.refitted is not None
     values, lower, upper = evaluation.scores.mean(axis=1), evaluation.lower.mean(), evaluation.upper.mean()
 
     def errors_of(contrasts: np.ndarray, dyadic: Dyadic | None) -> tuple[np.ndarray, np.ndarray]:
         """Standard errors of sums of the scores and, with m + 1 columns, the lower ceiling; degrees of freedom."""
-        if dyadic is not None:
+        if dyadic is not None or (bootstrap == 'subjects' and not is_fitted):
             return _closed_form_errors(contrasts, evaluation, dyadic)
         columns = {kind: x[:, : contrasts.shape[1]] for kind, x in samples.items()}
         units = {'stimuli': n, 'subjects': k}
@@ -393,7 +404,6 @@ def _summarise(
         variances, dof = contrast_variance(columns, contrasts, factors, units)
         return np.sqrt(variances), dof
 
-    is_fitted = evaluation.refitted is not None
     # Cosines are biased and skewed, which only draws show; in differences both cancel.
     if dyadic is not None and not is_fitted and settings['index'] == 'cosine':
         errors, dof = errors_of(np.eye(m), None)
@@ -406,6 +416,7 @@ def _summarise(
         is_plain = settings['index'] == 'pearson' and dyadic is not None
         low, high = (t_interval if is_plain else fisher_interval)(values, errors, dof)
     ceiling_errors, ceiling_dof = errors_of(np.eye(m, m + 1) - np.eye(m + 1)[m], dyadic)
+    known_lower = lower if bootstrap == 'stimuli' or k >= MIN_SUBJECTS else np.nan
 
     first, second = np.triu_indices(m, 1)
     contrasts = np.eye(m)[first] - np.eye(m)[second]
@@ -425,7 +436,7 @@ def _summarise(
         low=low,
         high=high,
         p_zero=permutation_p(evaluation.observed, evaluation.permuted),
-        p_ceiling=two_sided_p(t_values(values - lower, ceiling_errors), ceiling_dof),
+        p_ceiling=two_sided_p(t_values(values - known_lower, ceiling_errors), ceiling_dof),
         differences=values[:, None] - values,
         difference_errors=pair_matrix(difference_errors, m, diagonal=0.0),
         p_differences=pair_matrix(p, m, diagonal=1.0),
@@ -442,17 +453,18 @@ def _summarise(
     )
 
 
-def _closed_form_errors(contrasts: np.ndarray, evaluation: Evaluation, dyadic: Dyadic) -> tuple[np.ndarray, np.ndarray]:
+def _closed_form_errors(
+    contrasts: np.ndarray, evaluation: Evaluation, dyadic: Dyadic | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Standard errors of sums of the m scores (and the lower ceiling), [c], and their degrees of freedom, [c]."""
-    m, k = evaluation.scores.shape
-    whole, interaction = dyadic
-    padded = np.pad(contrasts, ((0, 0), (0, m + 1 - contrasts.shape[1])))
-    variances, dof = whole.variances(padded)
-    if interaction is not None:
-        data = np.concatenate([evaluation.scores, np.nan_to_num(evaluation.lower)[None]])  # NaN without others
-        of_subjects = (padded @ data).var(axis=1, ddof=1) / k
-        common = np.einsum('cq,qr,cr->c', padded, interaction, padded)
-        variances, dof = variance_over_both((variances, dof), (of_subjects, k - 1.0), common)
+    padded = np.pad(contrasts, ((0, 0), (0, len(evaluation.scores) + 1 - contrasts.shape[1])))
+    parts = [] if dyadic is None else [dyadic[0].variances(padded)]
+    if evaluation.subjects is not None:
+        parts.append(evaluation.subjects.covariance().variances(padded))
+    variances, dof = parts[0]
+    if dyadic is not None and dyadic[1] is not None:
+        common = np.einsum('cq,qr,cr->c', padded, dyadic[1], padded)
+        variances, dof = variance_over_both(parts[0], parts[1], common)
     return np.sqrt(variances), dof
 
 
@@ -467,6 +479,8 @@ def _interval_text(index: str, bootstrap: str, n_draws: int, has_covariance: boo
     if index in WHOLE and bootstrap != 'subjects':
         over = 'halves of the stimuli' + (' and bootstrap over subjects' if bootstrap == 'both' else '')
         return f"random {over}, {n_draws} draws, t of Fisher's z"
+    if bootstrap == 'subjects' and not is_fitted:
+        return "variance over subjects, t of Fisher's z"
     return f"bootstrap over {over}, {n_draws} draws, t of Fisher's z" + (' less its bias' if has_covariance else '')
 
 

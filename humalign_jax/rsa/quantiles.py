@@ -78,7 +78,7 @@ def _residuals(values: np.ndarray, basis: np.ndarray, counts: np.ndarray) -> np.
 
 def influence_quantile(influences: np.ndarray, n: int) -> float:
     """95 % quantile of |mean| / standard error over bootstrap samples of stimuli: [n (n - 1) / 2] -> one number."""
-    return _quantile(*resampled_influences(influences, n, _stimulus_draws(n)))
+    return _quantile(*resampled_influences(influences, n, _unit_draws(n)))
 
 
 def score_quantiles(models: np.ndarray, subjects: np.ndarray, control: np.ndarray | None = None) -> np.ndarray:
@@ -92,9 +92,18 @@ def score_quantiles(models: np.ndarray, subjects: np.ndarray, control: np.ndarra
     Returns:
         [m].
     """
-    draws = _stimulus_draws(n_stimuli_of(models.shape[1]))
+    draws = _unit_draws(n_stimuli_of(models.shape[1]))
     scores, variances = resampled_scores(models, subjects, control, draws)
     return np.array([_quantile(x - np.nanmean(x), v) for x, v in zip(scores.T, variances.T)])
+
+
+def mean_quantiles(values: np.ndarray) -> np.ndarray:
+    """95 % quantiles of |mean less the mean| / standard error over bootstrap samples of k units: [q, k] -> [q]."""
+    k = values.shape[1]
+    draws, centred = _unit_draws(k), values - values.mean(axis=1, keepdims=True)
+    means = centred @ draws.T / k  # [q, b]
+    variances = (centred**2 @ draws.T / k - means**2) / (k - 1.0)
+    return np.array([_quantile(x, v) for x, v in zip(means, variances)])
 
 
 def dof_of_quantile(quantiles: np.ndarray) -> np.ndarray:
@@ -188,7 +197,7 @@ def _drawn_pairs(weights: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4)
-def _stimulus_draws(n: int) -> np.ndarray:
-    """How often each stimulus is drawn, in samples with more pairs of different ones than stimuli, [b, n]."""
+def _unit_draws(n: int) -> np.ndarray:
+    """How often each stimulus or subject is drawn, in samples with more pairs of different ones than units, [b, n]."""
     weights = np.random.default_rng(0).multinomial(n, np.full(n, 1.0 / n), size=N_STUDENTISED).astype(float)
     return weights[_drawn_pairs(weights) > n]
