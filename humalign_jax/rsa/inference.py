@@ -422,7 +422,10 @@ def _summarise(
     contrasts = np.eye(m)[first] - np.eye(m)[second]
     difference_errors, difference_dof = errors_of(contrasts, dyadic) if m > 1 else np.empty((2, 0))
     drawn, np_rng = samples[bootstrap][:, :m] @ contrasts.T, np.random.default_rng([settings['seed'], 5])
-    p, p_fwer, p_fdr = difference_p(contrasts @ values, difference_errors, difference_dof, drawn, np_rng)
+    together = bootstrap != 'subjects'
+    p, p_fwer, p_fdr = difference_p(
+        contrasts @ values, difference_errors, difference_dof, drawn, np_rng, together=together
+    )
 
     return InferenceResult(
         names=tuple(names),

@@ -117,19 +117,26 @@ def two_sided_p(t: np.ndarray, dof: np.ndarray | int) -> np.ndarray:
     return 2.0 * scipy.stats.t.sf(np.abs(t), dof)
 
 
-def family_wise_p(t: np.ndarray, samples: np.ndarray, dof: np.ndarray | int, np_rng: np.random.Generator) -> np.ndarray:
+def family_wise_p(
+    t: np.ndarray, samples: np.ndarray, dof: np.ndarray | int, np_rng: np.random.Generator, *, together: bool = True
+) -> np.ndarray:
     """p values corrected for all hypotheses at once: how often the smallest p of all would be as small by chance.
 
     With as many degrees of freedom for all, that is how often the largest |t| would be as large. Where they differ, the
     largest |t| is mostly that of the fewest: among four models that were equally good any of six pairs was told apart
     in 3.2 % of 1,500 studies of 20 stimuli (3.1 % at 40), by the smallest p in 4.9 % (4.5 %).
 
+    Errors of scores over stimuli are large or small together, whatever the models: pairs share the stimuli. Variances
+    of independent values are as correlated as their squares: over 5 and 12 subjects errors that go together told
+    equally good models apart in 10.3 and 5.9 % of 1,500 studies, such errors in 6.9 and 5.0 %.
+
     Args:
         t: t values of q hypotheses, [q].
         samples: Bootstrap samples of the same quantities, [b, q]; only their correlations are used.
         dof: Degrees of freedom, of all or of each, [q]; the samples, scaled by sqrt(dof / chi^2), are as heavy-tailed
-            as t is. All of a sample have the same quantile of chi^2: the same stimuli make their errors small or large.
-        np_rng: Source of these quantiles.
+            as t is.
+        np_rng: Source of the quantiles of chi^2.
+        together: Whether all of a sample have the same quantile, or as correlated ones as squares of the samples are.
 
     Returns:
         Family-wise p values, [q], none below the uncorrected one.
@@ -140,18 +147,32 @@ def family_wise_p(t: np.ndarray, samples: np.ndarray, dof: np.ndarray | int, np_
     dof = np.broadcast_to(dof, t.shape)
     spread = samples.std(axis=0, ddof=1)
     centred = np.abs(samples - samples.mean(axis=0)) / np.where(spread < TINY, np.inf, spread)
-    quantiles, smallest = np.clip(np_rng.random(len(samples)), 1e-12, 1.0), np.ones(len(samples))
+    if together:
+        quantiles = np_rng.random(len(samples))[:, None]
+    else:
+        correlations = np.atleast_2d(np.corrcoef(samples.T + np.where(spread < TINY, np.nan, 0.0)[:, None]))
+        values, vectors = np.linalg.eigh(np.where(np.isnan(correlations), np.eye(len(t)), correlations**2))
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        quantiles = scipy.stats.norm.cdf(np_rng.normal(size=samples.shape) @ root.T)
+    quantiles, smallest = np.clip(quantiles, 1e-12, 1.0 - 1e-12), np.ones(len(samples))
     for each in np.unique(dof):
-        largest = centred[:, dof == each].max(axis=1)
-        heavy = largest * np.sqrt(each / scipy.stats.chi2.ppf(quantiles, each))
-        smallest = np.minimum(smallest, two_sided_p(heavy, each))
+        alike = dof == each
+        chi_square = scipy.stats.chi2.ppf(quantiles if together else quantiles[:, alike], each)
+        largest = (centred[:, alike] * np.sqrt(each / chi_square)).max(axis=1)
+        smallest = np.minimum(smallest, two_sided_p(largest, each))
     p = two_sided_p(t, dof)
     exceeded = (smallest[:, None] <= p).sum(axis=0)
     return np.maximum((1.0 + exceeded) / (1.0 + len(samples)), p)
 
 
 def difference_p(
-    differences: np.ndarray, errors: np.ndarray, dof: np.ndarray | int, samples: np.ndarray, np_rng: np.random.Generator
+    differences: np.ndarray,
+    errors: np.ndarray,
+    dof: np.ndarray | int,
+    samples: np.ndarray,
+    np_rng: np.random.Generator,
+    *,
+    together: bool = True,
 ) -> np.ndarray:
     """p values of q differences: two-sided; corrected for all of them (smallest p); and by false-discovery rate.
 
@@ -161,6 +182,7 @@ def difference_p(
         dof: Degrees of freedom, of all or of each.
         samples: Samples of the differences, for `family_wise_p`, [b, q].
         np_rng: As there.
+        together: As there.
 
     Returns:
         [3, q].
@@ -174,7 +196,7 @@ def difference_p(
     if known.any():
         dof = np.broadcast_to(dof, t.shape)[known]
         p[0, known] = two_sided_p(t[known], dof)
-        p[1, known] = family_wise_p(t[known], samples[:, known], dof, np_rng)
+        p[1, known] = family_wise_p(t[known], samples[:, known], dof, np_rng, together=together)
         p[2, known] = scipy.stats.false_discovery_control(p[0, known])
     return p
 

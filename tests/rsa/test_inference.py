@@ -124,9 +124,10 @@ def test_subject_bootstrap_gives_the_standard_error_of_the_mean():
     models, subjects = make_data(n_subjects=12)
     result = infer(models, subjects, bootstrap='subjects', n_bootstrap=20_000, n_permutations=0)
     expected = scipy.stats.sem(compare(models, subjects), axis=1)
-    np.testing.assert_allclose(result.standard_errors, expected, rtol=0.03)
+    np.testing.assert_allclose(result.standard_errors, expected, rtol=1e-6)
+    np.testing.assert_allclose(result.draws.std(axis=0, ddof=1) * np.sqrt(12 / 11), expected, rtol=0.03)
     paired = [scipy.stats.ttest_rel(*result.scores_by_subject[[0, i]]).pvalue for i in (1, 2)]
-    np.testing.assert_allclose(result.p_differences[0, 1:], paired, rtol=0.1, atol=1e-4)
+    np.testing.assert_allclose(result.p_differences[0, 1:], paired, rtol=1e-6)
     assert np.isnan(result.p_zero).all()
 
 
@@ -213,6 +214,17 @@ def test_family_wise_p_treats_hypotheses_of_few_and_of_many_degrees_of_freedom_a
     errors = np.sqrt(scipy.stats.gamma.ppf(np.random.default_rng(2).random((40_000, 1)), dof / 2.0, scale=2.0 / dof))
     np.testing.assert_allclose(got, (np.abs(estimates / errors) >= t).any(axis=1).mean(), atol=0.004)
     assert got[0] == got[1]
+
+
+def test_family_wise_p_over_subjects_is_that_of_the_largest_t_of_their_differences():
+    np_rng, k = np.random.default_rng(0), 9
+    contrasts = np.array([[1.0, -1.0, 0.0], [1.0, 0.0, -1.0], [0.0, 1.0, -1.0]])
+    samples = np_rng.normal(size=(40_000, 3)) @ contrasts.T
+    got = significance.family_wise_p(np.array([2.5, 0.0, 0.0]), samples, k - 1, np_rng, together=False)
+    values = np.random.default_rng(1).normal(size=(40_000, k, 3)) @ contrasts.T
+    largest = np.abs(values.mean(axis=1) / scipy.stats.sem(values, axis=1)).max(axis=1)
+    assert got[0] == pytest.approx((largest >= 2.5).mean(), abs=0.005)
+    assert significance.family_wise_p(np.array([2.5, 0.0, 0.0]), samples, k - 1, np_rng)[0] < got[0] - 0.005
 
 
 @pytest.mark.parametrize('index', ['whitened_cosine', 'whitened_pearson', 'bures'])
