@@ -35,7 +35,7 @@ def test_values_of_the_ceiling_are_those_of_leaving_out_a_subject(index, k):
     expected = (k - 1) * (without.mean() - without)
     deviations = got.values[-1] - got.values[-1].mean()
     assert np.corrcoef(deviations, expected)[0, 1] > 0.95
-    assert deviations @ expected / (deviations @ deviations) == pytest.approx(1.0, abs=0.1)
+    assert deviations @ expected / (deviations @ deviations) == pytest.approx(1.0, abs=0.15)
     assert got.values[-1].mean() == pytest.approx(subject_ceilings(subjects, index)[0].mean())
 
 
