@@ -407,8 +407,6 @@ def _summarise(
     # Cosines are biased and skewed, which only draws show; in differences both cancel.
     if dyadic is not None and not is_fitted and settings['index'] == 'cosine':
         errors, dof = errors_of(np.eye(m), None)
-        of_sums = dataclasses.replace(dyadic[0], influences=None), dyadic[1]
-        dof = np.minimum(dof, errors_of(np.eye(m), of_sums)[1])
         low, high = fisher_interval(values, errors, dof, draws=samples['stimuli'][:, :m])
     else:
         errors, dof = errors_of(np.eye(m), dyadic)
