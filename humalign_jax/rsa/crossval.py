@@ -94,10 +94,7 @@ def evaluate_crossvalidated(
     if len(refitted) == 2:
         refitted['both'] = np.stack([_mean_over(drawn(b, b), people[b]) for b in range(1, len(people))])
 
-    over_subjects = None
-    if len(refitted) == 2:
-        over_subjects = OverSubjects.of(scores[:m], scores[m], scores[m + 1], folds.agreements())
-
+    over_subjects = OverSubjects.of(scores[:m], scores[m], scores[m + 1]) if len(refitted) == 2 else None
     permuted = np.zeros((len(orders) + 1, m))
     orders = np.concatenate([np.arange(len(stimulus_folds))[None], orders])
     for group in range(folds.n_groups if len(orders) > 1 else 0):
@@ -223,22 +220,9 @@ class _Folds:
         counted = ~np.isnan(by_fold[:, 0]).all(axis=1)
         return (by_fold[counted].mean(axis=0) if counted.any() else np.full(by_fold.shape[1:], np.nan)), predictions
 
-    def counted_folds(self) -> list[int]:
-        """Those with enough pairs to be scored."""
-        return [fold for fold, test in enumerate(self.test_pairs) if len(test) >= MIN_DISTINCT]
-
-    def agreements(self) -> np.ndarray:
-        """Similarity of each two subjects on the pairs that are scored, mean over folds, [k, k]."""
-        by_fold = []
-        for test in (self.test_pairs[fold] for fold in self.counted_folds()):
-            held = None if self.control is None else self.control[:, test]
-            tested = self.subjects[:, test]
-            by_fold.append(weighted_similarity(tested, tested, np.ones(len(test)), self.index, control=held))
-        return np.nan_to_num(by_fold).mean(axis=0) if by_fold else np.zeros((len(self.subjects), len(self.subjects)))
-
     def covariance(self, predictions: list[np.ndarray], over_subjects: OverSubjects | None) -> Dyadic | None:
         """Covariance over stimuli of the m scores and the lower ceiling, given the `predictions` of the data."""
-        counted = self.counted_folds()
+        counted = [fold for fold, test in enumerate(self.test_pairs) if len(test) >= MIN_DISTINCT]
         if not counted:
             return None
         return crossvalidated_covariance(

@@ -50,7 +50,7 @@ from humalign_jax.rsa.ceiling import RANK_INDICES
 from humalign_jax.rsa.compare import INDICES
 from humalign_jax.rsa.covariance import Dyadic, DyadicCovariance, interaction_with_subjects, total_covariance
 from humalign_jax.rsa.jackknife import deleted_scores, jackknife_ratio
-from humalign_jax.rsa.over_subjects import MIN_SUBJECTS, OverSubjects, pairs_left
+from humalign_jax.rsa.over_subjects import OverSubjects
 from humalign_jax.rsa.pair_influences import Product, Side, own_product, pooled, score_influence, sides_of
 from humalign_jax.rsa.pairs import n_stimuli_of
 from humalign_jax.rsa.quantiles import (
@@ -118,9 +118,7 @@ def score_covariance(
     )
     if over_subjects is None or singles is None:
         return whole, None
-    common = interaction_with_subjects(whole, singles.times(*factors), k)
-    shared, excess = factors * _left_of_agreements(sides[m:], index, rows, columns, n)
-    return whole, over_subjects.interaction(common, shared - excess)
+    return whole, over_subjects.interaction(interaction_with_subjects(whole, singles.times(*factors), k))
 
 
 def crossvalidated_covariance(
@@ -155,17 +153,16 @@ def crossvalidated_covariance(
     """
     n, m = len(folds[0]), len(predictions[0]) - 1
     q = m + (groups.max() > 0)
-    covariances, totals, deleted, least, left = [], [], [], [], []
+    covariances, totals, deleted, least = [], [], [], []
     for predicted, test, inside in zip(predictions, test_pairs, folds):
         rows, columns = ((np.cumsum(inside) - 1)[x[test]] for x in np.triu_indices(n, 1))
         size, tested = inside.sum(), subjects[:, test]
         held = None if control is None else control[:, test]
         by_group = [sides_of(x[:q], held, index) for x in predicted.swapaxes(0, 1)]
         compared = [[(side, own_product(side, index)) for side in sides] for sides in by_group]
-        sides = sides_of(tested, held, index)
         covariance, singles, _ = _over_subjects(
             lambda s, compared=compared: compared[groups[s]],  # type: ignore[misc]
-            sides,
+            sides_of(tested, held, index),
             m + 1,
             index,
             rows,
@@ -173,8 +170,6 @@ def crossvalidated_covariance(
             size,
             over_subjects is not None,
         )
-        if over_subjects is not None:
-            left.append(_left_of_agreements(sides, index, rows, columns, size))
         covariances.append(covariance)
         totals.append(singles)
         least.append(size / (size - 2.0))
@@ -194,9 +189,7 @@ def crossvalidated_covariance(
     whole = summed(covariances)
     if over_subjects is None:
         return whole, None
-    common = interaction_with_subjects(whole, summed(totals), len(subjects))
-    shared, excess = np.transpose(left)
-    return whole, over_subjects.interaction(common, (factors @ shared - np.dot(least, excess)) / len(left) ** 2)
+    return whole, over_subjects.interaction(interaction_with_subjects(whole, summed(totals), len(subjects)))
 
 
 def _over_subjects(
@@ -224,30 +217,6 @@ def _over_subjects(
         if by_subject:
             singles.append(_covariance(influences, rows, columns, n))
     return _covariance(mean, rows, columns, n), total_covariance(singles) if singles else None, mean
-
-
-def _left_of_agreements(
-    of_subjects: Sequence[Side], index: str, rows: np.ndarray, columns: np.ndarray, n: int
-) -> np.ndarray:
-    """Variance over stimuli of what is two subjects' own in their agreement: the shared part, and its excess."""
-    k = len(of_subjects)
-    own, sums, of_pairs = [own_product(side, index) for side in of_subjects], np.zeros((k, len(rows))), np.zeros(2)
-    if k <= MIN_SUBJECTS:
-        return of_pairs
-
-    def variances(influences: np.ndarray) -> np.ndarray:
-        covariance = _covariance(influences, rows, columns, n)
-        return np.array([np.trace(covariance.shared), np.trace(covariance.excess)])
-
-    for s in range(k - 1):
-        others = range(s + 1, k)
-        influences = [score_influence(of_subjects[s], of_subjects[t], own[s], own[t]) for t in others]
-        influences = np.nan_to_num(influences)
-        of_pairs += variances(influences)
-        sums[s] += influences.sum(axis=0)
-        sums[s + 1 :] += influences
-    effects = (sums - sums.sum(axis=0) / (2.0 * (k - 1.0))) / (k - 2.0)
-    return pairs_left(of_pairs, variances(effects), variances(effects.sum(axis=0)[None]), k)
 
 
 def _covariance(influences: np.ndarray, rows: np.ndarray, columns: np.ndarray, n: int) -> DyadicCovariance:

@@ -7,9 +7,7 @@ from scipy.spatial.distance import pdist
 from humalign_jax.rsa import infer
 from humalign_jax.rsa.ceiling import subject_ceilings
 from humalign_jax.rsa.compare import compare_condensed, row_ranks
-from humalign_jax.rsa.dyads import _left_of_agreements
-from humalign_jax.rsa.over_subjects import OverSubjects, pairs_left
-from humalign_jax.rsa.pair_influences import sides_of
+from humalign_jax.rsa.over_subjects import OverSubjects
 
 
 def people(np_rng: np.random.Generator, stimuli: np.ndarray, k: int) -> np.ndarray:
@@ -64,37 +62,6 @@ def test_agreements_that_are_sums_of_two_subjects_effects_leave_nothing():
         own = np.triu(np_rng.normal(size=(7, 7)), 1)
         found.append(OverSubjects.of(np_rng.random((2, 7)), lower, lower + 0.1, agreements + own + own.T).of_pairs)
     assert np.mean(found) == pytest.approx(1.0, abs=0.06)
-
-
-def test_what_is_left_over_stimuli_is_that_of_the_residuals():
-    np_rng, k = np.random.default_rng(3), 6
-    values = np_rng.normal(size=(k, k, 9))
-    values = values + values.swapaxes(0, 1)
-    rows, columns = np.triu_indices(k, 1)
-    design = np.zeros((len(rows), k))
-    design[np.arange(len(rows)), rows] = design[np.arange(len(rows)), columns] = 1.0
-    effects, residuals = np.linalg.lstsq(design, values[rows, columns])[:2]
-    got = pairs_left(
-        np.square(values[rows, columns]).sum(), np.square(effects).sum(), np.square(effects.sum(axis=0)).sum(), k
-    )
-    assert got == pytest.approx(residuals.sum() / (len(rows) - k))
-
-
-def test_two_subjects_own_over_stimuli_is_near_its_spread_over_repeated_studies():
-    np_rng, n, k, left, predicted = np.random.default_rng(4), 25, 5, [], []
-    rows, columns = np.triu_indices(n, 1)
-    maps = np.eye(5) + 0.5 * np_rng.normal(size=(k, 5, 5))
-    agreements = []
-    for _ in range(150):
-        stimuli = np_rng.normal(size=(n, 5))
-        subjects = np.stack([pdist(x + 0.5 * np_rng.normal(size=x.shape)) for x in stimuli @ maps])
-        agreements.append(compare_condensed(subjects, subjects, 'spearman'))
-        shared, excess = _left_of_agreements(sides_of(subjects, None, 'spearman'), 'spearman', rows, columns, n)
-        predicted.append((shared - excess) * n / (n - 2))
-    deviations = np.array(agreements) - np.mean(agreements, axis=0)
-    for each in deviations:
-        left.append(OverSubjects.of(np.zeros((1, k)), np.arange(k) + 1.0, np.arange(k) + 2.0, each).of_pairs)
-    assert np.mean(predicted) == pytest.approx(np.mean(left) * 150 / 149, rel=0.15)
 
 
 def test_two_subjects_have_a_ceiling_but_no_test_against_it():
