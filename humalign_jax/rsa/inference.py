@@ -148,22 +148,24 @@ def infer(
     *Intervals* are those of Student's t around Fisher's z of the score, for the score over all stimuli and subjects
     of their kind. Over stimuli, standard errors are not those of the draws, which are up to 20 % too wide (halves of
     the stimuli err by -10 to 70 %), but follow in closed form, see `dyads`, with the measurements; those of Bures' are
-    by `jackknife`. Elsewhere, as over subjects alone, they are those of the draws, times n / (n - 1) in variance.
+    by `jackknife`. Over subjects alone they are those of a mean over subjects, see `over_subjects`; elsewhere, as for
+    flexible models over subjects alone, those of the draws, times n / (n - 1) in variance.
     'pearson' has t around the score itself, cut off at -1 and 1: its standard error hardly goes with the score
     (correlated by -0.02 to 0.17 over simulated studies), so that around Fisher's z the interval is too short for low
     scores, and the truth was above it three times as often as below. 'cosine' of fixed models is biased, by a third of
     a standard error at 40 stimuli, and skewed, which its draws show: its interval is around the score less the bias
     (`values` are as they were found) with their standard error. For 'both' the variances over stimuli and over
     subjects are added and that of their interaction, which both contain, is taken out. Degrees of freedom are those
-    of the units, Satterthwaite's for sums, and in closed form those of resampled quantiles (`quantiles`). How often
-    intervals hold the truth and tests reject: benchmarks/results/rsa_calibration.json.
+    of the units, Satterthwaite's for sums, and in closed form those of resampled quantiles (`quantiles`), over subjects
+    of eight or more. How often intervals hold the truth and tests reject: benchmarks/results/rsa_calibration.json.
 
     *Against zero*: stimuli of the reference are exchanged at random. With `pairs` other than 'all' they are exchanged
     within their category only, so that the test is of what the categories do not explain.
 
     *Against the ceiling and each other*: t tests with the standard error of the difference, found in the same way; the
     family-wise correction takes the distribution of the smallest p of all pairs of models from the draws, scaled to
-    heavy tails for few units: that of the largest |t| where all have as many degrees of freedom.
+    heavy tails for few units: that of the largest |t| where all have as many degrees of freedom. The ceiling is a mean
+    over subjects who agree with each other, so that each counts twice; over subjects its test needs three of them.
 
     *Flexible models* (Selected, Weighted, Interpolated) are fitted and scored on different stimuli and subjects, and so
     are all models beside them; they are fitted anew in every sample, of stimuli, subjects or both. See `crossval`.
