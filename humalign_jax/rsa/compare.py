@@ -114,7 +114,8 @@ def join_rdms(*groups: Rdms) -> list[np.ndarray]:
     for array in arrays:
         if array.ndim != 2 or array.shape[-1] != arrays[0].shape[-1]:
             raise ValueError(
-                f'RDMs must be [p] or [m, p] with one p, not {" and ".join(str(x.shape) for x in arrays)}.'
+                f'RDMs must be [p] or [m, p] with one p, not {" and ".join(str(x.shape) for x in arrays)}: arrays have '
+                'no stimulus ids to join by. Leave out what only one of them has, or pass records.Rdm with ids.'
             )
     n_stimuli_of(arrays[0].shape[-1])
     return arrays
