@@ -248,7 +248,7 @@ def main() -> None:
     parser.add_argument('--models', nargs='*', default=MODELS, choices=MODELS)
     parser.add_argument('--bootstraps', nargs='*', default=inference.BOOTSTRAPS, choices=inference.BOOTSTRAPS)
     options = parser.parse_args()
-    settings = [('spearman', 'stimuli', 40, 4), ('spearman', 'stimuli', 20, 4), ('spearman', 'both', 40, 12)]
+    settings = [('spearman', 'stimuli', n, 4) for n in (40, 20)] + [('spearman', 'both', 40, k) for k in (12, 5)]
     settings += [('rho_a', 'stimuli', 40, 4), ('spearman', 'stimuli', 80, 4)]
     settings += [('pearson', 'stimuli', n, 4) for n in (40, 20, 300)] + [('pearson', 'both', 40, 12)]
     settings += [('cosine', 'stimuli', 20, 4), ('cosine', 'stimuli', 40, 4), ('cosine', 'both', 40, 12)]
@@ -262,7 +262,7 @@ def main() -> None:
     flexible = [('spearman', 'stimuli', 40, 4), ('pearson', 'stimuli', 40, 4), ('spearman', 'both', 40, 12)]
     settings += [('gaussian', *setting, 'flexible') for setting in flexible]
     equal = [('spearman', 'stimuli', 20, 4), *((x, 'stimuli', 40, 4) for x in ('spearman', 'pearson', 'cosine'))]
-    equal += [('spearman', 'both', 40, 12), ('pearson', 'both', 40, 12)]
+    equal += [('spearman', 'both', 40, 12), ('spearman', 'both', 40, 5), ('pearson', 'both', 40, 12)]
     equal += [('spearman', 'subjects', 40, 12), ('spearman', 'subjects', 40, 5), ('pearson', 'subjects', 40, 12)]
     settings += [('gaussian', *setting, 'at the ceiling') for setting in equal]
     path = Path(__file__).parent / 'results' / 'rsa_calibration.json'

@@ -118,7 +118,7 @@ def evaluate_crossvalidated(
         observed=permuted[0],
         refitted=refitted,
         subjects=over_subjects,
-        dyadic=folds.covariance(predictions, over_subjects) if len(weights) > 1 else None,
+        dyadic=folds.covariance(predictions, by_subject=len(people) > 1) if len(weights) > 1 else None,
     )
 
 
@@ -220,7 +220,7 @@ class _Folds:
         counted = ~np.isnan(by_fold[:, 0]).all(axis=1)
         return (by_fold[counted].mean(axis=0) if counted.any() else np.full(by_fold.shape[1:], np.nan)), predictions
 
-    def covariance(self, predictions: list[np.ndarray], over_subjects: OverSubjects | None) -> Dyadic | None:
+    def covariance(self, predictions: list[np.ndarray], *, by_subject: bool) -> Dyadic | None:
         """Covariance over stimuli of the m scores and the lower ceiling, given the `predictions` of the data."""
         counted = [fold for fold, test in enumerate(self.test_pairs) if len(test) >= MIN_DISTINCT]
         if not counted:
@@ -233,7 +233,7 @@ class _Folds:
             folds=[self.stimulus_folds == fold for fold in counted],
             groups=self.subject_folds,
             control=self.control,
-            over_subjects=over_subjects,
+            by_subject=by_subject,
         )
 
     def _fit(self, products: np.ndarray, shares: np.ndarray) -> list[np.ndarray]:

@@ -106,7 +106,7 @@ def evaluate_fixed(
         draws, (lower_draws, upper_draws) = _weighted_draws(models, subjects, index, weights, mask, control, devices)
     elif len(weights):
         draws, (lower_draws, upper_draws) = _copied_draws(models, subjects, index, weights)
-        dyadic = _bures_covariance(models, subjects, seed, over_subjects) if index == 'bures' else None
+        dyadic = _bures_covariance(models, subjects, seed, by_subject) if index == 'bures' else None
     permuted, observed = np.empty((0, m)), scores.mean(axis=1)
     if len(orders) and index in WEIGHTED_INDICES:
         a, b = (unit_rdms(rdms, index, mask=mask, control=control) for rdms in (models, subjects))
@@ -232,9 +232,7 @@ def _copied_draws(
     return scores, ceilings
 
 
-def _bures_covariance(
-    models: np.ndarray, subjects: np.ndarray, seed: int, over_subjects: OverSubjects | None
-) -> Dyadic | None:
+def _bures_covariance(models: np.ndarray, subjects: np.ndarray, seed: int, by_subject: bool) -> Dyadic | None:
     """Covariance over stimuli of the scores and the lower ceiling (0 for a single subject), see `jackknife`."""
     n, k = n_stimuli_of(models.shape[1]), len(subjects)
 
@@ -244,4 +242,4 @@ def _bures_covariance(
         ceiling = subject_ceilings(b, 'bures')[0] if k > 1 else np.zeros(1)
         return np.concatenate([compare_condensed(a, b, 'bures'), ceiling[None]])
 
-    return jackknife_covariance(scores_without, n, seed=seed, over_subjects=over_subjects)
+    return jackknife_covariance(scores_without, n, seed=seed, by_subject=by_subject)

@@ -263,7 +263,7 @@ def infer(
             index,
             mask=mask,
             control=control,
-            over_subjects=evaluation.subjects,
+            by_subject=bootstrap == 'both',
         )
     return _summarise(evaluation, samples, n_undefined, names, bootstrap, n, dyadic, settings)
 
@@ -467,8 +467,9 @@ def _closed_form_errors(
     if evaluation.subjects is not None:
         parts.append(evaluation.subjects.covariance().variances(padded))
     variances, dof = parts[0]
-    if dyadic is not None and dyadic[1] is not None:
-        common = np.einsum('cq,qr,cr->c', padded, dyadic[1], padded)
+    if evaluation.subjects is not None and dyadic is not None and dyadic[1] is not None:
+        interaction = evaluation.subjects.interaction(dyadic[1])
+        common = np.einsum('cq,qr,cr->c', padded, interaction, padded)
         variances, dof = variance_over_both(parts[0], parts[1], common)
     return np.sqrt(variances), dof
 

@@ -19,18 +19,13 @@ import numpy as np
 
 from humalign_jax.rsa.compare import WHOLE, second_moments
 from humalign_jax.rsa.covariance import Dyadic, DyadicCovariance, interaction_with_subjects, total_covariance
-from humalign_jax.rsa.over_subjects import OverSubjects
 from humalign_jax.rsa.quantiles import NO_VARIANCE
 
 N_TWICE = 200  # pairs of stimuli that are left out, where there are more: V is a mean of squares
 
 
 def jackknife_covariance(
-    scores_without: Callable[[Sequence[int]], np.ndarray],
-    n: int,
-    *,
-    seed: int,
-    over_subjects: OverSubjects | None = None,
+    scores_without: Callable[[Sequence[int]], np.ndarray], n: int, *, seed: int, by_subject: bool = False
 ) -> Dyadic | None:
     """Covariance, over new stimuli, of mean scores over subjects.
 
@@ -38,7 +33,7 @@ def jackknife_covariance(
         scores_without: q scores with each of k subjects without some of the stimuli, [q, k].
         n: Number of stimuli, five or more.
         seed: Seed of the pairs that are left out.
-        over_subjects: What subjects do to the scores, where their interaction with stimuli is wanted.
+        by_subject: Whether the interaction with subjects is wanted, which needs two of them.
 
     Returns:
         Covariance of the scores and its interaction with subjects, as `dyads.score_covariance`; None where a score is
@@ -62,10 +57,10 @@ def jackknife_covariance(
         return DyadicCovariance(shared, 0.5 * of_pairs, 0.5 * shared, n, (n - 1.0, n * (n - 1.0) / 2.0))
 
     whole = covariance(once.mean(axis=2), pairs.mean(axis=2))
-    if over_subjects is None:
+    if not by_subject:
         return whole, None
     singles = [covariance(once[:, :, s], pairs[:, :, s]) for s in range(once.shape[2])]
-    return whole, over_subjects.interaction(interaction_with_subjects(whole, total_covariance(singles), len(singles)))
+    return whole, interaction_with_subjects(whole, total_covariance(singles), len(singles))
 
 
 def jackknife_ratio(deleted: Sequence[np.ndarray], covariances: Sequence[DyadicCovariance]) -> float:
