@@ -286,7 +286,7 @@ def main():
     parser.add_argument('--n', type=int, default=10_000)
     parser.add_argument('--d', type=int, default=512)
     parser.add_argument('--quick', action='store_true', help='N = 2,000')
-    parser.add_argument('--only', default=','.join(TASKS), help='tasks, with commas')
+    parser.add_argument('--only', default=','.join(TASKS), help='tasks, with commas; empty for none')
     parser.add_argument('--peers', default='', help='peers, with commas; default all')
     parser.add_argument('--repeats', type=int, default=3, help='runs per process')
     parser.add_argument('--rounds', type=int, default=1, help='processes per measurement, interleaved; the best counts')
@@ -298,9 +298,12 @@ def main():
         measure(*arguments.measure, arguments.n, arguments.d, arguments.repeats)
         return
     n = 2000 if arguments.quick else arguments.n
+    tasks = [task for task in arguments.only.split(',') if task]
+    if not set(tasks) <= set(TASKS):
+        parser.error(f'--only takes {", ".join(TASKS)}, not {arguments.only!r}.')
     wanted = [
         (task, peer, n)
-        for task in arguments.only.split(',')
+        for task in tasks
         for peer in RUNS[task]
         if not arguments.peers or peer in arguments.peers.split(',')
     ]
