@@ -125,7 +125,7 @@ def noise_at_ceiling(make: Callable[[list[float]], Population], index: str, maps
     """Noise of a model that is as good as the other subjects, of k that are `maps` or new each time."""
     noises = np.linspace(0.0, 2.0, 9)
     population, gaps = make(noises.tolist()), []
-    for repeat in range(N_REPEATS * population.n_many_subjects // 20):
+    for repeat in range(N_REPEATS * population.n_many_subjects // Population.n_many_subjects):
         np_rng = np.random.default_rng([2, repeat])
         of_subjects = population.subjects(np_rng, k) if maps is None else maps
         models, subjects = population.study(np_rng, N_MANY, of_subjects)

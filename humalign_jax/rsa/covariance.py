@@ -1,4 +1,4 @@
-"""Covariance of scores over new stimuli, in parts: what stimuli share, and what is a pair's own."""
+"""Covariance of scores over new stimuli (or subjects), in parts: what they share, and what is a pair's own."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from humalign_jax.rsa.significance import satterthwaite
 
 @dataclasses.dataclass(frozen=True)
 class DyadicCovariance:
-    """Covariance over new stimuli of q scores.
+    """Covariance over new stimuli of q scores; or over new subjects, who take the place of stimuli.
 
     Attributes:
         shared: With what is a pair's own counted for both of its stimuli, [q, q].

@@ -465,7 +465,7 @@ def _closed_form_errors(
     padded = np.pad(contrasts, ((0, 0), (0, len(evaluation.scores) + 1 - contrasts.shape[1])))
     parts = [] if dyadic is None else [dyadic[0].variances(padded)]
     if evaluation.subjects is not None:
-        parts.append(evaluation.subjects.covariance().variances(padded))
+        parts.append(evaluation.subjects.covariance.variances(padded))
     variances, dof = parts[0]
     if evaluation.subjects is not None and dyadic is not None and dyadic[1] is not None:
         interaction = evaluation.subjects.interaction(dyadic[1])

@@ -19,6 +19,7 @@ and subjects nothing is taken out: tests reject in 5 to 6 %, 7 to 9 % with half 
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -76,6 +77,7 @@ class OverSubjects:
         mean = lower.mean(axis=-1, keepdims=True)
         return mean + self.factor * (lower - mean)
 
+    @functools.cached_property
     def covariance(self) -> DyadicCovariance:
         """Covariance of the q means over new subjects."""
         q, k = self.values.shape

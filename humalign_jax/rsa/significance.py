@@ -146,19 +146,20 @@ def family_wise_p(
     """
     dof = np.broadcast_to(dof, t.shape)
     spread = samples.std(axis=0, ddof=1)
-    centred = np.abs(samples - samples.mean(axis=0)) / np.where(spread < TINY, np.inf, spread)
+    scaled = (samples - samples.mean(axis=0)) / np.where(spread < TINY, np.inf, spread)
     if together:
         quantiles = np_rng.random(len(samples))[:, None]
     else:
-        correlations = np.atleast_2d(np.corrcoef(samples.T + np.where(spread < TINY, np.nan, 0.0)[:, None]))
-        values, vectors = np.linalg.eigh(np.where(np.isnan(correlations), np.eye(len(t)), correlations**2))
+        correlations = scaled.T @ scaled / (len(samples) - 1.0)
+        np.fill_diagonal(correlations, 1.0)  # also of what does not vary
+        values, vectors = np.linalg.eigh(correlations**2)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
         quantiles = scipy.stats.norm.cdf(np_rng.normal(size=samples.shape) @ root.T)
     quantiles, smallest = np.clip(quantiles, 1e-12, 1.0 - 1e-12), np.ones(len(samples))
     for each in np.unique(dof):
         alike = dof == each
         chi_square = scipy.stats.chi2.ppf(quantiles if together else quantiles[:, alike], each)
-        largest = (centred[:, alike] * np.sqrt(each / chi_square)).max(axis=1)
+        largest = (np.abs(scaled[:, alike]) * np.sqrt(each / chi_square)).max(axis=1)
         smallest = np.minimum(smallest, two_sided_p(largest, each))
     p = two_sided_p(t, dof)
     exceeded = (smallest[:, None] <= p).sum(axis=0)

@@ -96,5 +96,5 @@ def test_standard_error_of_the_ceiling_over_subjects_is_near_the_spread_of_repea
     for _ in range(500):
         got = over_subjects(model, people(np_rng, stimuli, 6), 'pearson')
         ceilings.append(got.values[-1].mean())
-        variances.append(got.covariance().variances(np.array([[0.0, 1.0]]))[0][0])
+        variances.append(got.covariance.variances(np.array([[0.0, 1.0]]))[0][0])
     assert np.sqrt(np.mean(variances)) / np.std(ceilings) == pytest.approx(1.05, abs=0.1)  # half of an excess is left
