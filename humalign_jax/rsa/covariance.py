@@ -45,7 +45,10 @@ class DyadicCovariance:
         variances, dof = part_variances(shared, excess, own, *self.units)
         is_difference = np.abs(contrasts.sum(axis=1)) < 1e-9
         if self.score_dof is not None:
-            dof = np.where(is_difference, dof, np.minimum(dof, self.score_dof[contrasts.argmax(axis=1)]))
+            of_scores = np.where(is_difference, np.inf, self.score_dof[contrasts.argmax(axis=1)])
+            dof = np.minimum(dof, of_scores)
+            # They are few because what stimuli do varies much: so does what is found of it.
+            variances = bounded_variance(shared, excess, own, np.minimum(self.units[0], of_scores), self.units[1])
         if self.influences is not None:
             quantiles = [influence_quantile(contrast @ self.influences, self.n_stimuli) for contrast in contrasts]
             resampled = dof_of_quantile(np.array(quantiles))

@@ -32,6 +32,7 @@ from humalign_jax.rsa.significance import (
 )
 
 BOOTSTRAPS = ('stimuli', 'subjects', 'both')
+PLAIN = ('pearson', 'whitened_pearson', 'whitened_cosine')  # intervals over stimuli are around the score itself
 MIN_STIMULI = 4  # with three, most samples have too few distinct ones
 MIN_HALVED = 8  # half of them are four
 
@@ -150,14 +151,15 @@ def infer(
     the stimuli err by -10 to 70 %), but follow in closed form, see `dyads`, with the measurements; those of Bures' are
     by `jackknife`. Over subjects alone they are those of a mean over subjects, see `over_subjects`; elsewhere, as for
     flexible models over subjects alone, those of the draws, times n / (n - 1) in variance.
-    'pearson' has t around the score itself, cut off at -1 and 1: its standard error hardly goes with the score
-    (correlated by -0.02 to 0.17 over simulated studies), so that around Fisher's z the interval is too short for low
-    scores, and the truth was above it three times as often as below. 'cosine' of fixed models is biased, by a third of
+    'pearson' and the whitened indices have t around the score itself, cut off at -1 and 1: their standard errors do
+    not fall as the score rises (correlated with it by -0.02 to 0.17 and 0.2 to 0.5 over simulated studies), so that
+    around Fisher's z the interval is too short for low scores, and the truth was above it three (whitened: seven) times
+    as often as below. 'cosine' of fixed models is biased, by a third of
     a standard error at 40 stimuli, and skewed, which its draws show: its interval is around the score less the bias
     (`values` are as they were found) with their standard error. For 'both' the variances over stimuli and over
     subjects are added and that of their interaction, which both contain, is taken out. Degrees of freedom are those
     of the units, Satterthwaite's for sums, and in closed form those of resampled quantiles (`quantiles`), over subjects
-    of eight or more. How often intervals hold the truth and tests reject: benchmarks/results/rsa_calibration.json.
+    from five on. How often intervals hold the truth and tests reject: benchmarks/results/rsa_calibration.json.
 
     *Against zero*: stimuli of the reference are exchanged at random. With `pairs` other than 'all' they are exchanged
     within their category only, so that the test is of what the categories do not explain.
@@ -414,8 +416,8 @@ def _summarise(
         low, high = fisher_interval(values, errors, dof, draws=samples['stimuli'][:, :m])
     else:
         errors, dof = errors_of(np.eye(m), dyadic)
-        # Pearson's standard error hardly goes with the score, so that Fisher's z would make it.
-        is_plain = settings['index'] == 'pearson' and dyadic is not None
+        # Their standard errors do not fall with the score, so that Fisher's z would make them.
+        is_plain = settings['index'] in PLAIN and dyadic is not None
         low, high = (t_interval if is_plain else fisher_interval)(values, errors, dof)
     ceiling_errors, ceiling_dof = errors_of(np.eye(m, m + 1) - np.eye(m + 1)[m], dyadic)
     known_lower = lower if bootstrap == 'stimuli' or k >= MIN_SUBJECTS else np.nan
@@ -481,7 +483,7 @@ def _interval_text(index: str, bootstrap: str, n_draws: int, has_covariance: boo
         return f"jackknife over {over}, t of Fisher's z"
     if has_covariance and (is_fitted or index != 'cosine'):
         fits = ' for these fits' if is_fitted else ''
-        return f'variance over {over} in closed form{fits}, ' + ('t' if index == 'pearson' else "t of Fisher's z")
+        return f'variance over {over} in closed form{fits}, ' + ('t' if index in PLAIN else "t of Fisher's z")
     if index in WHOLE and bootstrap != 'subjects':
         over = 'halves of the stimuli' + (' and bootstrap over subjects' if bootstrap == 'both' else '')
         return f"random {over}, {n_draws} draws, t of Fisher's z"

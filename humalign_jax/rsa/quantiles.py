@@ -34,7 +34,7 @@ def bounded_variance(
     shared: np.ndarray,
     excess: np.ndarray,
     own: np.ndarray,
-    of_stimuli: float,
+    of_stimuli: float | np.ndarray,
     of_pairs: float | np.ndarray,
 ) -> np.ndarray:
     """Variance shared - excess, which can be no smaller than what is the pairs' own, less what that bound adds to it.

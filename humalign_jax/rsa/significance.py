@@ -126,16 +126,20 @@ def family_wise_p(
     largest |t| is mostly that of the fewest: among four models that were equally good any of six pairs was told apart
     in 3.2 % of 1,500 studies of 20 stimuli (3.1 % at 40), by the smallest p in 4.9 % (4.5 %).
 
+    Only the samples' correlations are used: their tails, heavy where units are few, are in the degrees of freedom, and
+    with the samples themselves in the place of normal ones any of six pairs was told apart in 2.9 instead of 4.2 %
+    (Spearman, 40 stimuli and 12 subjects, 1,000 studies), 3.6 instead of 4.5 % (20 stimuli, 2,000 studies).
+
     Errors of scores over stimuli are large or small together, whatever the models: pairs share the stimuli. Variances
     of independent values are as correlated as their squares: over 5 and 12 subjects errors that go together told
     equally good models apart in 10.3 and 5.9 % of 1,500 studies, such errors in 6.9 and 5.0 %.
 
     Args:
         t: t values of q hypotheses, [q].
-        samples: Bootstrap samples of the same quantities, [b, q]; only their correlations are used.
-        dof: Degrees of freedom, of all or of each, [q]; the samples, scaled by sqrt(dof / chi^2), are as heavy-tailed
-            as t is.
-        np_rng: Source of the quantiles of chi^2.
+        samples: Bootstrap samples of the same quantities, [b, q].
+        dof: Degrees of freedom, of all or of each, [q]: of chi^2, by whose root normal values as correlated as the
+            samples are divided.
+        np_rng: Source of as many normal values as there are samples, and of the quantiles of chi^2.
         together: Whether all of a sample have the same quantile, or as correlated ones as squares of the samples are.
 
     Returns:
@@ -147,19 +151,21 @@ def family_wise_p(
     dof = np.broadcast_to(dof, t.shape)
     spread = samples.std(axis=0, ddof=1)
     scaled = (samples - samples.mean(axis=0)) / np.where(spread < TINY, np.inf, spread)
+    root = np.linalg.qr(scaled, mode='r') / np.sqrt(len(samples) - 1.0)  # root.T @ root: their correlations
+    normal = np_rng.normal(size=(len(samples), len(root))) @ root
     if together:
         quantiles = np_rng.random(len(samples))[:, None]
     else:
-        correlations = scaled.T @ scaled / (len(samples) - 1.0)
-        np.fill_diagonal(correlations, 1.0)  # also of what does not vary
-        values, vectors = np.linalg.eigh(correlations**2)
-        root = vectors * np.sqrt(np.maximum(values, 0.0))
-        quantiles = scipy.stats.norm.cdf(np_rng.normal(size=samples.shape) @ root.T)
+        squares = np.square(root.T @ root)
+        np.fill_diagonal(squares, 1.0)  # also of what does not vary
+        values, vectors = np.linalg.eigh(squares)
+        root_of_squares = vectors * np.sqrt(np.maximum(values, 0.0))
+        quantiles = scipy.stats.norm.cdf(np_rng.normal(size=samples.shape) @ root_of_squares.T)
     quantiles, smallest = np.clip(quantiles, 1e-12, 1.0 - 1e-12), np.ones(len(samples))
     for each in np.unique(dof):
         alike = dof == each
         chi_square = scipy.stats.chi2.ppf(quantiles if together else quantiles[:, alike], each)
-        largest = (np.abs(scaled[:, alike]) * np.sqrt(each / chi_square)).max(axis=1)
+        largest = (np.abs(normal[:, alike]) * np.sqrt(each / chi_square)).max(axis=1)
         smallest = np.minimum(smallest, two_sided_p(largest, each))
     p = two_sided_p(t, dof)
     exceeded = (smallest[:, None] <= p).sum(axis=0)

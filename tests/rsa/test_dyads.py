@@ -309,8 +309,16 @@ def test_fewest_degrees_of_freedom_bind_single_scores_only():
     assert covariance.score_dof.shape == (3,)
     bound = dataclasses.replace(covariance, score_dof=np.array([1.5, 2.5, np.inf]))
     contrasts = np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [1.0, -1.0, 0]])
-    free = dataclasses.replace(covariance, score_dof=None).variances(contrasts)[1]
-    np.testing.assert_array_equal(bound.variances(contrasts)[1], [1.5, 2.5, *free[2:]])
+    free_variances, free = dataclasses.replace(covariance, score_dof=None).variances(contrasts)
+    variances, dof = bound.variances(contrasts)
+    np.testing.assert_array_equal(dof, [1.5, 2.5, *free[2:]])
+    # What the bound adds to a variance is that of as few degrees of freedom.
+    np.testing.assert_array_equal(variances[2:], free_variances[2:])
+    for i, few in enumerate([1.5, 2.5]):
+        shared, excess, own = (x[i, i] for x in (covariance.shared, covariance.excess, covariance.own))
+        expected = quantiles.bounded_variance(shared, excess, own, few, covariance.units[1])
+        assert variances[i] == pytest.approx(expected)
+        assert variances[i] < free_variances[i]
 
 
 @pytest.mark.parametrize('heavy', [False, True])

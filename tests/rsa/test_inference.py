@@ -198,6 +198,23 @@ def test_family_wise_p_is_that_of_the_largest_t_for_independent_normal_samples()
     np.testing.assert_allclose(got, 1 - (1 - 2 * scipy.stats.norm.sf(t)) ** 3, atol=0.01)
 
 
+def test_family_wise_p_takes_only_correlations_from_the_samples():
+    np_rng, t = np.random.default_rng(0), np.array([2.5, 1.0, 0.0])
+    normal = np_rng.normal(size=(40_000, 3)) @ np.array([[1.0, 0.5, 0.0], [0.0, 1.0, 0.3], [0.0, 0.0, 0.2]])
+    heavy = normal / np.sqrt(np_rng.chisquare(5, size=(40_000, 1)))
+    got = [significance.family_wise_p(t, x, 12, np.random.default_rng(1)) for x in (normal, heavy)]
+    np.testing.assert_allclose(*got, atol=0.006)
+    few = np.mean([significance.family_wise_p(t, x, 12, np_rng) for x in np.split(normal[:20_000], 100)], axis=0)
+    np.testing.assert_allclose(few, got[0], atol=0.015)
+
+
+def test_family_wise_p_of_more_hypotheses_than_samples():
+    np_rng = np.random.default_rng(0)
+    got = significance.family_wise_p(np.append(4.0, np.zeros(99)), np_rng.normal(size=(50, 100)), 10**6, np_rng)
+    assert got[0] == pytest.approx(1 / 51)
+    np.testing.assert_array_equal(got[1:], 1.0)
+
+
 def test_family_wise_p_of_one_hypothesis_is_the_t_test():
     np_rng = np.random.default_rng(0)
     got = significance.family_wise_p(np.array([2.2]), np_rng.normal(size=(40_000, 1)), 7, np_rng)
@@ -240,7 +257,8 @@ def test_indices_of_whole_rdms_are_resampled_by_halves_and_bures_has_the_jackkni
         np.testing.assert_allclose(draw, expected, rtol=1e-9)
 
     if index != 'bures':
-        assert result.interval == "variance over stimuli in closed form, t of Fisher's z"
+        assert result.interval == 'variance over stimuli in closed form, t'
+        np.testing.assert_allclose(result.high - result.values, result.values - result.low)
         return
 
     def without(*left_out):

@@ -8,6 +8,7 @@ from humalign_jax.rsa import infer
 from humalign_jax.rsa.ceiling import subject_ceilings
 from humalign_jax.rsa.compare import compare_condensed, row_ranks
 from humalign_jax.rsa.over_subjects import OverSubjects
+from humalign_jax.rsa.quantiles import dof_of_quantile, mean_quantiles
 
 
 def people(np_rng: np.random.Generator, stimuli: np.ndarray, k: int) -> np.ndarray:
@@ -62,6 +63,22 @@ def test_agreements_that_are_sums_of_two_subjects_effects_leave_nothing():
         own = np.triu(np_rng.normal(size=(7, 7)), 1)
         found.append(OverSubjects.of(np_rng.random((2, 7)), lower, lower + 0.1, agreements + own + own.T).of_pairs)
     assert np.mean(found) == pytest.approx(1.0, abs=0.06)
+
+
+def test_skewed_scores_have_fewer_degrees_of_freedom_from_five_subjects_on():
+    np_rng = np.random.default_rng(8)
+    even, skewed = np.arange(12.0) - 5.5, np_rng.permutation(np.append(np.arange(11.0) / 50.0, -9.0))
+    dof = {}
+    for k in (4, 5, 12):
+        scores = np.stack([even[-k:], skewed[-k:]])
+        got = OverSubjects.of(scores, np_rng.random(k), np.ones(k)).covariance
+        dof[k] = got.variances(np.eye(2, 3))[1]
+    np.testing.assert_array_equal(dof[4], 3.0)
+    for k in (5, 12):
+        resampled = np.minimum(dof_of_quantile(mean_quantiles(np.stack([even[-k:], skewed[-k:]]))), k - 1)
+        share = 1 - 16 / k**2
+        np.testing.assert_allclose(1 / dof[k], share / resampled + (1 - share) / (k - 1))
+    assert dof[12][1] < 4 < 8 < dof[12][0] <= 11
 
 
 def test_two_subjects_have_a_ceiling_but_no_test_against_it():
