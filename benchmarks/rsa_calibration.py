@@ -46,7 +46,11 @@ SUBJECT_NOISE = 1.0
 POPULATIONS = ('gaussian', 'clusters', 'heavy tails', 'squared distances')
 WHOLE = ('whitened_pearson', 'whitened_cosine', 'bures')  # of squared distances
 SLOW = ('kendall_tau_a', *WHOLE)  # few draws and permutations, on which no interval depends
-MODELS = ('fixed', 'flexible', 'at the ceiling')
+NAMES = {
+    'fixed': ('unrelated', 'fair', 'equally fair', 'good'),
+    'flexible': ('fair', 'equally fair', 'weighted', 'selected'),
+    'at the ceiling': ('fair', 'equally fair', 'third', 'fourth'),
+}
 N_REPEATS, N_MANY = 150, 400  # of stimuli for a truth
 
 
@@ -142,8 +146,10 @@ def rate(hits: list[bool]) -> dict[str, float]:
     return {'rate': round(mean, 4), 'standard_error': round(float(np.sqrt(mean * (1 - mean) / np.size(hits))), 4)}
 
 
-def calibrate(kind: str, index: str, bootstrap: str, n: int, k: int, models: str, n_studies: int, seed: int) -> dict:
-    """Coverage and false-positive rates of one setting."""
+def simulate(
+    kind: str, index: str, bootstrap: str, n: int, k: int, models: str, n_studies: int, seed: int
+) -> tuple[np.ndarray, list[rsa.InferenceResult], float]:
+    """True scores of four models, [4], what is inferred from each study, and the seconds that took."""
 
     def make(noise: list[float]) -> Population:
         if bootstrap == 'subjects':
@@ -152,53 +158,65 @@ def calibrate(kind: str, index: str, bootstrap: str, n: int, k: int, models: str
 
     # Model 0 sees nothing shared; 1 and 2 are equally good; 3 is better.
     population = make([np.inf, 1.5, 1.5, 0.5])
-    names = ('unrelated', 'fair', 'equally fair', 'good')
-    if models == 'flexible':
-        names = ('fair', 'equally fair', 'weighted', 'selected')
-    np_rng = np.random.default_rng(1)
-    fixed_maps = population.subjects(np_rng, k)
+    fixed_maps = population.subjects(np.random.default_rng(1), k)
+    of_truth = fixed_maps if bootstrap == 'stimuli' else None
     if models == 'at the ceiling':
-        population = make([noise_at_ceiling(make, index, fixed_maps if bootstrap == 'stimuli' else None, k)] * 4)
-        names = ('fair', 'equally fair', 'third', 'fourth')
+        population = make([noise_at_ceiling(make, index, of_truth, k)] * 4)
+    options = dict(index=index, bootstrap=bootstrap, n_bootstrap=200, n_permutations=199)
+    if index in SLOW:
+        options |= dict(n_bootstrap=20, n_permutations=19)
+    if models == 'at the ceiling':
+        options |= dict(n_permutations=0)
+    if models == 'flexible':  # draws take long and no interval depends on them; the unrelated one is no model here
+        options |= dict(n_bootstrap=40, n_permutations=0)
     results, started = [], time.perf_counter()
     for study in range(n_studies):
         np_rng = np.random.default_rng([seed, study])
         maps = fixed_maps if bootstrap == 'stimuli' else population.subjects(np_rng, k)
-        rdms, subjects = population.study(np_rng, n, maps)
-        listed = rdms
+        listed, subjects = population.study(np_rng, n, maps)
         if models == 'flexible':
-            fixed = [rsa.Fixed(rdms[i : i + 1], name) for i, name in ((1, 'fair'), (2, 'equally fair'))]
-            listed = [*fixed, rsa.Weighted(rdms, 'weighted'), rsa.Selected(rdms, 'selected')]
-        options = dict(index=index, bootstrap=bootstrap, n_bootstrap=200, n_permutations=199, seed=study)
-        if index in SLOW:
-            options |= dict(n_bootstrap=20, n_permutations=19)
-        if models == 'at the ceiling':
-            options |= dict(n_permutations=0)
-        if models == 'flexible':  # draws take long and no interval depends on them; the unrelated one is no model here
-            options |= dict(n_bootstrap=40, n_permutations=0)
-        results.append(rsa.infer(listed, subjects, **options))
+            fixed = [rsa.Fixed(listed[i : i + 1], NAMES[models][i - 1]) for i in (1, 2)]
+            listed = [*fixed, rsa.Weighted(listed, 'weighted'), rsa.Selected(listed, 'selected')]
+        results.append(rsa.infer(listed, subjects, **options, seed=study))
     seconds = time.perf_counter() - started
+    if models == 'flexible' or index in WHOLE:
+        return np.mean([r.values for r in results], axis=0), results, seconds
+    return population.truth(index, of_truth), results, seconds
 
-    values = np.stack([r.values for r in results])
-    mean, spread = values.mean(axis=0), values.std(axis=0)
-    if models != 'flexible' and index not in WHOLE:
-        truth = population.truth(index, fixed_maps if bootstrap == 'stimuli' else None)
-    else:
-        truth = mean
-    errors = np.mean([r.standard_errors for r in results], axis=0)
-    percentiles = [np.quantile(r.draws, [0.025, 0.975], axis=0) for r in results]
+
+def rejections(results: list[rsa.InferenceResult], names: tuple[str, ...], models: str) -> dict[str, dict[str, float]]:
+    """How often tests at 5 % reject true hypotheses."""
     equal = names.index('fair'), names.index('equally fair')
-    false_positives = {'equal models': rate([r.p_differences[equal] <= 0.05 for r in results])}
-    if models == 'at the ceiling':
-        of_any = {'uncorrected': 'p_differences', 'family-wise': 'p_differences_fwer'}
-        of_any['false-discovery rate'] = 'p_differences_fdr'
-        for corrected, name in of_any.items():
-            hits = [bool((getattr(r, name) <= 0.05).any()) for r in results]
-            false_positives[f'any of six pairs, {corrected}'] = rate(hits)
-        false_positives['first model against the ceiling'] = rate([r.p_ceiling[0] <= 0.05 for r in results])
-    if models == 'fixed' and bootstrap != 'subjects':  # that test is of other stimuli
+    of_equal = rate([r.p_differences[equal] <= 0.05 for r in results])
+    if models == 'fixed' and results[0].bootstrap != 'subjects':  # the permutation test is of other stimuli
         unrelated = rate([r.p_zero[0] <= 0.05 for r in results])
-        false_positives = {'unrelated model against zero': unrelated, **false_positives}
+        return {'unrelated model against zero': unrelated, 'equal models': of_equal}
+    if models != 'at the ceiling':
+        return {'equal models': of_equal}
+    corrections = {'uncorrected': 'p_differences', 'family-wise': 'p_differences_fwer'}
+    corrections['false-discovery rate'] = 'p_differences_fdr'
+    of_any = {
+        f'any of six pairs, {corrected}': rate([bool((getattr(r, name) <= 0.05).any()) for r in results])
+        for corrected, name in corrections.items()
+    }
+    of_ceiling = rate([r.p_ceiling[0] <= 0.05 for r in results])
+    return {'equal models': of_equal, **of_any, 'first model against the ceiling': of_ceiling}
+
+
+def calibrate(kind: str, index: str, bootstrap: str, n: int, k: int, models: str, n_studies: int, seed: int) -> dict:
+    """Coverage and false-positive rates of one setting."""
+    truth, results, seconds = simulate(kind, index, bootstrap, n, k, models, n_studies, seed)
+    names = NAMES[models]
+    values = np.stack([r.values for r in results])
+    spread, errors = values.std(axis=0), np.mean([r.standard_errors for r in results], axis=0)
+
+    def coverage(intervals: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, dict[str, float]]:
+        hits = np.array([(low <= truth) & (truth <= high) for low, high in intervals])
+        return {name: rate(x.tolist()) for name, x in zip(names, hits.T)}
+
+    def of_spread(x: np.ndarray) -> dict[str, float]:
+        return dict(zip(names, (x / spread).round(3).tolist()))
+
     return {
         'population': kind,
         'index': index,
@@ -210,16 +228,13 @@ def calibrate(kind: str, index: str, bootstrap: str, n: int, k: int, models: str
         'seed': seed,
         'seconds': round(seconds, 1),
         'truth': dict(zip(names, truth.round(4).tolist())),
-        'coverage': {
-            name: rate([bool(r.low[i] <= truth[i] <= r.high[i]) for r in results]) for i, name in enumerate(names)
-        },
-        'coverage_of_bootstrap_percentiles': {
-            name: rate([bool(low[i] <= truth[i] <= high[i]) for low, high in percentiles])
-            for i, name in enumerate(names)
-        },
-        'standard_error_over_spread_of_scores': dict(zip(names, (errors / spread).round(3).tolist())),
-        'bias_over_spread_of_scores': dict(zip(names, ((mean - truth) / spread).round(3).tolist())),
-        'false_positives': false_positives,
+        'coverage': coverage([(r.low, r.high) for r in results]),
+        'coverage_of_bootstrap_percentiles': coverage(
+            [tuple(np.quantile(r.draws, [0.025, 0.975], axis=0)) for r in results]
+        ),
+        'standard_error_over_spread_of_scores': of_spread(errors),
+        'bias_over_spread_of_scores': of_spread(values.mean(axis=0) - truth),
+        'false_positives': rejections(results, names, models),
     }
 
 
@@ -245,7 +260,7 @@ def main() -> None:
     indices = ['spearman', 'rho_a', 'pearson', 'cosine', 'kendall_tau_a', *WHOLE]
     parser.add_argument('--only', nargs='*', default=indices, choices=indices, help='indices')
     parser.add_argument('--populations', nargs='*', default=POPULATIONS, choices=POPULATIONS)
-    parser.add_argument('--models', nargs='*', default=MODELS, choices=MODELS)
+    parser.add_argument('--models', nargs='*', default=NAMES, choices=NAMES)
     parser.add_argument('--bootstraps', nargs='*', default=inference.BOOTSTRAPS, choices=inference.BOOTSTRAPS)
     options = parser.parse_args()
     settings = [('spearman', 'stimuli', n, 4) for n in (40, 20)] + [('spearman', 'both', 40, k) for k in (12, 5)]

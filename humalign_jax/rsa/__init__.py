@@ -15,7 +15,6 @@ from humalign_jax.rsa.geometry import participation_ratio as participation_ratio
 from humalign_jax.rsa.geometry import procrustes_distance as procrustes_distance
 from humalign_jax.rsa.geometry import procrustes_similarity as procrustes_similarity
 from humalign_jax.rsa.geometry import rv_coefficient as rv_coefficient
-from humalign_jax.rsa.inference import InferenceResult as InferenceResult
 from humalign_jax.rsa.inference import infer as infer
 from humalign_jax.rsa.influence import InfluenceResult as InfluenceResult
 from humalign_jax.rsa.influence import InfluenceScore as InfluenceScore
@@ -35,6 +34,7 @@ from humalign_jax.rsa.pairs import within_category as within_category
 from humalign_jax.rsa.ranks import average_ranks as average_ranks
 from humalign_jax.rsa.ranks import spearman as spearman
 from humalign_jax.rsa.rdm import rdm as rdm
+from humalign_jax.rsa.result import InferenceResult as InferenceResult
 from humalign_jax.rsa.stream import FeatureComparison as FeatureComparison
 from humalign_jax.rsa.stream import compare_features as compare_features
 from humalign_jax.rsa.tiles import StimulusCounts as StimulusCounts

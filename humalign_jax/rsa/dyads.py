@@ -49,7 +49,7 @@ import numpy as np
 import scipy.sparse.linalg
 
 from humalign_jax.rsa.ceiling import RANK_INDICES
-from humalign_jax.rsa.compare import INDICES, WHOLE
+from humalign_jax.rsa.compare import WHOLE
 from humalign_jax.rsa.covariance import Dyadic, DyadicCovariance, interaction_with_subjects, total_covariance
 from humalign_jax.rsa.jackknife import deleted_scores, jackknife_ratio
 from humalign_jax.rsa.pair_influences import Product, Side, own_product, pooled, score_influence, sides_of
@@ -63,8 +63,6 @@ from humalign_jax.rsa.quantiles import (
     shared_scale,
     stimulus_sums,
 )
-
-CLOSED_FORM = tuple(index for index in INDICES if index != 'bures')
 
 
 def score_covariance(
@@ -81,7 +79,7 @@ def score_covariance(
     Args:
         models: Condensed RDMs, [m, p].
         subjects: Condensed RDMs of the same stimuli, [k, p].
-        index: One of `CLOSED_FORM`.
+        index: Any of `compare.INDICES` but 'bures'.
         mask: Which pairs count, [p]; None for all.
         control: RDMs to partial out, [c, p]; None for none.
         by_subject: Whether the second value is wanted, which needs two subjects or more.
@@ -140,7 +138,7 @@ def crossvalidated_covariance(
         predictions: For each fold the RDMs of m models and of the pooled others, in each group of subjects, over the
             pairs that are scored, [m + 1, g, p of the fold].
         subjects: Condensed RDMs, [k, p].
-        index: One of `CLOSED_FORM`.
+        index: Any of `compare.INDICES` but 'bures'.
         test_pairs: Which pairs are scored in each fold, [p of the fold].
         folds: Which stimuli each fold has, [n] booleans.
         groups: Group of each subject, [k]; with a single one there is no ceiling.

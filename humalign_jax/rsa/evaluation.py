@@ -10,6 +10,7 @@ from scipy.spatial.distance import squareform
 from humalign_jax.rsa.ceiling import RANK_INDICES, subject_ceilings
 from humalign_jax.rsa.compare import compare_condensed, row_ranks
 from humalign_jax.rsa.covariance import Dyadic
+from humalign_jax.rsa.dyads import score_covariance
 from humalign_jax.rsa.jackknife import jackknife_covariance
 from humalign_jax.rsa.over_subjects import OverSubjects
 from humalign_jax.rsa.pairs import n_stimuli_of, take_stimuli
@@ -39,8 +40,8 @@ class Evaluation:
         refitted: Mean scores over subjects and the two ceilings, [b, m + 2], by what was resampled ('stimuli',
             'subjects', 'both'), of models fitted anew in every sample; None where nothing is fitted.
         subjects: What subjects do to the scores and the lower ceiling; None where they are not resampled.
-        dyadic: Covariance over stimuli of the scores and the lower ceiling: in closed form given what was fitted, or by
-            a jackknife for 'bures'; None for others, or where stimuli are not resampled.
+        dyadic: Covariance over stimuli of the scores and the lower ceiling: in closed form, given what was fitted, or
+            by a jackknife for 'bures'; None where stimuli are not resampled, or it is not defined.
     """
 
     scores: np.ndarray
@@ -106,7 +107,11 @@ def evaluate_fixed(
         draws, (lower_draws, upper_draws) = _weighted_draws(models, subjects, index, weights, mask, control, devices)
     elif len(weights):
         draws, (lower_draws, upper_draws) = _copied_draws(models, subjects, index, weights)
-        dyadic = _bures_covariance(models, subjects, seed, by_subject) if index == 'bures' else None
+    if len(weights) and np.isfinite(scores).all():
+        if index == 'bures':
+            dyadic = _bures_covariance(models, subjects, seed, by_subject)
+        else:
+            dyadic = score_covariance(models, subjects, index, mask=mask, control=control, by_subject=by_subject)
     permuted, observed = np.empty((0, m)), scores.mean(axis=1)
     if len(orders) and index in WEIGHTED_INDICES:
         a, b = (unit_rdms(rdms, index, mask=mask, control=control) for rdms in (models, subjects))

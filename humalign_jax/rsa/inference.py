@@ -1,126 +1,24 @@
 """Inference on models in one call: intervals, tests and differences, for new stimuli, new subjects or both."""
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
 
 from humalign_jax.devices import local_devices
-from humalign_jax.records import Rdm, Score
+from humalign_jax.records import Rdm
 from humalign_jax.rsa.ceiling import PAIRS
 from humalign_jax.rsa.compare import INDICES, WHOLE, Rdms, join_rdms
-from humalign_jax.rsa.covariance import Dyadic
 from humalign_jax.rsa.crossval import deal_folds, default_folds, evaluate_crossvalidated
-from humalign_jax.rsa.dyads import CLOSED_FORM, score_covariance
-from humalign_jax.rsa.evaluation import Evaluation, evaluate_fixed
+from humalign_jax.rsa.evaluation import evaluate_fixed
 from humalign_jax.rsa.models import Fixed, Model
-from humalign_jax.rsa.over_subjects import MIN_SUBJECTS
 from humalign_jax.rsa.pairs import between_category, category_rdm, n_stimuli_of, within_category
 from humalign_jax.rsa.resample import WEIGHTED_INDICES, bootstrap_weights, half_samples, stimulus_permutations
-from humalign_jax.rsa.significance import (
-    contrast_variance,
-    difference_p,
-    fisher_interval,
-    pair_matrix,
-    permutation_p,
-    t_interval,
-    t_values,
-    two_sided_p,
-    variance_over_both,
-)
+from humalign_jax.rsa.result import InferenceResult, summarise
 
 BOOTSTRAPS = ('stimuli', 'subjects', 'both')
-PLAIN = ('pearson', 'whitened_pearson', 'whitened_cosine')  # intervals over stimuli are around the score itself
 MIN_STIMULI = 4  # with three, most samples have too few distinct ones
 MIN_HALVED = 8  # half of them are four
-
-
-@dataclasses.dataclass(frozen=True)
-class InferenceResult:
-    """Scores of m models with k subjects, and what can be said of other stimuli and subjects.
-
-    Attributes:
-        names: Names of the models, m of them.
-        index: The index of similarity.
-        bootstrap: What was resampled: 'stimuli', 'subjects' or 'both'.
-        n_stimuli: Number of stimuli.
-        n_subjects: Number of subjects, k.
-        scores_by_subject: [m, k].
-        values: Mean scores over subjects, [m].
-        standard_errors: [m].
-        low: Lower ends of the 95 % intervals, [m].
-        high: Upper ends of the 95 % intervals, [m].
-        p_zero: One-sided p values of no relation, by exchanging stimuli, [m]; NaN without permutations.
-        p_ceiling: Two-sided p values of no difference from the lower ceiling, [m]; NaN without a ceiling, and
-            over subjects with fewer than three of them.
-        differences: values[i] - values[j], [m, m].
-        difference_errors: Their standard errors, [m, m].
-        p_differences: Two-sided p values, [m, m], 1 on the diagonal.
-        p_differences_fwer: The same corrected for all pairs by the smallest p (largest t), [m, m].
-        p_differences_fdr: The same by Benjamini and Hochberg's false-discovery rate, [m, m].
-        ceiling_lower: Lower noise ceiling; NaN for a single subject.
-        ceiling_upper: Upper noise ceiling; NaN for a single subject.
-        draws: Mean scores in every bootstrap sample, [b, m].
-        ceiling_draws: Lower and upper ceiling in every sample, [b, 2].
-        permuted: Mean scores with exchanged stimuli, [permutations, m].
-        n_undefined: Bootstrap samples left out because a score was not defined in them.
-        interval: How the standard errors and intervals came about.
-        settings: Everything else that shaped the numbers.
-    """
-
-    names: tuple[str, ...]
-    index: str
-    bootstrap: str
-    n_stimuli: int
-    n_subjects: int
-    scores_by_subject: np.ndarray
-    values: np.ndarray
-    standard_errors: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    p_zero: np.ndarray
-    p_ceiling: np.ndarray
-    differences: np.ndarray
-    difference_errors: np.ndarray
-    p_differences: np.ndarray
-    p_differences_fwer: np.ndarray
-    p_differences_fdr: np.ndarray
-    ceiling_lower: float
-    ceiling_upper: float
-    draws: np.ndarray
-    ceiling_draws: np.ndarray
-    permuted: np.ndarray
-    n_undefined: int
-    interval: str
-    settings: dict[str, Any]
-
-    def scores(self) -> list[Score]:
-        """One record for each model, `rsa/<index>`; its provenance holds the model's name and p values."""
-        n = {'stimuli': self.n_stimuli, 'subjects': self.n_subjects}
-        n['both'] = min(n.values())
-        return [
-            Score(
-                name=f'rsa/{self.index}',
-                value=float(self.values[i]),
-                low=float(self.low[i]),
-                high=float(self.high[i]),
-                n=n[self.bootstrap],
-                interval=self.interval,
-                ceiling_lower=self.ceiling_lower,
-                ceiling_upper=self.ceiling_upper,
-                provenance={
-                    'model': name,
-                    'n_stimuli': self.n_stimuli,
-                    'n_subjects': self.n_subjects,
-                    'p_zero': _or_none(self.p_zero[i]),
-                    'p_ceiling': _or_none(self.p_ceiling[i]),
-                    **self.settings,
-                },
-            )
-            for i, name in enumerate(self.names)
-        ]
 
 
 def infer(
@@ -255,19 +153,15 @@ def infer(
             seed=seed,
             by_subject=bootstrap != 'stimuli',
         )
-    names = [model.name for model in listed]
-    samples, n_undefined = _samples(evaluation, bootstrap, people, names)
-    dyadic = evaluation.dyadic
-    if bootstrap != 'subjects' and index in CLOSED_FORM and evaluation.refitted is None:
-        dyadic = score_covariance(
-            np.concatenate(components),
-            subjects,
-            index,
-            mask=mask,
-            control=control,
-            by_subject=bootstrap == 'both',
-        )
-    return _summarise(evaluation, samples, n_undefined, names, bootstrap, n, dyadic, settings)
+    return summarise(
+        evaluation,
+        names=[model.name for model in listed],
+        index=index,
+        bootstrap=bootstrap,
+        n=n,
+        subject_weights=people,
+        settings=settings,
+    )
 
 
 def _as_models(models: Rdms | Sequence[Model]) -> list[Model]:
@@ -344,156 +238,3 @@ def _folds(
             'subjects: at least two folds of three stimuli or more, and folds of one subject or more.'
         )
     return deal_folds(seed, n, n_stimulus_folds, stream=3), deal_folds(seed, k, n_subject_folds, stream=4)
-
-
-def _samples(
-    evaluation: Evaluation, bootstrap: str, subject_weights: np.ndarray, names: Sequence[str]
-) -> tuple[dict[str, np.ndarray], int]:
-    """Mean scores and the two ceilings in every defined sample, [b, m + 2], by what was resampled."""
-    share = subject_weights.astype(np.float64) / subject_weights.shape[1]
-    lower, lower_draws = evaluation.lower, evaluation.lower_draws
-    if evaluation.subjects is not None:
-        lower, lower_draws = (evaluation.subjects.of_ceiling(x) for x in (lower, lower_draws))
-    data = np.concatenate([evaluation.scores, lower[None], evaluation.upper[None]])
-    ceilings = np.stack([lower_draws, evaluation.upper_draws], axis=1)
-    draws = np.concatenate([evaluation.draws, ceilings], axis=1)  # [b, m + 2, k]
-    samples = {} if evaluation.refitted is None else evaluation.refitted
-    if evaluation.refitted is None:
-        if bootstrap != 'subjects':
-            samples['stimuli'] = draws.mean(axis=2)
-        if bootstrap != 'stimuli':
-            samples['subjects'] = share @ data.T
-        if bootstrap == 'both':
-            samples['both'] = np.einsum('bik,bk->bi', draws, share)
-    ok = np.logical_and.reduce([np.isfinite(x[:, : len(evaluation.scores)]).all(axis=1) for x in samples.values()])
-    undefined = np.isnan(evaluation.scores)  # [m, k]
-    if undefined.any():
-        by_subject = undefined.all(axis=0)
-        subjects = f'subjects {np.flatnonzero(by_subject).tolist()} of the reference' if by_subject.any() else ''
-        models = ', '.join(repr(name) for name, x in zip(names, undefined) if x[~by_subject].any())
-        raise ValueError(
-            f'no score is defined for {models or subjects}: all distances that count are equal, or too few pairs are '
-            'left. Leave it out, or give it features that tell the stimuli apart.'
-        )
-    if ok.sum() < 2:
-        raise ValueError(
-            f'scores are not defined in {np.sum(~ok)} of {len(ok)} samples: in them, a model or subject has equal '
-            'distances only. Use more stimuli, or leave out the RDM of few distinct values.'
-        )
-    return {kind: x[ok] for kind, x in samples.items()}, int(np.sum(~ok))
-
-
-def _summarise(
-    evaluation: Evaluation,
-    samples: dict[str, np.ndarray],
-    n_undefined: int,
-    names: list[str],
-    bootstrap: str,
-    n: int,
-    dyadic: Dyadic | None,
-    settings: dict[str, Any],
-) -> InferenceResult:
-    """Intervals and tests from the samples, or from the covariance over stimuli where that is known."""
-    m, k = evaluation.scores.shape
-    is_fitted = evaluation.refitted is not None
-    values, lower, upper = evaluation.scores.mean(axis=1), evaluation.lower.mean(), evaluation.upper.mean()
-
-    def errors_of(contrasts: np.ndarray, dyadic: Dyadic | None) -> tuple[np.ndarray, np.ndarray]:
-        """Standard errors of sums of the scores and, with m + 1 columns, the lower ceiling; degrees of freedom."""
-        if dyadic is not None or (bootstrap == 'subjects' and not is_fitted):
-            return _closed_form_errors(contrasts, evaluation, dyadic)
-        columns = {kind: x[:, : contrasts.shape[1]] for kind, x in samples.items()}
-        units = {'stimuli': n, 'subjects': k}
-        factors = {kind: unit / (unit - 1.0) for kind, unit in units.items() if unit > 1}
-        if settings['index'] in WHOLE:
-            factors['stimuli'] = (n - n // 2) / (n // 2)
-        variances, dof = contrast_variance(columns, contrasts, factors, units)
-        return np.sqrt(variances), dof
-
-    # Cosines are biased and skewed, which only draws show; in differences both cancel.
-    if dyadic is not None and not is_fitted and settings['index'] == 'cosine':
-        errors, dof = errors_of(np.eye(m), None)
-        low, high = fisher_interval(values, errors, dof, draws=samples['stimuli'][:, :m])
-    else:
-        errors, dof = errors_of(np.eye(m), dyadic)
-        # Their standard errors do not fall with the score, so that Fisher's z would make them.
-        is_plain = settings['index'] in PLAIN and dyadic is not None
-        low, high = (t_interval if is_plain else fisher_interval)(values, errors, dof)
-    ceiling_errors, ceiling_dof = errors_of(np.eye(m, m + 1) - np.eye(m + 1)[m], dyadic)
-    known_lower = lower if bootstrap == 'stimuli' or k >= MIN_SUBJECTS else np.nan
-
-    first, second = np.triu_indices(m, 1)
-    contrasts = np.eye(m)[first] - np.eye(m)[second]
-    difference_errors, difference_dof = errors_of(contrasts, dyadic) if m > 1 else np.empty((2, 0))
-    drawn, np_rng = samples[bootstrap][:, :m] @ contrasts.T, np.random.default_rng([settings['seed'], 5])
-    together = bootstrap != 'subjects'
-    p, p_fwer, p_fdr = difference_p(
-        contrasts @ values, difference_errors, difference_dof, drawn, np_rng, together=together
-    )
-
-    return InferenceResult(
-        names=tuple(names),
-        index=settings['index'],
-        bootstrap=bootstrap,
-        n_stimuli=n,
-        n_subjects=k,
-        scores_by_subject=evaluation.scores,
-        values=values,
-        standard_errors=errors,
-        low=low,
-        high=high,
-        p_zero=permutation_p(evaluation.observed, evaluation.permuted),
-        p_ceiling=two_sided_p(t_values(values - known_lower, ceiling_errors), ceiling_dof),
-        differences=values[:, None] - values,
-        difference_errors=pair_matrix(difference_errors, m, diagonal=0.0),
-        p_differences=pair_matrix(p, m, diagonal=1.0),
-        p_differences_fwer=pair_matrix(p_fwer, m, diagonal=1.0),
-        p_differences_fdr=pair_matrix(p_fdr, m, diagonal=1.0),
-        ceiling_lower=float(lower),
-        ceiling_upper=float(upper),
-        draws=samples[bootstrap][:, :m],
-        ceiling_draws=samples[bootstrap][:, m:],
-        permuted=evaluation.permuted,
-        n_undefined=n_undefined,
-        interval=_interval_text(settings['index'], bootstrap, len(samples[bootstrap]), dyadic is not None, is_fitted),
-        settings=settings,
-    )
-
-
-def _closed_form_errors(
-    contrasts: np.ndarray, evaluation: Evaluation, dyadic: Dyadic | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Standard errors of sums of the m scores (and the lower ceiling), [c], and their degrees of freedom, [c]."""
-    padded = np.pad(contrasts, ((0, 0), (0, len(evaluation.scores) + 1 - contrasts.shape[1])))
-    parts = [] if dyadic is None else [dyadic[0].variances(padded)]
-    if evaluation.subjects is not None:
-        parts.append(evaluation.subjects.covariance.variances(padded))
-    variances, dof = parts[0]
-    if evaluation.subjects is not None and dyadic is not None and dyadic[1] is not None:
-        interaction = evaluation.subjects.interaction(dyadic[1])
-        common = np.einsum('cq,qr,cr->c', padded, interaction, padded)
-        variances, dof = variance_over_both(parts[0], parts[1], common)
-    return np.sqrt(variances), dof
-
-
-def _interval_text(index: str, bootstrap: str, n_draws: int, has_covariance: bool, is_fitted: bool) -> str:
-    """How intervals came about, for a legend."""
-    over = 'stimuli and subjects' if bootstrap == 'both' else bootstrap
-    if has_covariance and index == 'bures':
-        return f"jackknife over {over}, t of Fisher's z"
-    if has_covariance and (is_fitted or index != 'cosine'):
-        fits = ' for these fits' if is_fitted else ''
-        return f'variance over {over} in closed form{fits}, ' + ('t' if index in PLAIN else "t of Fisher's z")
-    if index in WHOLE and bootstrap != 'subjects':
-        over = 'halves of the stimuli' + (' and bootstrap over subjects' if bootstrap == 'both' else '')
-        return f"random {over}, {n_draws} draws, t of Fisher's z"
-    if bootstrap == 'subjects' and not is_fitted:
-        return "variance over subjects, t of Fisher's z"
-    of_what = ' for these folds' if is_fitted and bootstrap == 'subjects' else ''
-    less = ' less its bias' if has_covariance else ''
-    return f"bootstrap over {over}{of_what}, {n_draws} draws, t of Fisher's z{less}"
-
-
-def _or_none(value: float) -> float | None:
-    """A number for JSON, which has no NaN."""
-    return None if np.isnan(value) else float(value)
