@@ -50,7 +50,8 @@ def _alike(rdms: np.ndarray, index: str) -> np.ndarray:
     scale = rdms.mean(axis=-1) if index == 'bures' else np.sqrt((rdms**2).mean(axis=-1))
     if np.any(scale == 0):
         raise ValueError(
-            f'RDM {int(np.argmin(scale))} is constant, so that {index!r} is not defined for it: leave it out.'
+            f'RDMs {np.flatnonzero(scale == 0).tolist()} of {len(rdms)} subjects are constant, so that {index!r} is '
+            'not defined for them: leave them out.'
         )
     return rdms / scale[:, None]
 

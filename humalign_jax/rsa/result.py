@@ -276,12 +276,9 @@ def _samples(
     ok = np.logical_and.reduce([np.isfinite(x[:, : len(evaluation.scores)]).all(axis=1) for x in samples.values()])
     undefined = np.isnan(evaluation.scores)  # [m, k]
     if undefined.any():
-        by_subject = undefined.all(axis=0)
-        subjects = f'subjects {np.flatnonzero(by_subject).tolist()} of the reference' if by_subject.any() else ''
-        models = ', '.join(repr(name) for name, x in zip(names, undefined) if x[~by_subject].any())
         raise ValueError(
-            f'no score is defined for {models or subjects}: all distances that count are equal, or too few pairs are '
-            'left. Leave it out, or give it features that tell the stimuli apart.'
+            f'no score is defined for {_undefined_text(undefined, names)}: all distances that count are equal, or too '
+            'few pairs are left. Leave it out, or give it features that tell the stimuli apart.'
         )
     if ok.sum() < 2:
         raise ValueError(
@@ -289,6 +286,15 @@ def _samples(
             'distances only. Use more stimuli, or leave out the RDM of few distinct values.'
         )
     return {kind: x[ok] for kind, x in samples.items()}, int(np.sum(~ok))
+
+
+def _undefined_text(undefined: np.ndarray, names: Sequence[str]) -> str:
+    """Whom a message blames for scores that are not defined, [m, k] booleans."""
+    if undefined.all():
+        return f'{", ".join(map(repr, names))} with any subject of the reference'
+    by_subject = undefined.all(axis=0)
+    models = [repr(name) for name, x in zip(names, undefined[:, ~by_subject]) if x.any()]
+    return ', '.join(models) or f'subjects {np.flatnonzero(by_subject).tolist()} of the reference'
 
 
 def _interval_text(errors: _Errors) -> str:

@@ -53,7 +53,7 @@ def test_one_subject_has_no_ceiling():
 def test_a_constant_subject_is_named():
     subjects = make_subjects()
     subjects[2] = 1.0
-    with pytest.raises(ValueError, match='RDM 2 is constant'):
+    with pytest.raises(ValueError, match=r'RDMs \[2\] of .* are constant'):
         ceiling.noise_ceiling(subjects, 'pearson')
 
 

@@ -355,6 +355,8 @@ def test_mistakes_are_named():
         infer(np.stack([models[0], np.ones(120)]), subjects)
     with pytest.raises(ValueError, match=r'no score is defined for subjects \[1\] of the reference'):
         infer(models, np.stack([subjects[0], np.ones(120)]))
+    with pytest.raises(ValueError, match="no score is defined for 'model 0' with any subject"):
+        infer(np.ones((1, 120)), subjects[:2])
 
 
 def test_samples_with_too_few_distinct_stimuli_are_left_out_and_counted():
