@@ -42,13 +42,13 @@ class DyadicCovariance:
         shared, excess, own = (
             np.einsum('cq,qr,cr->c', contrasts, x, contrasts) for x in (self.shared, self.excess, self.own)
         )
-        variances, dof = part_variances(shared, excess, own, *self.units)
         is_difference = np.abs(contrasts.sum(axis=1)) < 1e-9
+        of_scores = np.full(len(contrasts), np.inf)
         if self.score_dof is not None:
             of_scores = np.where(is_difference, np.inf, self.score_dof[contrasts.argmax(axis=1)])
-            dof = np.minimum(dof, of_scores)
-            # They are few because what stimuli do varies much: so does what is found of it.
-            variances = bounded_variance(shared, excess, own, np.minimum(self.units[0], of_scores), self.units[1])
+        # They are few because what stimuli do varies much: so does what is found of it.
+        variances = bounded_variance(shared, excess, own, np.minimum(self.units[0], of_scores), self.units[1])
+        dof = np.minimum(part_dof(shared, excess, own, *self.units), of_scores)
         if self.influences is not None:
             quantiles = [influence_quantile(contrast @ self.influences, self.n_stimuli) for contrast in contrasts]
             resampled = dof_of_quantile(np.array(quantiles))
@@ -77,10 +77,8 @@ def interaction_with_subjects(mean: DyadicCovariance, total: DyadicCovariance, k
     return (total.shared - total.excess - k * (mean.shared - mean.excess)) / (k * (k - 1.0))
 
 
-def part_variances(
-    shared: np.ndarray, excess: np.ndarray, own: np.ndarray, of_stimuli: float, of_pairs: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Variances and their degrees of freedom, from those of stimuli and of pairs."""
+def part_dof(shared: np.ndarray, excess: np.ndarray, own: np.ndarray, of_stimuli: float, of_pairs: float) -> np.ndarray:
+    """Degrees of freedom of shared - excess, from those of stimuli and of pairs; of pairs where no more than `own`."""
     total = shared - excess
     dof = satterthwaite(np.maximum(total, own), [(shared, of_stimuli), (excess, of_pairs)])
-    return bounded_variance(shared, excess, own, of_stimuli, of_pairs), np.where(total < own, of_pairs, dof)
+    return np.where(total < own, of_pairs, dof)

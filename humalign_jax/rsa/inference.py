@@ -52,20 +52,20 @@ def infer(
     'pearson' and the whitened indices have t around the score itself, cut off at -1 and 1: their standard errors do
     not fall as the score rises (correlated with it by -0.02 to 0.17 and 0.2 to 0.5 over simulated studies), so that
     around Fisher's z the interval is too short for low scores, and the truth was above it three (whitened: seven) times
-    as often as below. 'cosine' of fixed models is biased, by a third of
-    a standard error at 40 stimuli, and skewed, which its draws show: its interval is around the score less the bias
-    (`values` are as they were found) with their standard error. For 'both' the variances over stimuli and over
-    subjects are added and that of their interaction, which both contain, is taken out. Degrees of freedom are those
-    of the units, Satterthwaite's for sums, and in closed form those of resampled quantiles (`quantiles`), over subjects
-    from five on. How often intervals hold the truth and tests reject: benchmarks/results/rsa_calibration.json.
+    as often as below. 'cosine' of fixed models is biased, by a third of a standard error at 40 stimuli, and skewed,
+    which its draws show: its interval is around the score less the bias (`values` are as they were found) with their
+    standard error. For 'both' the variances over stimuli and over subjects are added and that of their interaction,
+    which both contain, is taken out. Degrees of freedom are those of the units, Satterthwaite's for sums, and in closed
+    form those of resampled quantiles (`quantiles`), over subjects from five on. How often intervals hold the truth and
+    tests reject: benchmarks/results/rsa_calibration.json.
 
     *Against zero*: stimuli of the reference are exchanged at random. With `pairs` other than 'all' they are exchanged
     within their category only, so that the test is of what the categories do not explain.
 
     *Against the ceiling and each other*: t tests with the standard error of the difference, found in the same way; the
-    family-wise correction takes the distribution of the smallest p of all pairs of models from the draws, scaled to
-    heavy tails for few units: that of the largest |t| where all have as many degrees of freedom. The ceiling is a mean
-    over subjects who agree with each other, so that each counts twice; over subjects its test needs three of them.
+    family-wise correction takes the distribution of the smallest p of all pairs of models from t values as correlated
+    as the draws: that of the largest |t| where all have as many degrees of freedom. The ceiling is a mean over subjects
+    who agree with each other, so that each counts twice; over subjects its test needs three of them.
 
     *Flexible models* (Selected, Weighted, Interpolated) are fitted and scored on different stimuli and subjects, and so
     are all models beside them; they are fitted anew in every sample, of stimuli, subjects or both. See `crossval`.

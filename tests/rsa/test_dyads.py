@@ -7,7 +7,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from humalign_jax.rsa import dyads, jackknife, pair_influences, quantiles
 from humalign_jax.rsa.compare import compare_condensed
-from humalign_jax.rsa.covariance import part_variances
+from humalign_jax.rsa.covariance import part_dof
 from humalign_jax.rsa.crossval import weighted_similarity
 from humalign_jax.rsa.pairs import between_category, category_rdm, take_stimuli, within_category
 
@@ -345,13 +345,14 @@ def test_degrees_of_freedom_are_those_of_the_quantile():
 
 def test_variance_without_effects_of_stimuli_has_the_degrees_of_freedom_of_pairs():
     shared, excess, own = np.array([1.0]), np.array([0.8]), np.array([0.75])
-    variances, dof = part_variances(shared, excess, own, 19, 170)
     added = np.sqrt(2.0 * (1.0 / 19.0 + 0.64 / 170.0)) / np.sqrt(2.0 * np.pi)
-    assert (variances[0], dof[0]) == (pytest.approx(0.75 - added), 170.0)
-    variances, dof = part_variances(np.array([9.0]), np.array([1.0]), own, 190, 1700)
-    assert variances[0] == pytest.approx(8.0, rel=1e-4)  # far from the bound
-    assert dof[0] == pytest.approx(64.0 / (81.0 / 190.0 + 1.0 / 1700.0))
-    assert part_variances(np.zeros(1), np.zeros(1), np.zeros(1), 19, 170) == (0.0, 19.0)
+    assert quantiles.bounded_variance(shared, excess, own, 19, 170)[0] == pytest.approx(0.75 - added)
+    assert part_dof(shared, excess, own, 19, 170)[0] == 170.0
+    shared, excess = np.array([9.0]), np.array([1.0])
+    assert quantiles.bounded_variance(shared, excess, own, 190, 1700)[0] == pytest.approx(8.0, rel=1e-4)  # far from it
+    assert part_dof(shared, excess, own, 190, 1700)[0] == pytest.approx(64.0 / (81.0 / 190.0 + 1.0 / 1700.0))
+    assert quantiles.bounded_variance(*np.zeros((3, 1)), 19, 170) == 0.0
+    assert part_dof(*np.zeros((3, 1)), 19, 170) == 19.0
 
 
 @pytest.mark.parametrize('effect', [0.0, 1.0])
