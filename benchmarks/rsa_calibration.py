@@ -140,7 +140,7 @@ def noise_at_ceiling(make: Callable[[list[float]], Population], index: str, maps
     return float(brentq(CubicSpline(noises, np.mean(gaps, axis=0)), noises[0], noises[-1]))
 
 
-def rate(hits: list[bool]) -> dict[str, float]:
+def rate(hits: list[bool] | np.ndarray) -> dict[str, float]:
     """Mean and binomial standard error."""
     mean = float(np.mean(hits))
     return {'rate': round(mean, 4), 'standard_error': round(float(np.sqrt(mean * (1 - mean) / np.size(hits))), 4)}
@@ -184,17 +184,20 @@ def simulate(
     return population.truth(index, of_truth), results, seconds
 
 
-def rejections(results: list[rsa.InferenceResult], names: tuple[str, ...], models: str) -> dict[str, dict[str, float]]:
+def rejections(results: list[rsa.InferenceResult], models: str) -> dict[str, dict[str, float]]:
     """How often tests at 5 % reject true hypotheses."""
-    equal = names.index('fair'), names.index('equally fair')
+    equal = NAMES[models].index('fair'), NAMES[models].index('equally fair')
     of_equal = rate([r.p_differences[equal] <= 0.05 for r in results])
     if models == 'fixed' and results[0].bootstrap != 'subjects':  # the permutation test is of other stimuli
         unrelated = rate([r.p_zero[0] <= 0.05 for r in results])
         return {'unrelated model against zero': unrelated, 'equal models': of_equal}
     if models != 'at the ceiling':
         return {'equal models': of_equal}
-    corrections = {'uncorrected': 'p_differences', 'family-wise': 'p_differences_fwer'}
-    corrections['false-discovery rate'] = 'p_differences_fdr'
+    corrections = {
+        'uncorrected': 'p_differences',
+        'family-wise': 'p_differences_fwer',
+        'false-discovery rate': 'p_differences_fdr',
+    }
     of_any = {
         f'any of six pairs, {corrected}': rate([bool((getattr(r, name) <= 0.05).any()) for r in results])
         for corrected, name in corrections.items()
@@ -212,7 +215,7 @@ def calibrate(kind: str, index: str, bootstrap: str, n: int, k: int, models: str
 
     def coverage(intervals: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, dict[str, float]]:
         hits = np.array([(low <= truth) & (truth <= high) for low, high in intervals])
-        return {name: rate(x.tolist()) for name, x in zip(names, hits.T)}
+        return {name: rate(x) for name, x in zip(names, hits.T)}
 
     def of_spread(x: np.ndarray) -> dict[str, float]:
         return dict(zip(names, (x / spread).round(3).tolist()))
@@ -234,7 +237,7 @@ def calibrate(kind: str, index: str, bootstrap: str, n: int, k: int, models: str
         ),
         'standard_error_over_spread_of_scores': of_spread(errors),
         'bias_over_spread_of_scores': of_spread(values.mean(axis=0) - truth),
-        'false_positives': rejections(results, names, models),
+        'false_positives': rejections(results, models),
     }
 
 

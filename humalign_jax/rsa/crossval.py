@@ -17,7 +17,7 @@ import numpy as np
 from humalign_jax.rsa.ceiling import RANK_INDICES
 from humalign_jax.rsa.covariance import Dyadic
 from humalign_jax.rsa.dyads import crossvalidated_covariance
-from humalign_jax.rsa.evaluation import MIN_DISTINCT, Evaluation, unit_rdms
+from humalign_jax.rsa.evaluation import MIN_DISTINCT, Evaluation, check_defined, unit_rdms
 from humalign_jax.rsa.models import Model
 from humalign_jax.rsa.over_subjects import OverSubjects
 from humalign_jax.rsa.pairs import n_stimuli_of
@@ -73,6 +73,9 @@ def evaluate_crossvalidated(
 
     Returns:
         The evaluation; scores are means over folds of stimuli.
+
+    Raises:
+        ValueError: A score is not defined on the data.
     """
     n, k, m = len(stimulus_folds), len(subjects), len(models)
     weights = np.concatenate([np.ones((1, n)), weights])  # the first draw is the data
@@ -80,6 +83,7 @@ def evaluate_crossvalidated(
     folds = _Folds(models, components, subjects, index, stimulus_folds, subject_folds, mask, control)
     by_fold = folds.products(weights, devices)
     scores, predictions = folds.scores(weights[0], [products[0] for products in by_fold], people[0])
+    check_defined(scores[:m], [model.name for model in models])
 
     def drawn(stimulus_draw: int, subject_draw: int) -> np.ndarray:
         fits = [products[stimulus_draw] for products in by_fold]

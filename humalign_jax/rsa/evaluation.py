@@ -41,7 +41,7 @@ class Evaluation:
             'subjects', 'both'), of models fitted anew in every sample; None where nothing is fitted.
         subjects: What subjects do to the scores and the lower ceiling; None where they are not resampled.
         dyadic: Covariance over stimuli of the scores and the lower ceiling: in closed form, given what was fitted, or
-            by a jackknife for 'bures'; None where stimuli are not resampled, or it is not defined.
+            by a jackknife for 'bures'; None where stimuli are not resampled, or the latter is not defined.
     """
 
     scores: np.ndarray
@@ -67,6 +67,7 @@ def evaluate_fixed(
     mask: np.ndarray | None,
     control: np.ndarray | None,
     devices: Sequence[jax.Device],
+    names: Sequence[str],
     seed: int = 0,
     by_subject: bool = False,
 ) -> Evaluation:
@@ -81,17 +82,22 @@ def evaluate_fixed(
         mask: Which pairs count, [p]; None for all.
         control: RDMs to partial out, [c, p]; None for none.
         devices: Where to compute.
+        names: What a message calls the models.
         seed: Seed of the pairs of stimuli that a jackknife leaves out.
         by_subject: Whether subjects are resampled too.
 
     Returns:
         The evaluation; NaN in draws whose score is not defined.
+
+    Raises:
+        ValueError: A score is not defined on the data.
     """
     m, k = len(models), len(subjects)
     kept = slice(None) if mask is None else mask
     scores = compare_condensed(
         models[:, kept], subjects[:, kept], index, control=None if control is None else control[:, kept]
     )
+    check_defined(scores, names)
     lower, upper = np.full((2, k), np.nan)
     if k > 1:
         lower, upper = subject_ceilings(subjects, index, mask=mask, control=control)
@@ -107,11 +113,10 @@ def evaluate_fixed(
         draws, (lower_draws, upper_draws) = _weighted_draws(models, subjects, index, weights, mask, control, devices)
     elif len(weights):
         draws, (lower_draws, upper_draws) = _copied_draws(models, subjects, index, weights)
-    if len(weights) and np.isfinite(scores).all():
-        if index == 'bures':
-            dyadic = _bures_covariance(models, subjects, seed, by_subject)
-        else:
-            dyadic = score_covariance(models, subjects, index, mask=mask, control=control, by_subject=by_subject)
+    if len(weights) and index == 'bures':
+        dyadic = _bures_covariance(models, subjects, seed, by_subject)
+    elif len(weights):
+        dyadic = score_covariance(models, subjects, index, mask=mask, control=control, by_subject=by_subject)
     permuted, observed = np.empty((0, m)), scores.mean(axis=1)
     if len(orders) and index in WEIGHTED_INDICES:
         a, b = (unit_rdms(rdms, index, mask=mask, control=control) for rdms in (models, subjects))
@@ -131,6 +136,22 @@ def evaluate_fixed(
         observed,
         subjects=over_subjects,
         dyadic=dyadic,
+    )
+
+
+def check_defined(scores: np.ndarray, names: Sequence[str]) -> None:
+    """Raises ValueError if one of the scores, [m, k], is NaN; it names the models, or else the subjects, at fault."""
+    undefined = np.isnan(scores)
+    if not undefined.any():
+        return
+    by_subject = undefined.all(axis=0)
+    whom = ', '.join(repr(name) for name, x in zip(names, undefined[:, ~by_subject]) if x.any())
+    if by_subject.all():
+        whom = f'{", ".join(map(repr, names))} with any subject of the reference'
+    raise ValueError(
+        f'no score is defined for {whom or f"subjects {np.flatnonzero(by_subject).tolist()} of the reference"}: all '
+        'distances that count are equal, or too few pairs are left. Leave it out, or give it features that tell the '
+        'stimuli apart.'
     )
 
 

@@ -120,6 +120,7 @@ def infer(
         weights = half_samples(seed, n, n_bootstrap) if halved else bootstrap_weights(seed, n, n_bootstrap, stream=0)
     if bootstrap != 'stimuli':
         people = bootstrap_weights(seed, k, n_bootstrap, stream=1)
+    names = [model.name for model in listed]
     settings = {'index': index, 'pairs': pairs, 'seed': seed}
     settings |= {'n_bootstrap': n_bootstrap, 'n_permutations': n_permutations}
     if any(model.flexible for model in listed):
@@ -150,18 +151,11 @@ def infer(
             mask=mask,
             control=control,
             devices=devices,
+            names=names,
             seed=seed,
             by_subject=bootstrap != 'stimuli',
         )
-    return summarise(
-        evaluation,
-        names=[model.name for model in listed],
-        index=index,
-        bootstrap=bootstrap,
-        n=n,
-        subject_weights=people,
-        settings=settings,
-    )
+    return summarise(evaluation, names=names, bootstrap=bootstrap, n=n, subject_weights=people, settings=settings)
 
 
 def _as_models(models: Rdms | Sequence[Model]) -> list[Model]:

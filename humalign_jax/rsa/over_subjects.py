@@ -92,11 +92,12 @@ class OverSubjects:
             of_pairs = self.slope**2 * self.of_pairs * 2.0 / (k * (k - 1.0))  # in the mean ceiling, counted once
             shared[-1, -1] -= 0.5 * k / (k - 2.0) * of_pairs  # half of what the values count it beyond once
             own[-1, -1] = 0.5 * of_pairs  # of which there is at least half
-        units, score_dof = (k - 1.0, max(_pair_dof(k), 1.0)), None
+        score_dof = None
         if k > FEW:
             resampled = np.minimum(dof_of_quantile(mean_quantiles(self.values)), k - 1.0)
             share = 1.0 - (FEW / k) ** 2
             score_dof = 1.0 / (share / resampled + (1.0 - share) / (k - 1.0))
+        units = k - 1.0, max(_pair_dof(k), 1.0)
         return DyadicCovariance(shared, np.zeros((q, q)), own, k, units, score_dof=score_dof)
 
     def interaction(self, of_agreements: np.ndarray) -> np.ndarray:

@@ -116,7 +116,6 @@ def summarise(
     evaluation: Evaluation,
     *,
     names: Sequence[str],
-    index: str,
     bootstrap: str,
     n: int,
     subject_weights: np.ndarray,
@@ -127,18 +126,17 @@ def summarise(
     Args:
         evaluation: Scores of m models with k subjects, also in samples and with exchanged stimuli.
         names: Names of the models.
-        index: The index of similarity.
         bootstrap: What was resampled: 'stimuli', 'subjects' or 'both'.
         n: Number of stimuli.
         subject_weights: How often each subject is drawn in each sample, [b, k]; [0, k] where they are not resampled.
-        settings: What else shaped the numbers; its 'seed' is that of the family-wise correction.
+        settings: What else shaped the numbers, with 'index', and 'seed', which is also of the family-wise correction.
 
     Raises:
-        ValueError: A score is not defined, on the data or in nearly all samples.
+        ValueError: A score is not defined in nearly all samples.
     """
     m, k = evaluation.scores.shape
-    samples, n_undefined = _samples(evaluation, bootstrap, subject_weights, names)
-    errors = _Errors(evaluation, samples, bootstrap, index, n)
+    samples, n_undefined = _samples(evaluation, bootstrap, subject_weights)
+    errors = _Errors(evaluation, samples, bootstrap, settings['index'], n)
     values, lower, upper = evaluation.scores.mean(axis=1), evaluation.lower.mean(), evaluation.upper.mean()
     standard_errors, low, high = _intervals(values, errors)
 
@@ -159,7 +157,7 @@ def summarise(
     )
     return InferenceResult(
         names=tuple(names),
-        index=index,
+        index=settings['index'],
         bootstrap=bootstrap,
         n_stimuli=n,
         n_subjects=k,
@@ -254,9 +252,7 @@ def _intervals(values: np.ndarray, errors: _Errors) -> tuple[np.ndarray, np.ndar
     return standard_errors, low, high
 
 
-def _samples(
-    evaluation: Evaluation, bootstrap: str, subject_weights: np.ndarray, names: Sequence[str]
-) -> tuple[dict[str, np.ndarray], int]:
+def _samples(evaluation: Evaluation, bootstrap: str, subject_weights: np.ndarray) -> tuple[dict[str, np.ndarray], int]:
     """Mean scores and the two ceilings in every defined sample, [b, m + 2], by what was resampled."""
     share = subject_weights.astype(np.float64) / subject_weights.shape[1]
     lower, lower_draws = evaluation.lower, evaluation.lower_draws
@@ -274,27 +270,12 @@ def _samples(
         if bootstrap == 'both':
             samples['both'] = np.einsum('bik,bk->bi', draws, share)
     ok = np.logical_and.reduce([np.isfinite(x[:, : len(evaluation.scores)]).all(axis=1) for x in samples.values()])
-    undefined = np.isnan(evaluation.scores)  # [m, k]
-    if undefined.any():
-        raise ValueError(
-            f'no score is defined for {_undefined_text(undefined, names)}: all distances that count are equal, or too '
-            'few pairs are left. Leave it out, or give it features that tell the stimuli apart.'
-        )
     if ok.sum() < 2:
         raise ValueError(
             f'scores are not defined in {np.sum(~ok)} of {len(ok)} samples: in them, a model or subject has equal '
             'distances only. Use more stimuli, or leave out the RDM of few distinct values.'
         )
     return {kind: x[ok] for kind, x in samples.items()}, int(np.sum(~ok))
-
-
-def _undefined_text(undefined: np.ndarray, names: Sequence[str]) -> str:
-    """Whom a message blames for scores that are not defined, [m, k] booleans."""
-    if undefined.all():
-        return f'{", ".join(map(repr, names))} with any subject of the reference'
-    by_subject = undefined.all(axis=0)
-    models = [repr(name) for name, x in zip(names, undefined[:, ~by_subject]) if x.any()]
-    return ', '.join(models) or f'subjects {np.flatnonzero(by_subject).tolist()} of the reference'
 
 
 def _interval_text(errors: _Errors) -> str:

@@ -158,9 +158,9 @@ def family_wise_p(
     else:
         squares = np.square(root.T @ root)
         np.fill_diagonal(squares, 1.0)  # also of what does not vary
-        values, vectors = np.linalg.eigh(squares)
-        root_of_squares = vectors * np.sqrt(np.maximum(values, 0.0))
-        quantiles = scipy.stats.norm.cdf(np_rng.normal(size=samples.shape) @ root_of_squares.T)
+        none = np.zeros(len(squares))
+        drawn = np_rng.multivariate_normal(none, squares, len(samples), check_valid='ignore', method='eigh')
+        quantiles = scipy.stats.norm.cdf(drawn)
     quantiles, smallest = np.clip(quantiles, 1e-12, 1.0 - 1e-12), np.ones(len(samples))
     for each in np.unique(dof):
         alike = dof == each

@@ -39,7 +39,7 @@ def test_weighted_scores_equal_those_of_the_copied_sample(index, decimals):
     models, subjects = make_data(decimals=decimals)
     weights = resample.bootstrap_weights(0, 16, 40, stream=0)
     orders = np.empty((0, 16), int)
-    options = dict(weights=weights, orders=orders, mask=None, control=None, devices=jax.devices()[:1])
+    options = dict(weights=weights, orders=orders, mask=None, control=None, devices=jax.devices()[:1], names='abc')
     got = evaluation.evaluate_fixed(models, subjects, index, **options)
     for draw, weight in enumerate(weights):
         sample = copied(models, weight), copied(subjects, weight)
@@ -61,7 +61,9 @@ def test_partial_and_restricted_draws_equal_those_of_the_copied_sample():
     ):
         mask, control, _ = inference._restriction(labels, pairs, 16)
         weights = resample.bootstrap_weights(1, 16, 20, stream=0)
-        options = dict(orders=np.empty((0, 16), int), mask=mask, control=control, devices=jax.devices()[:1])
+        options = dict(
+            orders=np.empty((0, 16), int), mask=mask, control=control, devices=jax.devices()[:1], names='abc'
+        )
         got = evaluation.evaluate_fixed(models, subjects, index, weights=weights, **options)
         for draw, weight in enumerate(weights):
             sample = [copied(x, weight) for x in (models, subjects)]
@@ -74,7 +76,7 @@ def test_partial_and_restricted_draws_equal_those_of_the_copied_sample():
 def test_kendall_draws_are_those_of_the_copied_sample():
     models, subjects = make_data(n=8)
     weights = resample.bootstrap_weights(0, 8, 5, stream=0)
-    options = dict(orders=np.empty((0, 8), int), mask=None, control=None, devices=jax.devices()[:1])
+    options = dict(orders=np.empty((0, 8), int), mask=None, control=None, devices=jax.devices()[:1], names='abc')
     got = evaluation.evaluate_fixed(models, subjects, 'kendall_tau_a', weights=weights, **options)
     for draw, weight in enumerate(weights):
         expected = compare_condensed(copied(models, weight), copied(subjects, weight), 'kendall_tau_a')
@@ -85,7 +87,7 @@ def test_kendall_draws_are_those_of_the_copied_sample():
 def test_permuted_scores_equal_scores_of_permuted_stimuli(index):
     models, subjects = make_data()
     orders = resample.stimulus_permutations(0, np.zeros(16), 10)
-    options = dict(weights=np.empty((0, 16)), mask=None, control=None, devices=jax.devices()[:1])
+    options = dict(weights=np.empty((0, 16)), mask=None, control=None, devices=jax.devices()[:1], names='abc')
     got = evaluation.evaluate_fixed(models, subjects, index, orders=orders, **options)
     expected = [compare(models, take_stimuli(subjects, order), index).mean(axis=1) for order in orders]
     np.testing.assert_allclose(got.permuted, expected, atol=1e-6)
@@ -357,6 +359,8 @@ def test_mistakes_are_named():
         infer(models, np.stack([subjects[0], np.ones(120)]))
     with pytest.raises(ValueError, match="no score is defined for 'model 0' with any subject"):
         infer(np.ones((1, 120)), subjects[:2])
+    with pytest.raises(ValueError, match=r'no score is defined for subjects \[1\] of the reference'):
+        infer(models, np.stack([subjects[0], np.ones(120)]), index='pearson', bootstrap='both')
 
 
 def test_samples_with_too_few_distinct_stimuli_are_left_out_and_counted():
