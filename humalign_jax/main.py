@@ -19,7 +19,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from humalign_jax import settings, storage, workdir
+from humalign_jax import progress, settings, storage, workdir
 
 _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'The study: a file of configs/, with ":tiny" for a small one.'
@@ -59,7 +59,8 @@ def main(argv: list[str]) -> None:
 
 def _run_experiment(config: ConfigDict, folder: str) -> None:
     """Imports the experiment only now: a complete run, or a mistake in the config, needs no jax."""
-    importlib.import_module(f'humalign_jax.experiments.{config.experiment}').run(config, folder)
+    with progress.shown(logging.info):
+        importlib.import_module(f'humalign_jax.experiments.{config.experiment}').run(config, folder)
 
 
 def _message(error: Exception, folder: pathlib.Path | None) -> str:

@@ -1,36 +1,10 @@
-"""What a long experiment tells and asks beforehand: how far it is, and whether there is room for it."""
+"""What a large experiment asks beforehand: whether there is room for it."""
 
 import pathlib
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 import psutil
 from absl import logging
-from tqdm import tqdm
-
-Item = TypeVar('Item')
-
-
-def progress(items: Iterable[Item], what: str, name: Callable[[Item], str] | None = None) -> Iterator[Item]:
-    """The items, with a bar on a terminal, otherwise a line in the log for each: how many, how long, how long still.
-
-    Args:
-        items: What is worked through.
-        what: What is done with them, for the line.
-        name: What an item is called in it.
-    """
-    items, started = list(items), time.monotonic()
-    if sys.stderr.isatty():
-        yield from tqdm(items, desc=what)
-        return
-    for i, item in enumerate(items, start=1):
-        passed = time.monotonic() - started
-        called = f' ({name(item)})' if name else ''
-        left = f', {passed:.0f} s so far, about {passed / (i - 1) * (len(items) - i + 1):.0f} s left' if i > 1 else ''
-        logging.info('%s: %d of %d%s%s', what, i, len(items), called, left)
-        yield item
 
 
 def check_memory(needed_bytes: float, what: str, advice: str) -> None:

@@ -26,8 +26,7 @@ import scipy.stats
 from absl import logging
 from ml_collections import ConfigDict
 
-from humalign_jax import rsa, settings, storage
-from humalign_jax.experiments._room import progress
+from humalign_jax import progress, rsa, settings, storage
 from humalign_jax.experiments._rsa_entries import (
     CLASS_MEAN,
     PIXELS,
@@ -108,7 +107,7 @@ def _image_level(config: ConfigDict, study: Study, folder: pathlib.Path) -> list
     reference = Reference(human, **options)
     found: dict[str, list[InfluenceScore]] = {kind: [] for kind in pairs}
     read: list[Entry] = []
-    for entry in progress(study.entries, 'image-level RSA', operator.attrgetter('key')):
+    for entry in progress.each(study.entries, 'image-level RSA', operator.attrgetter('key')):
         rdm = rdm_of(entry, study, config)
         if rdm is None:
             continue
@@ -134,7 +133,7 @@ def _image_ceilings(config: ConfigDict, study: Study, options: Mapping[str, Any]
         return dict.fromkeys(options['pairs'], (float('nan'), float('nan')))
     np_rng = np.random.default_rng(config.seed)
     halves: dict[str, list[float]] = {kind: [] for kind in options['pairs']}
-    for _ in progress(range(config.n_splits), 'ceilings from halves of the answers'):
+    for _ in progress.each(range(config.n_splits), 'ceilings from halves of the answers'):
         one, other = rsa.split_counts(study.answers.counts, np_rng)
         reference = Reference(human_rdm(one / one.sum(axis=1, keepdims=True), study, config), **options)
         for kind, value in reference.values(human_rdm(other / other.sum(axis=1, keepdims=True), study, config)).items():
@@ -192,7 +191,7 @@ def _class_level(config: ConfigDict, study: Study, folder: pathlib.Path) -> list
     entries, values, draws, p_zero = [], [], {}, []
     # The class-mean label is people's own answer here, and same category has one value for all pairs.
     varied = [entry for entry in study.entries if entry.model not in (SAME, CLASS_MEAN)]
-    for entry in progress(varied, 'class-level RSA', operator.attrgetter('key')):
+    for entry in progress.each(varied, 'class-level RSA', operator.attrgetter('key')):
         model = class_level.class_rdms(features_of(entry, study).values, study.labels, entry.measure, weights)
         value, drawn = class_level.class_scores(model, human, config.index)
         if entry.key in study.headline.values() or entry.model == PIXELS:

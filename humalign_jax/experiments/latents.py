@@ -10,11 +10,11 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from humalign_jax import devices, losses, rsa, settings, storage
+from humalign_jax import devices, losses, progress, rsa, settings, storage
 from humalign_jax.alignment import linear_probe
 from humalign_jax.data import pipeline
 from humalign_jax.experiments import _latent_pictures, _linear_code, _runs, _scoring, _wiring
-from humalign_jax.experiments._room import check_memory, progress
+from humalign_jax.experiments._room import check_memory
 from humalign_jax.experiments._rsa_entries import BYTES_PER_PAIR
 from humalign_jax.records import Features, ImageSet, Rdm, Score
 from humalign_jax.report import latents as latent_figures
@@ -347,7 +347,7 @@ def _category_scores(
     scores = []
     for measure in config.rsa.measures:
         features = [Features(layer.values['test'], test.ids, layer.said['layer']) for layer in layers]
-        rdms = (rsa.rdm(one, measure, devices=run_devices) for one in progress(features, f'{measure} RDMs'))
+        rdms = (rsa.rdm(one, measure, devices=run_devices) for one in progress.each(features, f'{measure} RDMs'))
         found = rsa.summarise_influence([same.influence(rdm)['all'] for rdm in rdms], n_draws=100, seed=config.seed)
         for i, layer in enumerate(layers):
             said = {**provenance, 'better': 'larger', 'measure': measure, 'pairs': 'all', **layer.said}

@@ -11,9 +11,9 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from humalign_jax import rsa, settings, storage
+from humalign_jax import progress, rsa, settings, storage
 from humalign_jax.devices import local_devices
-from humalign_jax.experiments._room import check_memory, progress
+from humalign_jax.experiments._room import check_memory
 from humalign_jax.records import Features, Rdm, Score, stimulus_ids
 from humalign_jax.report import bars, rdms, style
 from humalign_jax.rsa import files
@@ -64,7 +64,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         return
 
     models = []
-    for features in progress(study.models, 'RDMs'):
+    for features in progress.each(study.models, 'RDMs'):
         path = folder / 'rdms' / f'{features.name.replace("/", "_")}.npy' if config.features.write_rdms else None
         models.append(_rdm_of(features, config, path))
     reference = [_reference_rdm(item, study.reference_measure) for item in study.reference]
@@ -78,7 +78,7 @@ def run(config: ConfigDict, workdir: str) -> None:
 
     origin = _origin(config, study, reference, models[0].ids)
     rows, results = [], {}
-    for kind in progress(pairs, 'inference'):
+    for kind in progress.each(pairs, 'inference'):
         scores, result = _score(config, models, reference, labels, ceiling, origin, kind)
         rows += scores
         if result is not None:
@@ -183,7 +183,7 @@ def _answer_ceiling(config: ConfigDict, counts: Features, ids: np.ndarray, *, st
         split = rsa.split_half(answers, measure, index=index, n_splits=n_splits, seed=config.seed)
         return split.reliability, split.ceiling
     np_rng, halves = np.random.default_rng(config.seed), []
-    for _ in progress(range(n_splits), 'halves of the answers'):
+    for _ in progress.each(range(n_splits), 'halves of the answers'):
         x, y = (half / half.sum(axis=1, keepdims=True) for half in rsa.split_counts(answers, np_rng))
         halves.append(_streamed(x, y, config, measure, measure))
     split = rsa.SplitHalf.of(halves)
@@ -257,7 +257,7 @@ def _streamed_scores(config: ConfigDict, study: Study) -> list[Score]:
         entries.append(('same category', Features(numbers, models[0].ids, 'same category'), _differ))
     origin = _origin(config, study, reference, models[0].ids)
     scores = []
-    for name, model, measure in progress(entries, 'comparisons'):
+    for name, model, measure in progress.each(entries, 'comparisons'):
         values = [_streamed(model, item, config, measure, study.reference_measure) for item in reference]
         about = _about(model, 'hamming' if measure is _differ else measure)
         provenance = {'model': name, 'pairs': 'all', **about, **origin}

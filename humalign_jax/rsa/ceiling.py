@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.distance import pdist
 
+from humalign_jax.progress import steps
 from humalign_jax.rsa.compare import INDICES, Rdms, compare, compare_condensed, join_rdms, row_ranks
 from humalign_jax.rsa.pairs import between_category, category_rdm, within_category
 
@@ -98,7 +99,10 @@ def subject_ceilings(
     alike = _alike(rdms, index)
     total = alike.sum(axis=0)  # of ranks exact, so that ties stay ties
     upper = compare_condensed(total[None], rdms, index, control=control)[0]
-    others = [compare_condensed((total - x)[None], rdm[None], index, control=control) for x, rdm in zip(alike, rdms)]
+    others = [
+        compare_condensed((total - x)[None], rdm[None], index, control=control)
+        for x, rdm in steps(list(zip(alike, rdms)), 'subjects against the others')
+    ]
     return np.ravel(others), upper
 
 
@@ -174,7 +178,7 @@ def split_half(
             options['control'] = category_rdm(labels)
 
     np_rng, halves = np.random.default_rng(seed), np.empty(n_splits)
-    for split in range(n_splits):  # one at a time: an RDM of 10,000 stimuli is 200 MB
+    for split in steps(range(n_splits), 'halves of the answers'):  # one at a time: an RDM of 10,000 stimuli is 200 MB
         rdms = []
         for half in split_counts(counts, np_rng):
             probabilities = half / half.sum(axis=1, keepdims=True)

@@ -11,6 +11,7 @@ import scipy.linalg
 import scipy.spatial.distance
 import scipy.stats
 
+from humalign_jax.progress import steps
 from humalign_jax.records import Rdm
 from humalign_jax.rsa.pairs import align, n_stimuli_of
 from humalign_jax.rsa.ranks import average_ranks
@@ -123,7 +124,7 @@ def join_rdms(*groups: Rdms) -> list[np.ndarray]:
 
 def row_ranks(rdms: np.ndarray) -> np.ndarray:
     """Ranks 1..p within each RDM, ties sharing their average: [m, p] -> [m, p] float64."""
-    return np.stack([average_ranks(rdm) for rdm in rdms])
+    return np.stack([average_ranks(rdm) for rdm in steps(rdms, 'RDMs ranked')])
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -150,7 +151,8 @@ def rho_a(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def kendall_tau_b(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Kendall's tau b, corrected for ties: [m, p], [k, p] -> [m, k]. NaN where one of the two is constant."""
-    tau = [[scipy.stats.kendalltau(x, y, method='asymptotic')[0] for y in b] for x in a]
+    pairs = steps([(x, y) for x in a for y in b], 'pairs of RDMs compared')
+    tau = [scipy.stats.kendalltau(x, y, method='asymptotic')[0] for x, y in pairs]
     return np.array(tau, dtype=np.float64).reshape(len(a), len(b))
 
 
@@ -197,9 +199,10 @@ def bures(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         positive = np.where(eigenvalues > tiny, eigenvalues, 0.0)
         roots.append(np.sqrt(positive)[:, None, :] * vectors)  # [m, n, n], A = root root'
     traces = [np.einsum('mij,mij->m', root, root) for root in roots]
-    norms = [[np.linalg.norm(x.T @ y, 'nuc') for y in roots[1]] for x in roots[0]]
+    pairs = steps([(x, y) for x in roots[0] for y in roots[1]], 'pairs of RDMs compared')
+    norms = np.array([np.linalg.norm(x.T @ y, 'nuc') for x, y in pairs]).reshape(len(a), len(b))
     scale = np.sqrt(np.outer(*traces))
-    return np.array(norms) / np.where(scale > 0, scale, np.nan)
+    return norms / np.where(scale > 0, scale, np.nan)
 
 
 def second_moments(rdms: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from humalign_jax import progress
 from humalign_jax.devices import spread
 
 GRID_SIZE = 3 * 2**23 + 1  # addresses of float32 values on a grid of 2**25 steps, see `_addresses`
@@ -30,6 +31,8 @@ _HOST_CHUNK = (
 _INT32_MAX = 2**31 - 1
 _NAN_STRETCH = (0x7FC00000 >> _LOW_BITS) + _N_STRETCHES // 2
 _NO_BIN = 2**16 - 1
+
+Step = Callable[[jax.Array, jax.Array, int], jax.Array]  # counts with a tile's added, of a device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +102,7 @@ class RankTables:
         table_bytes: Size a table may have; sets the number of windows.
         keep: Whether to keep tiles in memory instead of making them again.
         n_bins: Merge neighbouring addresses until at most so many are left; 0: exact.
+        advance: Called with every tile that is looked through for the stretches in use.
     """
 
     def __init__(
@@ -109,12 +113,13 @@ class RankTables:
         table_bytes: int,
         keep: bool = False,
         n_bins: int = 0,
+        advance: progress.Advance = progress.silent,
     ) -> None:
         self.values, self.devices = values, list(devices)
         self._kept: list[jax.Array | None] = [None] * len(self.devices)
         self._n_kept = [0] * len(self.devices)
         self._keep, self._is_binned = keep and not n_bins, False
-        base, lookup, size = self._layout()
+        base, lookup, size = self._layout(advance)
         self._shift = 0
         while n_bins and -(-size >> self._shift) > min(n_bins, _NO_BIN):
             self._shift += 1
@@ -135,12 +140,15 @@ class RankTables:
         """Sum of c^3 - c over groups of c equal values, of the windows loaded so far."""
         return math.fsum(self._ties)
 
-    def load(self, window: int) -> None:
-        """Makes `ranks` answer for values in a window, the windows below having been loaded before."""
+    def load(self, window: int, advance: progress.Advance = progress.silent) -> None:
+        """Makes `ranks` answer for values in a window, the windows below having been loaded before.
+
+        `advance` is called with every tile.
+        """
         if window == self._window:
             return
         self._window, self._tables, self._low = window, [], window * self._width
-        counts = self._total(self._width + 1, self._count)
+        counts = self._total(self._width + 1, self._count, advance)
         # Distances rarely fill their range: the table begins and ends where they do.
         filled = np.flatnonzero(np.maximum.reduceat(counts[:-1], np.arange(0, self._width, _HOST_CHUNK)))
         first, last = (filled[0] * _HOST_CHUNK, (filled[-1] + 1) * _HOST_CHUNK) if len(filled) else (0, 1)
@@ -188,7 +196,7 @@ class RankTables:
             self._n_kept[device] = place + 1
         return tile
 
-    def _layout(self) -> tuple[int, np.ndarray | None, int]:
+    def _layout(self, advance: progress.Advance) -> tuple[int, np.ndarray | None, int]:
         """Address of the first place, places of the stretches (None: there are no gaps), number of places."""
         if self.values.grid:
             return 0, None, GRID_SIZE
@@ -196,7 +204,7 @@ class RankTables:
             low, high = (int(_host_address(value)) for value in self.values.span)
             if high - low < _RANGE_LIMIT:
                 return low, None, high - low + 1
-        used = self._total(_N_STRETCHES, lambda counts, tile, device: _count_stretches(counts, tile)) > 0
+        used = self._total(_N_STRETCHES, lambda counts, tile, device: _count_stretches(counts, tile), advance) > 0
         used[_NAN_STRETCH] = False
         stretches = np.flatnonzero(used)
         if (stretches[-1] - stretches[0] + 1) << _LOW_BITS <= _RANGE_LIMIT:
@@ -209,15 +217,15 @@ class RankTables:
         base, lookup = self._address[device]
         return _count(counts, tile, base, lookup, np.uint32(self._low), grid=self.values.grid, shift=self._shift)
 
-    def _total(self, size: int, step: Callable[[jax.Array, jax.Array, int], jax.Array]) -> np.ndarray:
+    def _total(self, size: int, step: Step, advance: progress.Advance) -> np.ndarray:
         """Counts over all tiles, [size]."""
-        jobs = [functools.partial(self._count_on, device, size, step) for device in range(len(self.devices))]
+        jobs = [functools.partial(self._count_on, device, size, step, advance) for device in range(len(self.devices))]
         first, *others = together(*jobs)
         for other in others:
             first = first.astype(np.int64) + other
         return first
 
-    def _count_on(self, device: int, size: int, step: Callable[[jax.Array, jax.Array, int], jax.Array]) -> np.ndarray:
+    def _count_on(self, device: int, size: int, step: Step, advance: progress.Advance) -> np.ndarray:
         """Counts over the tiles of a device: int32 there, moved to int64 on the host before they can overflow."""
         moved, n_counted = None, 0
         counts = jnp.zeros(size, jnp.int32, device=self.devices[device])
@@ -232,6 +240,7 @@ class RankTables:
             waiting.append(tile)
             if len(waiting) > 2:  # dispatch runs ahead of the device, but not so far that tiles pile up
                 waiting.pop(0).block_until_ready()
+            advance()
         return np.asarray(counts) if moved is None else moved + np.asarray(counts)
 
 
@@ -255,8 +264,13 @@ def rank_products(
         n_bins: Bins instead of exact ranks; 0: exact.
     """
     make = functools.partial(RankTables, devices=devices, table_bytes=table_bytes // 2, n_bins=n_bins)
-    side_a, side_b = together(functools.partial(make, a, keep=keep[0]), functools.partial(make, b, keep=keep[1]))
-    together(functools.partial(side_a.load, 0), functools.partial(side_b.load, 0))
+    with progress.stage('tiles of values looked through', 2 * a.n_tiles) as advance:
+        side_a, side_b = together(
+            functools.partial(make, a, keep=keep[0], advance=advance),
+            functools.partial(make, b, keep=keep[1], advance=advance),
+        )
+    with progress.stage('tiles of values counted', 2 * a.n_tiles) as advance:
+        together(functools.partial(side_a.load, 0, advance), functools.partial(side_b.load, 0, advance))
 
     def product(_: int, number: int) -> float:
         # Products of two 32-bit integers need float64.
@@ -264,11 +278,14 @@ def rank_products(
             return float(_product(_ranks(**side_a.operands(number)), _ranks(**side_b.operands(number))))
 
     products: list[float] = []
-    for window_a in range(side_a.n_windows):
-        side_a.load(window_a)
-        for window_b in range(side_b.n_windows):
-            side_b.load(window_b)
-            products += spread(product, range(a.n_tiles), len(devices))
+    with progress.stage('tiles of ranks multiplied', side_a.n_windows * side_b.n_windows * a.n_tiles) as advance:
+        for window_a in range(side_a.n_windows):
+            side_a.load(window_a)
+            for window_b in range(side_b.n_windows):
+                side_b.load(window_b)
+                for one in spread(product, range(a.n_tiles), len(devices)):
+                    products.append(one)
+                    advance()
     return RankProducts(math.fsum(products), side_a.ties, side_b.ties, a.n_pairs)
 
 

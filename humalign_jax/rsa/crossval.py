@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from humalign_jax.progress import steps
 from humalign_jax.rsa.ceiling import RANK_INDICES
 from humalign_jax.rsa.covariance import Dyadic
 from humalign_jax.rsa.dyads import crossvalidated_covariance
@@ -21,7 +22,7 @@ from humalign_jax.rsa.evaluation import MIN_DISTINCT, Evaluation, check_defined,
 from humalign_jax.rsa.models import Model
 from humalign_jax.rsa.over_subjects import OverSubjects
 from humalign_jax.rsa.pairs import n_stimuli_of
-from humalign_jax.rsa.resample import WEIGHTED_INDICES, permuted_products, weighted_products
+from humalign_jax.rsa.resample import SAMPLES, WEIGHTED_INDICES, permuted_products, weighted_products
 
 
 def default_folds(n_stimuli: int, n_subjects: int) -> tuple[int, int]:
@@ -91,12 +92,14 @@ def evaluate_crossvalidated(
 
     draws, refitted = scores[None][:0], {}
     if len(weights) > 1:
-        draws = np.stack([drawn(b, 0) for b in range(1, len(weights))])
+        draws = np.stack([drawn(b, 0) for b in steps(range(1, len(weights)), SAMPLES)])
         refitted['stimuli'] = draws.mean(axis=2)
     if len(people) > 1:
-        refitted['subjects'] = np.stack([_mean_over(drawn(0, b), people[b]) for b in range(1, len(people))])
+        of_subjects = steps(range(1, len(people)), f'{SAMPLES} of subjects')
+        refitted['subjects'] = np.stack([_mean_over(drawn(0, b), people[b]) for b in of_subjects])
     if len(refitted) == 2:
-        refitted['both'] = np.stack([_mean_over(drawn(b, b), people[b]) for b in range(1, len(people))])
+        of_both = steps(range(1, len(people)), f'{SAMPLES} of both')
+        refitted['both'] = np.stack([_mean_over(drawn(b, b), people[b]) for b in of_both])
 
     over_subjects = OverSubjects.of(scores[:m], scores[m], scores[m + 1]) if len(refitted) == 2 else None
     permuted = np.zeros((len(orders) + 1, m))

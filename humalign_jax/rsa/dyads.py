@@ -48,6 +48,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import scipy.sparse.linalg
 
+from humalign_jax.progress import steps
 from humalign_jax.rsa.ceiling import RANK_INDICES
 from humalign_jax.rsa.compare import WHOLE
 from humalign_jax.rsa.covariance import Dyadic, DyadicCovariance, interaction_with_subjects, total_covariance
@@ -204,7 +205,7 @@ def _over_subjects(
     """
     k = len(of_subjects)
     mean, singles = np.zeros((q, len(rows))), []
-    for s, subject in enumerate(of_subjects):
+    for s, subject in enumerate(steps(of_subjects, 'influences of pairs, subjects')):
         own, influences = own_product(subject, index), np.zeros_like(mean)
         for j, (side, side_own) in enumerate(compared(s)):
             influences[j] = np.nan_to_num(score_influence(side, subject, side_own, own))  # constant: NaN

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from scipy.spatial.distance import squareform
 
+from humalign_jax.progress import steps
 from humalign_jax.rsa.ceiling import RANK_INDICES, subject_ceilings
 from humalign_jax.rsa.compare import compare_condensed, row_ranks
 from humalign_jax.rsa.covariance import Dyadic
@@ -15,6 +16,7 @@ from humalign_jax.rsa.jackknife import jackknife_covariance
 from humalign_jax.rsa.over_subjects import OverSubjects
 from humalign_jax.rsa.pairs import n_stimuli_of, take_stimuli
 from humalign_jax.rsa.resample import (
+    SAMPLES,
     WEIGHTED_INDICES,
     permuted_products,
     weighted_products,
@@ -124,7 +126,8 @@ def evaluate_fixed(
         permuted = permuted_products(a, b.mean(axis=0), orders, devices=devices)
         observed, permuted = permuted[0], permuted[1:]
     elif len(orders):
-        permuted = np.stack([compare_condensed(take_stimuli(models, o), subjects, index).mean(axis=1) for o in orders])
+        exchanged = (take_stimuli(models, order) for order in steps(orders, 'permutations'))
+        permuted = np.stack([compare_condensed(x, subjects, index).mean(axis=1) for x in exchanged])
     return Evaluation(
         scores,
         lower,
@@ -246,7 +249,7 @@ def _copied_draws(
     position[np.triu_indices(n, 1)] = np.arange(models.shape[1])
     position += position.T
     scores, ceilings = np.full((len(weights), len(models), k), np.nan), np.full((2, len(weights), k), np.nan)
-    for draw, weight in enumerate(weights.astype(np.int64)):
+    for draw, weight in enumerate(steps(weights.astype(np.int64), SAMPLES)):
         chosen = np.repeat(np.arange(n), weight)
         rows, columns = (chosen[indices] for indices in np.triu_indices(len(chosen), 1))
         if np.sum(weight > 0) < MIN_DISTINCT:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from humalign_jax.progress import steps
 from humalign_jax.rsa.compare import WHOLE, second_moments
 from humalign_jax.rsa.covariance import Dyadic, DyadicCovariance, interaction_with_subjects, total_covariance
 from humalign_jax.rsa.quantiles import NO_VARIANCE
@@ -39,12 +40,13 @@ def jackknife_covariance(
         Covariance of the scores and its interaction with subjects, as `dyads.score_covariance`; None where a score is
         not defined without some stimuli.
     """
-    once = np.stack([scores_without([i]) for i in range(n)])  # [n, q, k]
+    once = np.stack([scores_without([i]) for i in steps(range(n), 'stimuli left out')])  # [n, q, k]
     first, second = np.triu_indices(n, 1)
     if len(first) > N_TWICE:
         chosen = np.random.default_rng([seed, 6]).choice(len(first), N_TWICE, replace=False)
         first, second = first[chosen], second[chosen]
-    twice = np.stack([scores_without(two) for two in zip(first.tolist(), second.tolist())])
+    both = list(zip(first.tolist(), second.tolist()))
+    twice = np.stack([scores_without(two) for two in steps(both, 'pairs of stimuli left out')])
     pairs = n * scores_without([]) - (n - 1.0) * (once[first] + once[second]) + (n - 2.0) * twice
     if not (np.isfinite(once).all() and np.isfinite(pairs).all()):
         return None
@@ -104,7 +106,7 @@ def deleted_scores(
     products = values @ values.T
     both = np.concatenate([rows, columns])
     of_stimuli = np.split(np.argsort(both, kind='stable') % len(rows), np.cumsum(np.bincount(both, minlength=n))[:-1])
-    for pairs in of_stimuli:
+    for pairs in steps(of_stimuli, 'stimuli left out'):
         without = products - values[:, pairs] @ values[:, pairs].T
         scores.append(_scores_of_products(without, len(models), len(basis)))
     return np.array(scores)

@@ -11,6 +11,7 @@ import functools
 import numpy as np
 import scipy.stats
 
+from humalign_jax.progress import steps
 from humalign_jax.rsa.pairs import n_stimuli_of
 
 # Stimuli for which quantiles are resampled: fewer are too often drawn twice; for more it takes long, and quantiles of
@@ -155,7 +156,7 @@ def resampled_scores(
     rdms -= rdms.mean(axis=1, keepdims=True)
     basis = np.concatenate([np.ones((1, len(rows))), *([] if control is None else [control])])
     scores, squares, totals = np.empty((3, len(weights), m))
-    for draw, weight in enumerate(weights):
+    for draw, weight in enumerate(steps(weights, 'samples of whole scores')):
         counts = weight[rows] * weight[columns]
         kept = np.flatnonzero(counts)
         counts = counts[kept]

@@ -13,6 +13,7 @@ import numpy as np
 
 from humalign_jax import storage
 from humalign_jax.devices import local_devices, spread
+from humalign_jax.progress import steps
 from humalign_jax.records import Features, Rdm
 from humalign_jax.rsa import refine as refinement
 from humalign_jax.rsa.distances import Distance, distance_named
@@ -195,7 +196,8 @@ class Tiles:
     def in_order(self) -> Iterator[tuple[int, int, np.ndarray]]:
         """Row, column and distances of every tile, cut to the stimuli there are."""
         n, block = self.operands.n, self.operands.block
-        for (i, j), tile in zip(self.starts, spread(self.tile, self.starts, len(self._devices))):
+        tiles = spread(self.tile, self.starts, len(self._devices))
+        for (i, j), tile in zip(self.starts, steps(tiles, 'tiles of distances', len(self.starts))):
             yield i, j, tile[: min(block, n - i), : min(block, n - j)]
 
     def write(self, condensed: np.ndarray) -> None:
@@ -205,7 +207,7 @@ class Tiles:
         def place(device: int, start: tuple[int, int]) -> None:
             write_tile(condensed, self.tile(device, start), n, *start)
 
-        for _ in spread(place, self.starts, len(self._devices)):
+        for _ in steps(spread(place, self.starts, len(self._devices)), 'tiles of distances', len(self.starts)):
             pass
 
 

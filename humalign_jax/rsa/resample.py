@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
+from humalign_jax import progress
 from humalign_jax.devices import spread
 
 WEIGHTED_INDICES = ('pearson', 'spearman', 'rho_a', 'cosine')
@@ -23,6 +24,7 @@ WEIGHTED_INDICES = ('pearson', 'spearman', 'rho_a', 'cosine')
 DRAWS_PER_CHUNK = 32
 PAIRS_PER_BLOCK = 1 << 13
 PERMUTATIONS_PER_CHUNK = 32
+SAMPLES = 'bootstrap samples'
 EXACT = jax.lax.Precision.HIGHEST  # TF32 would round the weights' products
 
 
@@ -118,7 +120,8 @@ def weighted_products(
         columns.reshape(n_blocks, block),
     )
 
-    sums = _in_chunks(_product_sums, blocks, weights.astype(np.float32), DRAWS_PER_CHUNK, devices).astype(np.float64)
+    weights = weights.astype(np.float32)
+    sums = _in_chunks(_product_sums, blocks, weights, DRAWS_PER_CHUNK, devices, SAMPLES).astype(np.float64)
     products, (first, second) = np.empty((len(weights), n_rdms, n_rdms)), np.triu_indices(n_rdms)
     products[:, first, second] = products[:, second, first] = sums
     return products
@@ -152,9 +155,9 @@ def weighted_rank_products(
     rows, columns = _pairs_of_stimuli(weights.shape[1], mask, n_pairs)
 
     constants = (rows, columns, dense, order, starts)
-    return _in_chunks(_rank_product_means, constants, weights.astype(np.float32), DRAWS_PER_CHUNK, devices).astype(
-        np.float64
-    )
+    weights = weights.astype(np.float32)
+    means = _in_chunks(_rank_product_means, constants, weights, DRAWS_PER_CHUNK, devices, SAMPLES)
+    return means.astype(np.float64)
 
 
 def permuted_products(
@@ -177,7 +180,8 @@ def permuted_products(
     square[rows, columns] = square[columns, rows] = target
 
     constants = (rows, columns, square, models.astype(np.float32))
-    return _in_chunks(_exchanged_products, constants, orders, PERMUTATIONS_PER_CHUNK, devices).astype(np.float64)
+    products = _in_chunks(_exchanged_products, constants, orders, PERMUTATIONS_PER_CHUNK, devices, 'permutations')
+    return products.astype(np.float64)
 
 
 @jax.jit
@@ -255,8 +259,9 @@ def _in_chunks(
     draws: np.ndarray,
     size: int,
     devices: Sequence[jax.Device],
+    what: str,
 ) -> np.ndarray:
-    """`chunk(constants, draws)` over chunks of `size` draws on all devices, joined in order."""
+    """`chunk(constants, draws)` over chunks of `size` draws (`what`) on all devices, joined in order."""
     on_device = [jax.device_put(constants, device) for device in devices]
     n_chunks = -(-len(draws) // size)
     padded = np.concatenate([draws, np.repeat(draws[-1:], n_chunks * size - len(draws), axis=0)])
@@ -266,4 +271,9 @@ def _in_chunks(
         return np.asarray(chunk(on_device[device], part))
 
     starts = [size * i for i in range(n_chunks)]
-    return np.concatenate(list(spread(run, starts, len(devices))))[: len(draws)]
+    with progress.stage(what, len(draws)) as advance:
+        parts = []
+        for part in spread(run, starts, len(devices)):
+            parts.append(part)
+            advance(size)
+    return np.concatenate(parts)[: len(draws)]

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from humalign_jax.devices import local_devices, spread
+from humalign_jax.progress import steps
 from humalign_jax.records import Features
 from humalign_jax.rsa.counting import GRID_SIZE, RankProducts, Values, rank_products, sorted_products, together
 from humalign_jax.rsa.rdm import Measure, is_product, prepare_features
@@ -198,6 +199,7 @@ class _Pair:
                 return np.asarray(_moments(x, y)).tolist()
 
         rows = spread(sums, range(len(self.starts)), len(self.devices))
+        rows = steps(rows, 'tiles of distances', len(self.starts))
         x, y, xx, yy, xy = (math.fsum(column) for column in zip(*rows))
         if centred:
             n_pairs = self.n * (self.n - 1) // 2

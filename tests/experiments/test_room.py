@@ -1,10 +1,7 @@
-"""How much memory is left, and lines about progress."""
-
-import logging
+"""How much memory is left."""
 
 import psutil
 import pytest
-from absl import logging as absl_logging
 
 from humalign_jax.experiments import _room
 
@@ -52,16 +49,3 @@ def test_a_job_over_its_limit_has_nothing_left(tmp_path):
     files = {'proc/self/cgroup': '0::/job', f'{group}.max': '10', f'{group}.current': '11', f'{group}.stat': 'anon 11'}
     _write(tmp_path, files)
     assert _room.free_memory_bytes(tmp_path) == 0
-
-
-def test_the_log_says_how_far_it_is(monkeypatch, caplog):
-    monkeypatch.setattr(_room.sys.stderr, 'isatty', lambda: False, raising=False)
-    clock = iter([0.0, 0.0, 4.0])
-    monkeypatch.setattr(_room.time, 'monotonic', lambda: next(clock))
-    absl_logging.use_absl_handler()
-    with caplog.at_level(logging.INFO, logger='absl'):
-        assert list(_room.progress(['a', 'b'], 'RDMs', str.upper)) == ['a', 'b']
-    assert [record.getMessage() for record in caplog.records] == [
-        'RDMs: 1 of 2 (A)',
-        'RDMs: 2 of 2 (B), 4 s so far, about 4 s left',
-    ]

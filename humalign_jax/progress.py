@@ -1,0 +1,148 @@
+"""How far long work is: `shown` makes bars on a terminal, and lines elsewhere, of what the work inside says of itself.
+
+Functions that loop over much say so with `steps` or `stage`, which cost next to nothing and show nothing unless someone
+higher up asked for it: `main` does, and so can a script or notebook.
+"""
+
+import contextlib
+import contextvars
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from absl import logging
+from tqdm import tqdm
+
+SILENT_SECONDS = 2.0  # what takes no longer is not worth a line
+SECONDS_BETWEEN_LINES = 10.0
+
+Item = TypeVar('Item')
+Advance = Callable[..., None]
+
+_say: contextvars.ContextVar[Callable[[str], None] | None] = contextvars.ContextVar('progress', default=None)
+
+
+def to_stderr(line: str) -> None:
+    """A line on standard error, which notebooks show."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def shown(say: Callable[[str], None] = to_stderr) -> Iterator[None]:
+    """Shows, of all work in this block that takes longer than 2 s, how far it is and how long it will still take.
+
+    Args:
+        say: What becomes of a line where standard error is no terminal; `logging.info`, say.
+    """
+    token = _say.set(say)
+    try:
+        yield
+    finally:
+        _say.reset(token)
+
+
+@contextlib.contextmanager
+def stage(what: str, total: int) -> Iterator[Advance]:
+    """Work of `total` steps.
+
+    Args:
+        what: What is counted, a plural.
+        total: How many there are.
+
+    Yields:
+        `advance(n=1)`: n more are done. Any thread may call it.
+    """
+    say = _say.get()
+    if say is None:
+        yield silent
+        return
+    shower = _Bar(what, total) if sys.stderr.isatty() else _Lines(what, total, say)
+    lock = threading.Lock()
+
+    def advance(n: int = 1) -> None:
+        with lock:
+            shower.advance(n)
+
+    try:
+        yield advance
+    finally:
+        shower.close()
+
+
+def steps(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
+    """The items; each counts as done when the next one is asked for.
+
+    Args:
+        items: What is worked through.
+        what: What is counted, a plural.
+        total: How many there are, if that is not the length of `items`.
+    """
+    with stage(what, len(items) if total is None else total) as advance:  # type: ignore[arg-type]
+        for item in items:
+            yield item
+            advance()
+
+
+def each(items: Iterable[Item], what: str, name: Callable[[Item], str] | None = None) -> Iterator[Item]:
+    """The few items of an experiment, with a bar on a terminal, otherwise a line in the log for each as it begins.
+
+    Args:
+        items: What is worked through.
+        what: What is done with them, for the line.
+        name: What an item is called in it.
+    """
+    items, started = list(items), time.monotonic()
+    if sys.stderr.isatty():
+        yield from tqdm(items, desc=what)
+        return
+    for i, item in enumerate(items, start=1):
+        passed = time.monotonic() - started
+        called = f' ({name(item)})' if name else ''
+        left = f', {_times(passed, i - 1, len(items))}' if i > 1 else ''
+        logging.info('%s: %d of %d%s%s', what, i, len(items), called, left)
+        yield item
+
+
+def silent(n: int = 1) -> None:
+    """The `advance` of work that nobody watches."""
+
+
+class _Bar:
+    """A bar that appears after a while and goes when its work is done."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self._bar = tqdm(total=total, desc=what, delay=SILENT_SECONDS, leave=False)
+
+    def advance(self, n: int) -> None:
+        self._bar.update(n)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+class _Lines:
+    """A line after a while, and then every few seconds."""
+
+    def __init__(self, what: str, total: int, say: Callable[[str], None]) -> None:
+        self._what, self._total, self._say, self._done = what, total, say, 0
+        self._started = time.monotonic()
+        self._next = self._started + SILENT_SECONDS
+
+    def advance(self, n: int) -> None:
+        self._done += n
+        now = time.monotonic()
+        if now < self._next or self._done >= self._total:
+            return
+        self._next = now + SECONDS_BETWEEN_LINES
+        times = _times(now - self._started, self._done, self._total)
+        self._say(f'{self._what}: {self._done} of {self._total}, {times}')
+
+    def close(self) -> None:
+        pass
+
+
+def _times(passed: float, done: int, total: int) -> str:
+    """How long it has taken, and how long it will still take."""
+    return f'{passed:.0f} s so far, about {passed / done * (total - done):.0f} s left'
