@@ -39,7 +39,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         n_splits=10,  # random halves of the counts for the noise ceiling
     )
     c.comparison = dict(
-        index='spearman',
+        index='spearman',  # a name of rsa.INDICES, or of rsa.FEATURE_INDICES (CKA, Procrustes, RV) with n_bootstrap=0
         join='exact',  # shared: keep the stimuli that all files have
         labels_file='',  # text file with the category of each stimulus, in the order of the first feature file
         pairs=('all',),  # with labels also within, between, partial; adds the same/different RDM as a model

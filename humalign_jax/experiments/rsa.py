@@ -16,7 +16,9 @@ from humalign_jax.devices import local_devices
 from humalign_jax.experiments._room import check_memory
 from humalign_jax.records import Features, Rdm, Score, stimulus_ids
 from humalign_jax.report import bars, rdms, style
-from humalign_jax.rsa import files
+from humalign_jax.rsa import files, inference
+from humalign_jax.rsa.ceiling import PAIRS
+from humalign_jax.rsa.compare import WHOLE
 from humalign_jax.rsa.stream import INDICES
 
 SECTIONS = ('experiment', 'seed', 'n_devices', 'features', 'reference', 'comparison', 'inference', 'simulated')
@@ -25,6 +27,7 @@ MAX_MAP_STIMULI = 2000  # more points than this make no readable map
 # Rise of the peak with pairs, of each RDM, Spearman over stimuli, four models and one reference:
 BYTES_PER_PAIR = 75  # under resampling: 0.17 GB at 500 stimuli, 0.31 GB at 1,000
 BYTES_PER_PAIR_ONCE = 26  # one comparison: 0.13 GB at 1,000 stimuli, 0.64 GB at 3,000
+NO_MEASURE = 'none'  # of indices of features themselves
 STREAM_BYTES = 1.2e9  # beyond the features, at any number of stimuli
 
 
@@ -55,8 +58,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     folder = pathlib.Path(workdir)
     study = _simulate(config) if config.simulated.n_stimuli > 0 else _load(config)
     pairs = tuple(config.comparison.pairs)
-    if study.labels is None and pairs != ('all',):
-        raise ValueError(f'config.comparison.pairs={pairs} needs categories: give config.comparison.labels_file.')
+    _check_comparison(config, study)
     stored = _why_stored(config, study)
     _check_room(config, study, folder, stored)
     if not stored:
@@ -206,6 +208,39 @@ def _simulate(config: ConfigDict) -> Study:
     return Study(models, subjects, 'correlation', labels, None, simulated=True)
 
 
+def _check_comparison(config: ConfigDict, study: Study) -> None:
+    """Raises ValueError, before anything is computed, for an index, pairs or inference that do not fit."""
+    index, pairs, chosen = config.comparison.index, tuple(config.comparison.pairs), config.inference
+    known = (*rsa.INDICES, *rsa.FEATURE_INDICES)
+    if index not in known:
+        raise ValueError(f'config.comparison.index={index!r} is no index.{settings.nearest(index, known)}')
+    if not pairs or set(pairs) - set(PAIRS):
+        raise ValueError(f'config.comparison.pairs={pairs} must be some of {", ".join(PAIRS)}.')
+    if study.labels is None and pairs != ('all',):
+        raise ValueError(f'config.comparison.pairs={pairs} needs categories: give config.comparison.labels_file.')
+    if index in rsa.FEATURE_INDICES:
+        if any(isinstance(item, Rdm) for item in study.reference):
+            raise ValueError(
+                f'{index!r} compares features, but the reference is given as RDMs: give features, soft labels or '
+                f'counts, or choose one of {", ".join(rsa.INDICES)}.'
+            )
+        if chosen.n_bootstrap or config.features.write_rdms or pairs != ('all',):
+            raise ValueError(
+                f'{index!r} compares features, of which there are neither RDMs nor pairs nor intervals here: set '
+                "--config.inference.n_bootstrap=0, --config.features.write_rdms=False and pairs=('all',). With measure "
+                "'sqeuclidean' on both sides 'whitened_cosine' is the linear CKA and 'bures' the Procrustes "
+                'similarity, both with intervals.'
+            )
+    elif chosen.n_bootstrap:
+        n, k = len(study.models[0].ids), len(study.reference)
+        for kind in pairs:
+            inference.check_options(index, chosen.bootstrap, kind, n, k, chosen.n_bootstrap, chosen.n_permutations)
+    elif 'partial' in pairs and index not in ('pearson', 'spearman'):
+        raise ValueError(f"pairs='partial' goes with 'pearson' and 'spearman', not with {index!r}.")
+    elif index in WHOLE and pairs != ('all',):
+        raise ValueError(f"{index!r} needs every pair: set config.comparison.pairs=('all',), not {pairs}.")
+
+
 def _why_stored(config: ConfigDict, study: Study) -> str:
     """Why RDMs have to be held in memory; '' where scores can come straight from the features."""
     reasons = {
@@ -213,7 +248,8 @@ def _why_stored(config: ConfigDict, study: Study) -> str:
         'config.features.write_rdms=True asks for their files': config.features.write_rdms,
         'the reference is given as RDMs': any(isinstance(item, Rdm) for item in study.reference),
         'config.comparison.pairs asks for some pairs only': tuple(config.comparison.pairs) != ('all',),
-        f'{config.comparison.index!r} cannot be streamed': config.comparison.index not in INDICES,
+        f'{config.comparison.index!r} cannot be streamed': config.comparison.index
+        not in (*INDICES, *rsa.FEATURE_INDICES),
     }
     return next((reason for reason, holds in reasons.items() if holds), '')
 
@@ -249,12 +285,15 @@ def _streamed_scores(config: ConfigDict, study: Study) -> list[Score]:
     """Scores of all models over all pairs, with no RDM held."""
     models, reference, labels = _shared_stimuli(study, config.comparison.join)
     ceiling = (float('nan'), float('nan'))
-    if study.counts is not None:
+    of_features = config.comparison.index in rsa.FEATURE_INDICES  # which have no halves' correlation to correct
+    if study.counts is not None and not of_features:
         ceiling = _answer_ceiling(config, study.counts, models[0].ids, stored=False)
-    entries = [(model.name, model, config.features.measure) for model in models]
+    entries = [(model.name, model, NO_MEASURE if of_features else config.features.measure) for model in models]
     if labels is not None:
         numbers = np.unique(labels, return_inverse=True)[1].astype(np.float32)[:, None]
-        entries.append(('same category', Features(numbers, models[0].ids, 'same category'), _differ))
+        values = (numbers == np.unique(numbers)).astype(np.float32) if of_features else numbers
+        same = Features(values, models[0].ids, 'same category')
+        entries.append((same.name, same, NO_MEASURE if of_features else _differ))
     origin = _origin(config, study, reference, models[0].ids)
     scores = []
     for name, model, measure in progress.each(entries, 'comparisons'):
@@ -270,6 +309,8 @@ def _origin(
 ) -> dict[str, Any]:
     """What all scores say of the stimuli and of the reference."""
     measures = {item.measure if isinstance(item, Rdm) else study.reference_measure for item in reference}
+    if config.comparison.index in rsa.FEATURE_INDICES:
+        measures = {NO_MEASURE}
     return {
         'reference': [item.name for item in reference],
         'reference_sha256': [item.provenance.get('sha256') for item in reference],
@@ -296,15 +337,19 @@ def _streamed(
     measure_x: str | Callable,
     measure_y: str,
 ) -> float:
-    """Similarity of the RDMs of two feature sets, neither of which is held."""
+    """Similarity of two feature sets, or of their RDMs, neither of which is held."""
+    index, run_devices = config.comparison.index, local_devices(config.n_devices)
+    if index in rsa.FEATURE_INDICES:
+        options = {'devices': run_devices} if index.endswith('rbf_cka') else {}
+        return rsa.FEATURE_INDICES[index](x, y, **options)
     return rsa.compare_features(
         x,
         y,
         measure_x=measure_x,
         measure_y=measure_y,
-        index=config.comparison.index,
+        index=index,
         block_size=1000 if measure_x is _differ else None,  # small tiles are for distances that need memory
-        devices=local_devices(config.n_devices),
+        devices=run_devices,
     ).value
 
 

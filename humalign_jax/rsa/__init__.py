@@ -6,11 +6,11 @@ from humalign_jax.rsa.ceiling import noise_ceiling as noise_ceiling
 from humalign_jax.rsa.ceiling import split_counts as split_counts
 from humalign_jax.rsa.ceiling import split_half as split_half
 from humalign_jax.rsa.cka import linear_cka as linear_cka
-from humalign_jax.rsa.cka import rbf_cka as rbf_cka
 from humalign_jax.rsa.compare import INDICES as INDICES
 from humalign_jax.rsa.compare import compare as compare
 from humalign_jax.rsa.distances import DISTANCES as DISTANCES
 from humalign_jax.rsa.distances import Distance as Distance
+from humalign_jax.rsa.geometry import FEATURE_INDICES as FEATURE_INDICES
 from humalign_jax.rsa.geometry import participation_ratio as participation_ratio
 from humalign_jax.rsa.geometry import procrustes_distance as procrustes_distance
 from humalign_jax.rsa.geometry import procrustes_similarity as procrustes_similarity
@@ -21,6 +21,7 @@ from humalign_jax.rsa.influence import InfluenceScore as InfluenceScore
 from humalign_jax.rsa.influence import Reference as Reference
 from humalign_jax.rsa.influence import infer_by_influence as infer_by_influence
 from humalign_jax.rsa.influence import summarise_influence as summarise_influence
+from humalign_jax.rsa.kernels import rbf_cka as rbf_cka
 from humalign_jax.rsa.mds import classical_mds as classical_mds
 from humalign_jax.rsa.models import Fixed as Fixed
 from humalign_jax.rsa.models import Interpolated as Interpolated

@@ -105,7 +105,7 @@ def infer(
     listed = _as_models(models)
     *components, subjects = join_rdms(*(model.components for model in listed), reference)
     n, k = n_stimuli_of(subjects.shape[1]), len(subjects)
-    _check_options(index, bootstrap, pairs, n, k, n_bootstrap, n_permutations)
+    check_options(index, bootstrap, pairs, n, k, n_bootstrap, n_permutations)
     for name, rdms in [*((model.name, c) for model, c in zip(listed, components)), ('reference', subjects)]:
         if not np.isfinite(rdms).all():
             raise ValueError(
@@ -173,10 +173,10 @@ def _as_models(models: Rdms | Sequence[Model]) -> list[Model]:
     return listed
 
 
-def _check_options(
+def check_options(
     index: str, bootstrap: str, pairs: str, n: int, k: int, n_bootstrap: int, n_permutations: int
 ) -> None:
-    """Raises ValueError for options that exist neither alone nor together."""
+    """Raises ValueError for options of `infer` that do not fit n stimuli, k subjects or each other."""
     for name, value, choices in (
         ('index', index, tuple(INDICES)),
         ('bootstrap', bootstrap, BOOTSTRAPS),

@@ -1,4 +1,4 @@
-"""Pairs of stimuli: RDMs joined by stimulus id, and which pairs of an RDM belong to one category.
+"""Pairs of stimuli: RDMs and features joined by stimulus id, and which pairs of an RDM belong to one category.
 
 Every array here is in SciPy's condensed order: pair (i, j), i < j, of n stimuli, sorted by i, then j.
 """
@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from humalign_jax.records import Rdm
+from humalign_jax.records import Features, Rdm
 
 SHOWN_IDS = 3  # how many ids an error message names
 
@@ -103,6 +103,31 @@ def select(rdm: Rdm, ids: np.ndarray) -> Rdm:
     order = np.argsort(own)
     rows = order[np.searchsorted(own, ids, sorter=order)]
     return dataclasses.replace(rdm, values=take_stimuli(np.asarray(rdm.values), rows), ids=ids)
+
+
+def join_features(x: Features | np.ndarray, y: Features | np.ndarray) -> Features | np.ndarray:
+    """`y` in the order of `x` where both have ids; otherwise as it came.
+
+    Raises:
+        ValueError: The stimuli differ, or their numbers.
+    """
+    if not (isinstance(x, Features) and isinstance(y, Features)):
+        n_x, n_y = (len(s.values) if isinstance(s, Features) else np.shape(s)[-2] for s in (x, y))
+        if n_x != n_y:
+            raise ValueError(f'the feature sets have {n_x} and {n_y} stimuli: they must be the same, in one order.')
+        return y
+    row = {str(stimulus): k for k, stimulus in enumerate(y.ids)}
+    missing = [str(stimulus) for stimulus in x.ids if str(stimulus) not in row]
+    if missing or len(x.ids) != len(y.ids):
+        extra = sorted(set(row) - {str(stimulus) for stimulus in x.ids})
+        raise ValueError(
+            f'{x.name!r} and {y.name!r} have different stimuli: {len(missing)} only in the first {missing[:3]}, '
+            f'{len(extra)} only in the second {extra[:3]}. Take the shared ones of both.'
+        )
+    order = np.array([row[str(stimulus)] for stimulus in x.ids])
+    if np.array_equal(order, np.arange(len(order))):
+        return y
+    return dataclasses.replace(y, values=y.values[order], ids=np.asarray(y.ids)[order])
 
 
 def category_rdm(labels: np.ndarray) -> np.ndarray:

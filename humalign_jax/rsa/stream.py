@@ -21,6 +21,7 @@ from humalign_jax.devices import local_devices, spread
 from humalign_jax.progress import steps
 from humalign_jax.records import Features
 from humalign_jax.rsa.counting import GRID_SIZE, RankProducts, Values, rank_products, sorted_products, together
+from humalign_jax.rsa.pairs import join_features
 from humalign_jax.rsa.rdm import Measure, is_product, prepare_features
 from humalign_jax.rsa.tiles import Operands, StimulusCounts, distance_tile, tile_starts
 
@@ -118,7 +119,7 @@ def compare_features(
             functools.partial(prepare, y, measure_y, covariance=covariance_y),
         )
 
-    y = _joined(x, y)
+    y = join_features(x, y)
     both = prepare_both(x, y)
     counts = both[0].counts, both[1].counts
     defined = both[0].valid_rows & both[1].valid_rows
@@ -132,7 +133,7 @@ def compare_features(
         raise ValueError(f'{n} of {len(defined)} stimuli have distances in both feature sets: at least 3 are needed.')
     if n < len(defined):
         both = prepare_both(_take(x, defined), _take(y, defined))
-    pair = _Pair(both, devices)
+    pair = PairedTiles(both, devices)
     if index in ('pearson', 'cosine'):
         value, error = pair.moments_index(centred=index == 'pearson'), 0.0
     else:
@@ -140,7 +141,7 @@ def compare_features(
     return FeatureComparison(value, index, error, n, n * (n - 1) // 2, *counts)
 
 
-class _Pair:
+class PairedTiles:
     """Two prepared feature sets with the same tiles, on their devices."""
 
     def __init__(self, both: Sequence[Operands], devices: Sequence[jax.Device]) -> None:
@@ -237,27 +238,6 @@ def _error_bound(found: RankProducts, index: str) -> float:
         return 2.0
     angle, most = math.acos(value), angle_x + angle_y
     return max(value - math.cos(min(math.pi, angle + most)), math.cos(max(0.0, angle - most)) - value)
-
-
-def _joined(x: Features | np.ndarray, y: Features | np.ndarray) -> Features | np.ndarray:
-    """`y` in the order of `x` where both have ids."""
-    if not (isinstance(x, Features) and isinstance(y, Features)):
-        n_x, n_y = (len(s.values) if isinstance(s, Features) else np.shape(s)[-2] for s in (x, y))
-        if n_x != n_y:
-            raise ValueError(f'the feature sets have {n_x} and {n_y} stimuli: they must be the same, in one order.')
-        return y
-    row = {str(stimulus): k for k, stimulus in enumerate(y.ids)}
-    missing = [str(stimulus) for stimulus in x.ids if str(stimulus) not in row]
-    if missing or len(x.ids) != len(y.ids):
-        extra = sorted(set(row) - {str(stimulus) for stimulus in x.ids})
-        raise ValueError(
-            f'{x.name!r} and {y.name!r} have different stimuli: {len(missing)} only in the first {missing[:3]}, '
-            f'{len(extra)} only in the second {extra[:3]}. Take the shared ones of both.'
-        )
-    order = np.array([row[str(stimulus)] for stimulus in x.ids])
-    if np.array_equal(order, np.arange(len(order))):
-        return y
-    return dataclasses.replace(y, values=y.values[order], ids=np.asarray(y.ids)[order])
 
 
 def _take(features: Features | np.ndarray, rows: np.ndarray) -> Features | np.ndarray:

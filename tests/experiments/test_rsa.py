@@ -7,10 +7,10 @@ import pytest
 import scipy.stats
 from scipy.spatial.distance import pdist
 
-from humalign_jax import storage
+from humalign_jax import rsa, storage
 from humalign_jax.experiments import _room
 from humalign_jax.experiments import rsa as experiment
-from humalign_jax.records import Features, Score, stimulus_ids
+from humalign_jax.records import Features, Rdm, Score, stimulus_ids
 from humalign_jax.rsa import files
 
 N = 24
@@ -166,6 +166,71 @@ def test_mistakes_are_named(config, tmp_path):
     fails("kind='votes' must be one of rdm, features", reference__kind='votes')
     fails('has 2 files, 1 arrays', features__arrays=('a',))
     fails("only in 'good'", reference__dataset='cifar10', reference__split='test')
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_computed(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, '_rdm_of', None)
+    monkeypatch.setattr(experiment, '_streamed', None)
+    config.comparison.labels_file = str(tmp_path / 'labels.txt')
+
+    def fails(message, **changes):
+        changed = config.copy_and_resolve_references()
+        changed.update_from_flattened_dict({key.replace('__', '.'): value for key, value in changes.items()})
+        with pytest.raises(ValueError, match=message):
+            experiment.run(changed, str(tmp_path))
+
+    plain = dict(inference__n_bootstrap=0, features__write_rdms=False)
+    fails("index='spearmn' is no index. Did you mean 'spearman'", comparison__index='spearmn')
+    fails(r"pairs=\('withn',\) must be some of all, within", comparison__pairs=('withn',), **plain)
+    fails("bootstrap must be one of stimuli, .* not 'subject'", inference__bootstrap='subject')
+    fails("bootstrap='both' needs the RDMs of at least two subjects, not 1", inference__bootstrap='both')
+    fails("pairs='within' does not go with index 'bures'", comparison__index='bures', comparison__pairs=('within',))
+    fails("'bures' needs every pair", comparison__index='bures', comparison__pairs=('within',), **plain)
+    fails("'partial' goes with", comparison__index='kendall_tau_a', comparison__pairs=('partial',), **plain)
+    fails("'linear_cka' compares features, .*n_bootstrap=0", comparison__index='linear_cka')
+    fails(
+        "'rv' compares features, but the reference is given as RDMs",
+        comparison__index='rv',
+        reference__kind='rdm',
+        reference__arrays=(),
+        reference__files=(_rdm_file(tmp_path),),
+    )
+
+
+def _rdm_file(folder: pathlib.Path) -> str:
+    """An RDM of the stimuli of the config."""
+    ids = stimulus_ids('toy', 'test', np.arange(N))
+    values = np.random.default_rng(5).uniform(size=N * (N - 1) // 2)
+    files.save_rdm(folder / 'rdm.npy', Rdm(values, ids, 'rdm', 'correlation'))
+    return str(folder / 'rdm.npy')
+
+
+@pytest.mark.parametrize('join', ['exact', 'shared'])
+@pytest.mark.parametrize('index', rsa.FEATURE_INDICES)
+def test_features_themselves_are_compared(index, join, config, tmp_path):
+    config.comparison.update(labels_file=str(tmp_path / 'labels.txt'), join=join, index=index)
+    found = scored(config, tmp_path / 'run', inference__n_bootstrap=0, features__write_rdms=False)
+    assert list(found) == ['good', 'poor', 'same category']
+    counts = np.load(tmp_path / 'counts.npz')['counts']
+    people = Features(counts / counts.sum(axis=1, keepdims=True), stimulus_ids('toy', 'test', np.arange(N)), 'people')
+    for name in ('good', 'poor'):
+        expected = rsa.FEATURE_INDICES[index](files.load_features(tmp_path / f'{name}.npy'), people)
+        assert found[name].value == pytest.approx(expected, abs=1e-6)
+        assert found[name].name == f'rsa/{index}' and np.isnan(found[name].low)
+        assert found[name].provenance['measure'] == found[name].provenance['reference_measure'] == 'none'
+    classes = np.unique((tmp_path / 'labels.txt').read_text().splitlines(), return_inverse=True)[1]
+    same = Features(np.eye(classes.max() + 1)[classes], files.load_features(tmp_path / 'good.npy').ids, 'same')
+    assert found['same category'].value == pytest.approx(
+        rsa.FEATURE_INDICES[index](same, people), abs=1e-6, nan_ok=True
+    )
+
+
+def test_cka_and_procrustes_are_indices_of_squared_distances(config, tmp_path):
+    features = files.load_features(tmp_path / 'good.npy'), files.load_features(tmp_path / 'poor.npy')
+    squares = [rsa.rdm(x, 'sqeuclidean') for x in features]
+    for of_features, of_rdms in (('linear_cka', 'whitened_cosine'), ('procrustes', 'bures')):
+        expected = rsa.compare(squares[0], squares[1], of_rdms)
+        assert rsa.FEATURE_INDICES[of_features](*features) == pytest.approx(float(expected), abs=1e-5)
 
 
 def test_too_little_memory_is_refused_before_anything_is_computed(config, tmp_path, monkeypatch):

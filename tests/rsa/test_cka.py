@@ -2,6 +2,11 @@ import numpy as np
 import pytest
 
 from humalign_jax import rsa
+from humalign_jax.devices import local_devices
+from humalign_jax.records import Features
+from humalign_jax.rsa import kernels
+from humalign_jax.rsa.rdm import prepare_features
+from humalign_jax.rsa.stream import PairedTiles
 
 SIZES = [(60, 6, 9), (20, 30, 40)]  # feature form and Gram form
 
@@ -38,15 +43,38 @@ def test_linear_cka_follows_its_definition(sizes, debiased):
 
 @pytest.mark.parametrize('debiased', [False, True])
 @pytest.mark.parametrize('bandwidth', [0.5, 2.0])
-def test_rbf_cka_follows_its_definition(bandwidth, debiased):
-    x, y = two_sets(*SIZES[0])
+@pytest.mark.parametrize('n', [59, 60])  # an odd and an even number of pairs: one middle distance, and two
+def test_rbf_cka_follows_its_definition(n, bandwidth, debiased):
+    x, y = two_sets(n, *SIZES[0][1:])
+    x[3] = x[1]
     kernels = []
     for z in (x, y):
         square = np.sum((z[:, None] - z[None]) ** 2, axis=-1)
         median = np.median(np.sqrt(square[np.triu_indices(len(z), 1)]))
         kernels.append(np.exp(-square / (2 * (bandwidth * median) ** 2)))
     expected = cka_by_definition(*kernels, debiased)
-    assert rsa.rbf_cka(x, y, bandwidth=bandwidth, debiased=debiased) == pytest.approx(expected, abs=1e-10)
+    for block_size in (7, None):
+        got = rsa.rbf_cka(x, y, bandwidth=bandwidth, debiased=debiased, block_size=block_size)
+        assert got == pytest.approx(expected, abs=1e-6)
+
+
+def test_medians_are_numpys_whatever_the_values_share():
+    x, y = np.random.default_rng(3).normal(size=(2, 40, 100))
+    y[:30] = y[0] + 1e-3 * np.sign(y[:30])  # most distances have the same leading bits, or are equal
+    tiles = PairedTiles([prepare_features(z, 'sqeuclidean', block_size=16) for z in (x, y)], local_devices())
+    expected = [np.median(rsa.rdm(z, 'euclidean', refine=False)) for z in (x, y)]
+    np.testing.assert_allclose(kernels._medians(tiles), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize('index', rsa.FEATURE_INDICES.values(), ids=rsa.FEATURE_INDICES)
+def test_records_are_joined_by_stimulus_id(index):
+    x, y = two_sets(*SIZES[0])
+    ids, order = np.array([f's{i}' for i in range(len(x))]), np.random.default_rng(2).permutation(len(x))
+    a, b = Features(x, ids, 'a'), Features(y[order], ids[order], 'b')
+    assert index(a, b) == pytest.approx(index(x, y), abs=1e-12)
+    assert isinstance(index(a, b), float)
+    with pytest.raises(ValueError, match="'a' and 'b' have different stimuli: 1 only in the first"):
+        index(a, Features(y[:-1], ids[:-1], 'b'))
 
 
 def test_blocks_of_stimuli_add_up(monkeypatch):
@@ -75,6 +103,7 @@ def test_debiased_cka_of_unrelated_wide_features_is_about_0():
 
 def test_constant_features_have_no_alignment():
     assert np.isnan(rsa.linear_cka(np.ones((9, 3)), np.eye(9)))
+    assert np.isnan(rsa.rbf_cka(np.ones((9, 3)), np.eye(9)))
 
 
 @pytest.mark.parametrize('index', [rsa.linear_cka, rsa.rbf_cka, rsa.procrustes_similarity, rsa.rv_coefficient])
