@@ -52,6 +52,7 @@ NAMES = {
     'at the ceiling': ('fair', 'equally fair', 'third', 'fourth'),
 }
 N_REPEATS, N_MANY = 150, 400  # of stimuli for a truth
+MANY = 300  # stimuli that ranks of draws are slow for, too
 
 
 class Population:
@@ -163,7 +164,7 @@ def simulate(
     if models == 'at the ceiling':
         population = make([noise_at_ceiling(make, index, of_truth, k)] * 4)
     options = dict(index=index, bootstrap=bootstrap, n_bootstrap=200, n_permutations=199)
-    if index in SLOW:
+    if index in SLOW or (index == 'spearman' and n >= MANY):
         options |= dict(n_bootstrap=20, n_permutations=19)
     if models == 'at the ceiling':
         options |= dict(n_permutations=0)
@@ -268,6 +269,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = [('spearman', 'stimuli', n, 4) for n in (40, 20)] + [('spearman', 'both', 40, k) for k in (12, 5)]
     settings += [('rho_a', 'stimuli', 40, 4), ('spearman', 'stimuli', 80, 4)]
+    settings += [('spearman', 'stimuli', 300, 4), *((x, 'both', 300, 8) for x in ('spearman', 'pearson', 'cosine'))]
     settings += [('pearson', 'stimuli', n, 4) for n in (40, 20, 300)] + [('pearson', 'both', 40, 12)]
     settings += [('cosine', 'stimuli', 20, 4), ('cosine', 'stimuli', 40, 4), ('cosine', 'both', 40, 12)]
     settings += [('kendall_tau_a', 'stimuli', 40, 4)]
@@ -280,7 +282,8 @@ def main() -> None:
     flexible = [('spearman', 'stimuli', 40, 4), ('pearson', 'stimuli', 40, 4), ('spearman', 'both', 40, 12)]
     settings += [('gaussian', *setting, 'flexible') for setting in flexible]
     equal = [('spearman', 'stimuli', 20, 4), *((x, 'stimuli', 40, 4) for x in ('spearman', 'pearson', 'cosine'))]
-    equal += [('spearman', 'both', 40, 12), ('spearman', 'both', 40, 5), ('pearson', 'both', 40, 12)]
+    equal += [('spearman', 'both', 40, 12), ('spearman', 'both', 40, 5)]
+    equal += [('pearson', 'both', 40, 12), ('pearson', 'both', 300, 8)]
     equal += [('spearman', 'subjects', 40, 12), ('spearman', 'subjects', 40, 5), ('pearson', 'subjects', 40, 12)]
     settings += [('gaussian', *setting, 'at the ceiling') for setting in equal]
     path = Path(__file__).parent / 'results' / 'rsa_calibration.json'

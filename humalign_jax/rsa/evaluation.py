@@ -105,10 +105,8 @@ def evaluate_fixed(
         lower, upper = subject_ceilings(subjects, index, mask=mask, control=control)
     over_subjects = None
     if by_subject:
-        agreements = None
-        if not len(weights):
-            held = None if control is None else control[:, kept]
-            agreements = compare_condensed(subjects[:, kept], subjects[:, kept], index, control=held)
+        held = None if control is None else control[:, kept]
+        agreements = compare_condensed(subjects[:, kept], subjects[:, kept], index, control=held)
         over_subjects = OverSubjects.of(scores, lower, upper, agreements)
     draws, (lower_draws, upper_draws), dyadic = np.empty((0, m, k)), np.empty((2, 0, k)), None
     if len(weights) and index in WEIGHTED_INDICES:

@@ -40,10 +40,8 @@ def bounded_variance(
 ) -> np.ndarray:
     """Variance shared - excess, which can be no smaller than what is the pairs' own, less what that bound adds to it.
 
-    An estimate that is bounded below by b and has a standard error s is too large by s (f(d) - d F(-d)) on average, d
-    the distance of the true value from b over s, f and F the standard normal's density and distribution. With d as
-    found, that would also shorten intervals of some studies that are far from the bound; so it counts by the square of
-    the share that is the pairs' own.
+    With the distance from the bound as found, that would also shorten intervals of some studies that are far from it;
+    so it counts by the square of the share that is the pairs' own.
 
     Args:
         shared: With what is a pair's own counted too often.
@@ -55,13 +53,21 @@ def bounded_variance(
     Returns:
         Variances, at least half of `own`.
     """
-    total = shared - excess
     spread = np.sqrt(2.0 * (shared**2 / of_stimuli + excess**2 / of_pairs))
-    bounded = np.maximum(total, own)
-    d = (bounded - own) / np.where(spread > 0, spread, 1.0)
-    added = spread * (scipy.stats.norm.pdf(d) - d * scipy.stats.norm.sf(d))
+    bounded = np.maximum(shared - excess, own)
+    added = added_by_bound(bounded - own, spread)
     share = own / np.where(bounded > 0, bounded, 1.0)
     return np.maximum(bounded - share**2 * added, 0.5 * own)
+
+
+def added_by_bound(distance: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """What a lower bound adds to an estimate on average: [q], [q] -> [q].
+
+    It is s (f(d) - d F(-d)), d the distance of the true value from the bound over the standard error s, f and F the
+    standard normal's density and distribution.
+    """
+    d = distance / np.where(spread > 0, spread, 1.0)
+    return spread * (scipy.stats.norm.pdf(d) - d * scipy.stats.norm.sf(d))
 
 
 def stimulus_sums(values: np.ndarray, rows: np.ndarray, columns: np.ndarray, n: int) -> np.ndarray:

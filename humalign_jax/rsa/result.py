@@ -213,27 +213,33 @@ class _Errors:
             return self._in_closed_form(contrasts)
         return self.of_samples(contrasts)
 
-    def of_samples(self, contrasts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same from the samples alone."""
+    def of_samples(self, contrasts: np.ndarray, of_subjects: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The same from the samples alone; with degrees of freedom over subjects, [c], unless k - 1."""
         columns = {kind: x[:, : contrasts.shape[1]] for kind, x in self.samples.items()}
         units = {'stimuli': self.n, 'subjects': self.evaluation.scores.shape[1]}
         factors = {kind: unit / (unit - 1.0) for kind, unit in units.items() if unit > 1}
         if self.index in WHOLE:
             factors['stimuli'] = (self.n - self.n // 2) / (self.n // 2)
-        variances, dof = contrast_variance(columns, contrasts, factors, units)
+        degrees = {kind: unit - 1.0 for kind, unit in units.items()}
+        if of_subjects is not None:
+            degrees['subjects'] = of_subjects
+        variances, dof = contrast_variance(columns, contrasts, factors, degrees)
         return np.sqrt(variances), dof
 
     def _in_closed_form(self, contrasts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         subjects = self.evaluation.subjects
         padded = np.pad(contrasts, ((0, 0), (0, len(self.evaluation.scores) + 1 - contrasts.shape[1])))
-        parts = [] if self.dyadic is None else [self.dyadic[0].variances(padded)]
-        if subjects is not None:
-            parts.append(subjects.covariance.variances(padded))
-        variances, dof = parts[0]
-        if subjects is not None and self.dyadic is not None and self.dyadic[1] is not None:
-            interaction = subjects.interaction(self.dyadic[1])
-            common = np.einsum('cq,qr,cr->c', padded, interaction, padded)
-            variances, dof = variance_over_both(parts[0], parts[1], common)
+        over_stimuli, interaction = None, None
+        if self.dyadic is not None:
+            over_stimuli, interaction = self.dyadic[0].variances(padded), self.dyadic[1]
+        if subjects is None:
+            assert over_stimuli is not None  # one of the two is resampled
+            variances, dof = over_stimuli
+        elif over_stimuli is None or interaction is None:
+            variances, dof = subjects.variances(padded)
+        else:
+            common = np.einsum('cq,qr,cr->c', padded, subjects.interaction(interaction), padded)
+            variances, dof = variance_over_both(over_stimuli, subjects.variances(padded, common), common)
         return np.sqrt(variances), dof
 
 
@@ -241,7 +247,9 @@ def _intervals(values: np.ndarray, errors: _Errors) -> tuple[np.ndarray, np.ndar
     """Standard errors of the scores, and lower and upper ends of their intervals, [m] each."""
     each = np.eye(len(values))
     if errors.is_biased:
-        standard_errors, dof = errors.of_samples(each)
+        subjects = errors.evaluation.subjects
+        of_subjects = None if subjects is None else subjects.score_dof[: len(values)]
+        standard_errors, dof = errors.of_samples(each, of_subjects)
         draws = errors.samples['stimuli'][:, : len(values)]
         low, high = fisher_interval(values, standard_errors, dof, draws=draws)
         return standard_errors, low, high

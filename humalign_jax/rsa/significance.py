@@ -5,12 +5,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import scipy.stats
 
+from humalign_jax.rsa.quantiles import added_by_bound
+
 _INSIDE = 1.0 - 1e-12  # the largest correlation that has a Fisher's z
 TINY = 1e-6  # a difference or a standard error below this is rounding of float32 sums
 
 
 def contrast_variance(
-    samples: Mapping[str, np.ndarray], contrasts: np.ndarray, factors: Mapping[str, float], units: Mapping[str, int]
+    samples: Mapping[str, np.ndarray],
+    contrasts: np.ndarray,
+    factors: Mapping[str, float],
+    dof: Mapping[str, float | np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Variances of weighted sums of the scores over new units, and their degrees of freedom.
 
@@ -22,7 +27,7 @@ def contrast_variance(
             these two and 'both'.
         contrasts: Weights of the sums, [q, m].
         factors: Variance over new 'stimuli' or 'subjects' over that of the samples; n / (n - 1) for a bootstrap of n.
-        units: Number of stimuli and of subjects.
+        dof: Degrees of freedom of stimuli and of subjects.
 
     Returns:
         Variances, [q], and degrees of freedom, [q].
@@ -34,9 +39,9 @@ def contrast_variance(
     single = {kind: factors[kind] * raw[kind] for kind in raw if kind != 'both'}
     if 'both' not in raw:
         kind, variance = next(iter(single.items()))
-        return variance, np.full(len(contrasts), units[kind] - 1.0)
+        return variance, np.broadcast_to(dof[kind], variance.shape)
     interaction = factors['stimuli'] * factors['subjects'] * (raw['both'] - raw['stimuli'] - raw['subjects'])
-    stimuli, subjects = ((single[kind], units[kind] - 1.0) for kind in ('stimuli', 'subjects'))
+    stimuli, subjects = ((single[kind], dof[kind]) for kind in ('stimuli', 'subjects'))
     return variance_over_both(stimuli, subjects, interaction)
 
 
@@ -45,8 +50,10 @@ def variance_over_both(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Variances over new stimuli and subjects, and their degrees of freedom, from those over either.
 
-    What subjects do by themselves may be nothing, and its estimate is then below 0 as often as above. A bound by the
-    larger of the two, which the truth is no less than, added a sixth where models see all that subjects do.
+    What subjects do by themselves may be nothing, and its estimate, which goes with the few subjects' variance, is then
+    below 0 as often as above. With nothing done about that, equally good models of 300 stimuli and 8 subjects were told
+    apart in 6.8 % of 800 studies and any of six pairs in 11 %, since variances were now and then far too small. A bound
+    at 0 alone adds an eighth; less what it adds on average they were 5.3 and 6 %.
 
     Args:
         stimuli: Variances over stimuli and their degrees of freedom, [q] each.
@@ -54,11 +61,12 @@ def variance_over_both(
         common: Variances of the interaction of stimuli and subjects, which both contain, [q].
 
     Returns:
-        [q], at least half of the larger; [q].
+        [q], at least half of the larger of the two; [q].
     """
     (over_stimuli, of_stimuli), (over_subjects, of_subjects) = stimuli, subjects
-    variances = np.maximum(over_stimuli + over_subjects - common, 0.5 * np.maximum(over_stimuli, over_subjects))
     alone = np.maximum(over_subjects - common, 0.0)
+    added = added_by_bound(alone, over_subjects * np.sqrt(2.0 / of_subjects))
+    variances = np.maximum(over_stimuli + alone - added, 0.5 * np.maximum(over_stimuli, over_subjects))
     return variances, satterthwaite(variances, [(over_stimuli, of_stimuli), (alone, of_subjects)])
 
 

@@ -11,6 +11,7 @@ from humalign_jax.rsa import dyads, evaluation, inference, quantiles, resample, 
 from humalign_jax.rsa.ceiling import noise_ceiling, subject_ceilings
 from humalign_jax.rsa.compare import compare, compare_condensed, row_ranks
 from humalign_jax.rsa.inference import infer
+from humalign_jax.rsa.over_subjects import OverSubjects
 from humalign_jax.rsa.pairs import take_stimuli
 
 
@@ -152,13 +153,40 @@ def test_dual_bootstrap_takes_the_interaction_out():
         'subjects': np_rng.normal(size=(200_000, 1)) * np.sqrt(subject + interaction),
         'both': np_rng.normal(size=(200_000, 1)) * np.sqrt(stimulus + subject + 3 * interaction),
     }
-    factors, units = {'stimuli': 1.0, 'subjects': 1.0}, {'stimuli': 31, 'subjects': 11}
-    variance, dof = significance.contrast_variance(samples, np.eye(1), factors, units)
-    assert variance == pytest.approx(stimulus + subject + interaction, rel=0.02)
+    factors, degrees = {'stimuli': 1.0, 'subjects': 1.0}, {'stimuli': 30.0, 'subjects': 10.0}
+    variance, dof = significance.contrast_variance(samples, np.eye(1), factors, degrees)
+    # Less what a bound at 0 adds to the part of subjects alone, on average.
+    added = quantiles.added_by_bound(np.array([subject]), np.array([(subject + interaction) * np.sqrt(2 / 10)]))
+    assert 0.2 < added < 0.25
+    assert variance + added == pytest.approx(stimulus + subject + interaction, rel=0.02)
     parts = (stimulus + interaction) ** 2 / 30 + subject**2 / 10  # of subjects what they do by themselves
-    assert dof == pytest.approx((stimulus + subject + interaction) ** 2 / parts, rel=0.05)
-    one = significance.contrast_variance({'subjects': samples['subjects']}, np.eye(1), factors, units)
+    assert dof == pytest.approx(variance**2 / parts, rel=0.05)
+    one = significance.contrast_variance({'subjects': samples['subjects']}, np.eye(1), factors, degrees)
     np.testing.assert_array_equal(one[1], [10.0])
+
+
+def test_few_subjects_who_do_nothing_by_themselves_make_no_variance_far_too_small():
+    np_rng = np.random.default_rng(0)
+    over_stimuli, common, k = np.ones(20_000), np.full(20_000, 0.65), 8
+    over_subjects = common * np_rng.chisquare(k - 1, 20_000) / (k - 1)
+    variances, _ = significance.variance_over_both((over_stimuli, 299.0), (over_subjects, k - 1.0), common)
+    assert variances.mean() == pytest.approx(1.0, abs=0.05)
+    assert variances.min() > 0.75  # 0.5 if nothing is done about estimates below 0
+    # Where subjects do nearly everything there is nothing to take out.
+    variances, dof = significance.variance_over_both((over_stimuli, 299.0), (100.0 * np.ones(1), 29.0), np.zeros(1))
+    assert variances[0] == pytest.approx(101.0, rel=1e-3) and dof[0] == pytest.approx(29.6, abs=0.1)
+
+
+def test_a_cosines_interval_over_both_is_as_wide_as_skewed_subjects_ask_for():
+    np_rng = np.random.default_rng(3)
+    models, subjects = np_rng.uniform(1.0, 2.0, (1, 45)), np_rng.uniform(1.0, 2.0, (8, 45))
+    subjects[0] = 10.0 ** np_rng.uniform(0.0, 2.0, 45)  # far less like the model than the others
+    of_both = infer(models, subjects, index='cosine', bootstrap='both', n_bootstrap=100, n_permutations=0)
+    dof = OverSubjects.of(of_both.scores_by_subject, np.ones(8), np.ones(8)).score_dof[0]
+    half = np.arctanh(of_both.high[0]) - np.arctanh(of_both.low[0])
+    error = of_both.standard_errors[0] / (1.0 - of_both.values[0] ** 2)
+    assert dof < 3.0
+    assert half / (2.0 * error) == pytest.approx(scipy.stats.t.ppf(0.975, dof), rel=0.1)
 
 
 def test_degrees_of_freedom_of_a_sum_are_welchs():

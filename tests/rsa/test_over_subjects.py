@@ -71,7 +71,7 @@ def test_skewed_scores_have_fewer_degrees_of_freedom_from_five_subjects_on():
     dof = {}
     for k in (4, 5, 12):
         scores = np.stack([even[-k:], skewed[-k:]])
-        got = OverSubjects.of(scores, np_rng.random(k), np.ones(k)).covariance
+        got = OverSubjects.of(scores, np_rng.random(k), np.ones(k))
         dof[k] = got.variances(np.eye(2, 3))[1]
     np.testing.assert_array_equal(dof[4], 3.0)
     for k in (5, 12):
@@ -79,6 +79,17 @@ def test_skewed_scores_have_fewer_degrees_of_freedom_from_five_subjects_on():
         share = 1 - 16 / k**2
         np.testing.assert_allclose(1 / dof[k], share / resampled + (1 - share) / (k - 1))
     assert dof[12][1] < 4 < 8 < dof[12][0] <= 11
+
+
+def test_what_is_two_subjects_own_is_taken_out_of_what_is_no_interaction():
+    np_rng = np.random.default_rng(9)
+    subjects = people(np_rng, np_rng.normal(size=(20, 4)), 6)
+    got, contrast = over_subjects(subjects[:1], subjects, 'pearson'), np.array([[0.0, 1.0]])
+    less, whole = got.variances(contrast)[0], got.values[-1].var(ddof=1) / 6
+    assert less < 0.97 * whole
+    for share in (0.0, 0.25, 1.0, 1.5):  # of the variance that is an interaction with stimuli
+        expected = whole - max(1.0 - share, 0.0) * (whole - less)
+        assert got.variances(contrast, share * whole)[0] == pytest.approx(expected)
 
 
 def test_two_subjects_have_a_ceiling_but_no_test_against_it():
@@ -113,5 +124,5 @@ def test_standard_error_of_the_ceiling_over_subjects_is_near_the_spread_of_repea
     for _ in range(500):
         got = over_subjects(model, people(np_rng, stimuli, 6), 'pearson')
         ceilings.append(got.values[-1].mean())
-        variances.append(got.covariance.variances(np.array([[0.0, 1.0]]))[0][0])
+        variances.append(got.variances(np.array([[0.0, 1.0]]))[0][0])
     assert np.sqrt(np.mean(variances)) / np.std(ceilings) == pytest.approx(1.05, abs=0.1)  # half of an excess is left
