@@ -269,7 +269,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = [('spearman', 'stimuli', n, 4) for n in (40, 20)] + [('spearman', 'both', 40, k) for k in (12, 5)]
     settings += [('rho_a', 'stimuli', 40, 4), ('spearman', 'stimuli', 80, 4)]
-    settings += [('spearman', 'stimuli', 300, 4), *((x, 'both', 300, 8) for x in ('spearman', 'pearson', 'cosine'))]
+    settings += [(index, 'both', 300, 8) for index in ('spearman', 'pearson', 'cosine')]
     settings += [('pearson', 'stimuli', n, 4) for n in (40, 20, 300)] + [('pearson', 'both', 40, 12)]
     settings += [('cosine', 'stimuli', 20, 4), ('cosine', 'stimuli', 40, 4), ('cosine', 'both', 40, 12)]
     settings += [('kendall_tau_a', 'stimuli', 40, 4)]

@@ -53,7 +53,9 @@ def variance_over_both(
     What subjects do by themselves may be nothing, and its estimate, which goes with the few subjects' variance, is then
     below 0 as often as above. With nothing done about that, equally good models of 300 stimuli and 8 subjects were told
     apart in 6.8 % of 800 studies and any of six pairs in 11 %, since variances were now and then far too small. A bound
-    at 0 alone adds an eighth; less what it adds on average they were 5.3 and 6 %.
+    at 0 alone adds an eighth; less what it adds on average they were 5.2 and 6 %. That counts, as in `quantiles`, by
+    the square of the share of the whole that is stimuli's: in full it took 3 % of the standard errors of good models'
+    scores (40 stimuli, 5 and 12 subjects).
 
     Args:
         stimuli: Variances over stimuli and their degrees of freedom, [q] each.
@@ -66,7 +68,8 @@ def variance_over_both(
     (over_stimuli, of_stimuli), (over_subjects, of_subjects) = stimuli, subjects
     alone = np.maximum(over_subjects - common, 0.0)
     added = added_by_bound(alone, over_subjects * np.sqrt(2.0 / of_subjects))
-    variances = np.maximum(over_stimuli + alone - added, 0.5 * np.maximum(over_stimuli, over_subjects))
+    share = over_stimuli / np.where(over_stimuli + alone > 0, over_stimuli + alone, 1.0)
+    variances = np.maximum(over_stimuli + alone - share**2 * added, 0.5 * np.maximum(over_stimuli, over_subjects))
     return variances, satterthwaite(variances, [(over_stimuli, of_stimuli), (alone, of_subjects)])
 
 

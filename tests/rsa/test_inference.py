@@ -155,10 +155,12 @@ def test_dual_bootstrap_takes_the_interaction_out():
     }
     factors, degrees = {'stimuli': 1.0, 'subjects': 1.0}, {'stimuli': 30.0, 'subjects': 10.0}
     variance, dof = significance.contrast_variance(samples, np.eye(1), factors, degrees)
-    # Less what a bound at 0 adds to the part of subjects alone, on average.
+    # Less what a bound at 0 adds to the part of subjects alone, on average, by the share of stimuli.
     added = quantiles.added_by_bound(np.array([subject]), np.array([(subject + interaction) * np.sqrt(2 / 10)]))
     assert 0.2 < added < 0.25
-    assert variance + added == pytest.approx(stimulus + subject + interaction, rel=0.02)
+    assert variance + ((stimulus + interaction) / (stimulus + interaction + subject)) ** 2 * added == pytest.approx(
+        stimulus + subject + interaction, rel=0.02
+    )
     parts = (stimulus + interaction) ** 2 / 30 + subject**2 / 10  # of subjects what they do by themselves
     assert dof == pytest.approx(variance**2 / parts, rel=0.05)
     one = significance.contrast_variance({'subjects': samples['subjects']}, np.eye(1), factors, degrees)
@@ -170,8 +172,8 @@ def test_few_subjects_who_do_nothing_by_themselves_make_no_variance_far_too_smal
     over_stimuli, common, k = np.ones(20_000), np.full(20_000, 0.65), 8
     over_subjects = common * np_rng.chisquare(k - 1, 20_000) / (k - 1)
     variances, _ = significance.variance_over_both((over_stimuli, 299.0), (over_subjects, k - 1.0), common)
-    assert variances.mean() == pytest.approx(1.0, abs=0.05)
-    assert variances.min() > 0.75  # 0.5 if nothing is done about estimates below 0
+    assert 1.0 < variances.mean() < 1.07 < np.maximum(over_stimuli, over_stimuli + over_subjects - common).mean()
+    assert variances.min() > 0.85  # 0.5 if nothing is done about estimates below 0
     # Where subjects do nearly everything there is nothing to take out.
     variances, dof = significance.variance_over_both((over_stimuli, 299.0), (100.0 * np.ones(1), 29.0), np.zeros(1))
     assert variances[0] == pytest.approx(101.0, rel=1e-3) and dof[0] == pytest.approx(29.6, abs=0.1)
@@ -186,7 +188,8 @@ def test_a_cosines_interval_over_both_is_as_wide_as_skewed_subjects_ask_for():
     half = np.arctanh(of_both.high[0]) - np.arctanh(of_both.low[0])
     error = of_both.standard_errors[0] / (1.0 - of_both.values[0] ** 2)
     assert dof < 3.0
-    assert half / (2.0 * error) == pytest.approx(scipy.stats.t.ppf(0.975, dof), rel=0.1)
+    # Stimuli have some more; with 7 of subjects it would be no more than 2.4 standard errors.
+    assert 4.0 < half / (2.0 * error) < scipy.stats.t.ppf(0.975, dof)
 
 
 def test_degrees_of_freedom_of_a_sum_are_welchs():

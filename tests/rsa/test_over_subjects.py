@@ -88,7 +88,7 @@ def test_what_is_two_subjects_own_is_taken_out_of_what_is_no_interaction():
     less, whole = got.variances(contrast)[0], got.values[-1].var(ddof=1) / 6
     assert less < 0.97 * whole
     for share in (0.0, 0.25, 1.0, 1.5):  # of the variance that is an interaction with stimuli
-        expected = whole - max(1.0 - share, 0.0) * (whole - less)
+        expected = whole - max(1.0 - share, 0.0) ** 2 * (whole - less)
         assert got.variances(contrast, share * whole)[0] == pytest.approx(expected)
 
 
