@@ -49,8 +49,6 @@ class OverSubjects:
         factor: How much farther from their mean these are than the subjects' agreements with the others.
         slope: What the mean agreement of two subjects does to the mean lower ceiling.
         of_pairs: Variance of what is two subjects' own in their agreement; 0 where that is left as it is counted.
-
-    Its covariances are those over new subjects.
     """
 
     values: np.ndarray
