@@ -58,17 +58,18 @@ def stage(what: str, total: int) -> Iterator[Advance]:
     if say is None:
         yield silent
         return
-    shower = _Bar(what, total) if sys.stderr.isatty() else _Lines(what, total, say)
-    lock = threading.Lock()
+    with contextlib.ExitStack() as stack:
+        if sys.stderr.isatty():  # a bar that appears after a while and goes when the work is done
+            update = stack.enter_context(tqdm(total=total, desc=what, delay=SILENT_SECONDS, leave=False)).update
+        else:
+            update = _Lines(what, total, say).update
+        lock = threading.Lock()
 
-    def advance(n: int = 1) -> None:
-        with lock:
-            shower.advance(n)
+        def advance(n: int = 1) -> None:
+            with lock:
+                update(n)
 
-    try:
         yield advance
-    finally:
-        shower.close()
 
 
 def steps(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
@@ -109,19 +110,6 @@ def silent(n: int = 1) -> None:
     """The `advance` of work that nobody watches."""
 
 
-class _Bar:
-    """A bar that appears after a while and goes when its work is done."""
-
-    def __init__(self, what: str, total: int) -> None:
-        self._bar = tqdm(total=total, desc=what, delay=SILENT_SECONDS, leave=False)
-
-    def advance(self, n: int) -> None:
-        self._bar.update(n)
-
-    def close(self) -> None:
-        self._bar.close()
-
-
 class _Lines:
     """A line after a while, and then every few seconds."""
 
@@ -130,7 +118,7 @@ class _Lines:
         self._started = time.monotonic()
         self._next = self._started + SILENT_SECONDS
 
-    def advance(self, n: int) -> None:
+    def update(self, n: int) -> None:
         self._done += n
         now = time.monotonic()
         if now < self._next or self._done >= self._total:
@@ -138,9 +126,6 @@ class _Lines:
         self._next = now + SECONDS_BETWEEN_LINES
         times = _times(now - self._started, self._done, self._total)
         self._say(f'{self._what}: {self._done} of {self._total}, {times}')
-
-    def close(self) -> None:
-        pass
 
 
 def _times(passed: float, done: int, total: int) -> str:

@@ -96,16 +96,14 @@ def evaluate_fixed(
     """
     m, k = len(models), len(subjects)
     kept = slice(None) if mask is None else mask
-    scores = compare_condensed(
-        models[:, kept], subjects[:, kept], index, control=None if control is None else control[:, kept]
-    )
+    held = None if control is None else control[:, kept]
+    scores = compare_condensed(models[:, kept], subjects[:, kept], index, control=held)
     check_defined(scores, names)
     lower, upper = np.full((2, k), np.nan)
     if k > 1:
         lower, upper = subject_ceilings(subjects, index, mask=mask, control=control)
     over_subjects = None
     if by_subject:
-        held = None if control is None else control[:, kept]
         agreements = compare_condensed(subjects[:, kept], subjects[:, kept], index, control=held)
         over_subjects = OverSubjects.of(scores, lower, upper, agreements)
     draws, (lower_draws, upper_draws), dyadic = np.empty((0, m, k)), np.empty((2, 0, k)), None

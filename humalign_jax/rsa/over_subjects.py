@@ -93,16 +93,17 @@ class OverSubjects:
             contrasts: Weights of the sums.
             common: Variances of their interaction with stimuli, [c], of which nothing is taken out.
         """
-        whole = self._covariance(taken_out=False).variances(contrasts)[0]
-        less, dof = self._covariance(taken_out=True).variances(contrasts)
+        whole = (contrasts @ self.values).var(axis=1, ddof=1) / self.values.shape[1]
+        less, dof = self.covariance.variances(contrasts)
         alone = np.clip(1.0 - common / np.where(whole > 0, whole, 1.0), 0.0, 1.0)
         return whole - alone**2 * (whole - less), dof
 
-    def _covariance(self, *, taken_out: bool) -> DyadicCovariance:
-        """Covariance of the q means, with or without half of what is two subjects' own taken out."""
+    @functools.cached_property
+    def covariance(self) -> DyadicCovariance:
+        """Covariance of the q means over new subjects alone."""
         q, k = self.values.shape
         shared, own = np.atleast_2d(np.cov(self.values)) / k, np.zeros((q, q))
-        if taken_out and self.of_pairs > 0:
+        if self.of_pairs > 0:
             of_pairs = self.slope**2 * self.of_pairs * 2.0 / (k * (k - 1.0))  # in the mean ceiling, counted once
             shared[-1, -1] -= 0.5 * k / (k - 2.0) * of_pairs  # half of what the values count it beyond once
             own[-1, -1] = 0.5 * of_pairs  # of which there is at least half
