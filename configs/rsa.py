@@ -25,7 +25,8 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         ids_file='',  # text file with one id a line; '' for the ids in the files
         dataset='',  # such as 'cifar10', with split: rows are in the published order
         split='',
-        measure='correlation',  # a name of rsa.DISTANCES
+        measure='correlation',  # of rsa.DISTANCES, mahalanobis, or crossnobis of arrays [repeats, stimuli, features]
+        noise_files=(),  # for crossnobis: covariance of each file's noise; () to find it in four repeats or more
         write_rdms=True,  # False with inference.n_bootstrap=0: scores straight from the features, in flat memory
     )
     c.reference = dict(
@@ -35,7 +36,8 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         ids_file='',
         dataset='',
         split='',
-        measure='cosine',  # distance between soft labels, counts or features; not used for kind rdm
+        measure='cosine',  # distance between soft labels, counts or features, as above; not used for kind rdm
+        noise_files=(),  # as above
         n_splits=10,  # random halves of the counts for the noise ceiling
     )
     c.comparison = dict(

@@ -109,6 +109,31 @@ class Features:
 
 
 @dataclasses.dataclass(frozen=True)
+class RepeatedFeatures(Features):
+    """Responses to n stimuli, each measured r times, such as voxels in r runs: for crossnobis distances alone.
+
+    Attributes:
+        values: [n, r, d].
+        noise: Covariance of the noise, [d, d]; None to find it in how repeats differ, of which there must be four.
+    """
+
+    noise: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if np.ndim(self.values) != 3:
+            raise ValueError(f'repeated features {self.name!r} must be [n, r, d], not {np.shape(self.values)}.')
+        d = np.shape(self.values)[2]
+        if self.noise is not None and np.shape(self.noise) != (d, d):
+            raise ValueError(f'the noise of {self.name!r} must be [{d}, {d}], not {list(np.shape(self.noise))}.')
+        check_ids(self.ids, len(self.values), f'features {self.name!r}')
+
+    @property
+    def repeats(self) -> np.ndarray:
+        """The measurements as `rsa.rdm` takes arrays of them, [r, n, d]."""
+        return np.moveaxis(self.values, 1, 0)
+
+
+@dataclasses.dataclass(frozen=True)
 class Rdm:
     """Representational dissimilarities of all pairs of n stimuli.
 

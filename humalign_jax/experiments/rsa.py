@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 from humalign_jax import progress, rsa, settings, storage
 from humalign_jax.devices import local_devices
 from humalign_jax.experiments._room import check_memory
-from humalign_jax.records import Features, Rdm, Score, stimulus_ids
+from humalign_jax.experiments._rsa_study import REPEATED, Study, load, simulate
+from humalign_jax.records import Features, Rdm, RepeatedFeatures, Score
 from humalign_jax.report import bars, rdms, style
 from humalign_jax.rsa import files, inference
 from humalign_jax.rsa.ceiling import PAIRS
@@ -22,7 +23,6 @@ from humalign_jax.rsa.compare import WHOLE
 from humalign_jax.rsa.stream import INDICES
 
 SECTIONS = ('experiment', 'seed', 'n_devices', 'features', 'reference', 'comparison', 'inference', 'simulated')
-KINDS = ('rdm', 'features', 'soft_labels', 'counts')
 MAX_MAP_STIMULI = 2000  # more points than this make no readable map
 # Rise of the peak with pairs, of each RDM, Spearman over stimuli, four models and one reference:
 BYTES_PER_PAIR = 75  # under resampling: 0.17 GB at 500 stimuli, 0.31 GB at 1,000
@@ -31,32 +31,11 @@ NO_MEASURE = 'none'  # of indices of features themselves
 STREAM_BYTES = 1.2e9  # beyond the features, at any number of stimuli
 
 
-@dataclasses.dataclass(frozen=True)
-class Study:
-    """What is compared.
-
-    Attributes:
-        models: Features of each model.
-        reference: RDM of each subject, or the one RDM of all; or what it is to be made of.
-        reference_measure: Distance for reference features.
-        labels: Category of each stimulus in the order of the first model, [n]; None if not known.
-        counts: Answers of people, whole numbers, for a ceiling from their halves; None where subjects give one.
-        simulated: Whether all of it was made up.
-    """
-
-    models: list[Features]
-    reference: list[Rdm] | list[Features]
-    reference_measure: str
-    labels: np.ndarray | None
-    counts: Features | None
-    simulated: bool
-
-
 def run(config: ConfigDict, workdir: str) -> None:
     """Writes `rdms/*.npy`, `inference_<pairs>.npz`, `scores.jsonl` and `figures/` into the workdir."""
     settings.check_keys(config, SECTIONS, 'config')
     folder = pathlib.Path(workdir)
-    study = _simulate(config) if config.simulated.n_stimuli > 0 else _load(config)
+    study = simulate(config) if config.simulated.n_stimuli > 0 else load(config)
     pairs = tuple(config.comparison.pairs)
     _check_comparison(config, study)
     stored = _why_stored(config, study)
@@ -69,7 +48,11 @@ def run(config: ConfigDict, workdir: str) -> None:
     for features in progress.each(study.models, 'RDMs'):
         path = folder / 'rdms' / f'{features.name.replace("/", "_")}.npy' if config.features.write_rdms else None
         models.append(_rdm_of(features, config, path))
-    reference = [_reference_rdm(item, study.reference_measure) for item in study.reference]
+    devices = local_devices(config.n_devices)
+    reference = [
+        item if isinstance(item, Rdm) else rsa.rdm(item, study.reference_measure, devices=devices)
+        for item in study.reference
+    ]
     models, reference, labels = _join(models, reference, study, config.comparison.join)
     ceiling = None
     if study.counts is not None:
@@ -107,73 +90,6 @@ def _write_scores(folder: pathlib.Path, rows: list[Score]) -> None:
         )
 
 
-def _load(config: ConfigDict) -> Study:
-    """The files named in the config."""
-    section, reference = config.features, config.reference
-    if not section.files or not reference.files:
-        raise ValueError(
-            'config.features.files and config.reference.files must each name at least one file: '
-            '--config.features.files=\'("a.npy",)\'; or use configs/rsa.py:tiny for simulated data.'
-        )
-    if reference.kind not in KINDS:
-        raise ValueError(f'config.reference.kind={reference.kind!r} must be one of {", ".join(KINDS)}.')
-    names = section.names or (None,) * len(section.files)
-    keys = section.arrays or (None,) * len(section.files)
-    if not len(names) == len(keys) == len(section.files):
-        raise ValueError(f'config.features has {len(section.files)} files, {len(keys)} arrays and {len(names)} names.')
-    models = [
-        files.load_features(path, key=key or None, name=name, **_ids_of(section))
-        for path, key, name in zip(section.files, keys, names)
-    ]
-    labels = None
-    if config.comparison.labels_file:
-        labels = np.unique(files.load_ids(config.comparison.labels_file), return_inverse=True)[1]
-        if len(labels) != len(models[0].ids):
-            raise ValueError(
-                f'{config.comparison.labels_file} has {len(labels)} categories, but {models[0].name!r} has '
-                f'{len(models[0].ids)} stimuli.'
-            )
-    keys = reference.arrays or (None,) * len(reference.files)
-    loaded, counts = [], None
-    for path, key in zip(reference.files, keys, strict=True):
-        if reference.kind == 'rdm':
-            loaded.append(files.load_rdm(path, key=key or None, **_ids_of(reference)))
-            continue
-        values = files.load_features(path, key=key or None, **_ids_of(reference))
-        if reference.kind == 'counts':
-            counts = _whole(values)
-        if reference.kind != 'features':
-            totals = values.values.sum(axis=1, keepdims=True)
-            if values.values.min() < 0 or totals.min() <= 0:
-                raise ValueError(
-                    f'{path}: {reference.kind} must be non-negative with a positive sum for each stimulus.'
-                )
-            values = dataclasses.replace(values, values=values.values / totals)
-        loaded.append(values)
-    return Study(models, loaded, reference.measure, labels, counts if len(loaded) == 1 else None, simulated=False)
-
-
-def _ids_of(section: ConfigDict) -> dict[str, object]:
-    """Arguments of `files.load_*` that say what the rows are."""
-    return dict(
-        ids=files.load_ids(section.ids_file) if section.ids_file else None,
-        dataset=section.dataset or None,
-        split=section.split or None,
-    )
-
-
-def _whole(counts: Features) -> Features:
-    """Answers as int64.
-
-    Raises:
-        ValueError: There are fractions.
-    """
-    whole = np.rint(counts.values).astype(np.int64)
-    if not np.array_equal(whole, counts.values):
-        raise ValueError(f"{counts.name!r} has fractions: counts are whole numbers; use kind='soft_labels'.")
-    return dataclasses.replace(counts, values=whole)
-
-
 def _answer_ceiling(config: ConfigDict, counts: Features, ids: np.ndarray, *, stored: bool) -> tuple[float, float]:
     """What another group of as many people would score on the stimuli `ids`, and what the noise-free RDM would.
 
@@ -192,22 +108,6 @@ def _answer_ceiling(config: ConfigDict, counts: Features, ids: np.ndarray, *, st
     return split.reliability, split.ceiling
 
 
-def _simulate(config: ConfigDict) -> Study:
-    """Models of falling quality and subjects that share five latent features, in five categories."""
-    sizes, np_rng = config.simulated, np.random.default_rng(config.seed)
-    labels = np.arange(sizes.n_stimuli) % 5
-    shared = np_rng.normal(size=(sizes.n_stimuli, 5)) + 1.5 * np.eye(5)[labels]
-    ids = stimulus_ids('simulated', 'test', np.arange(sizes.n_stimuli))
-
-    def seen(noise: float) -> np.ndarray:
-        return (shared @ np_rng.normal(size=(5, 40)) + noise * np_rng.normal(size=(len(ids), 40))).astype(np.float32)
-
-    made_up = {'simulated': True}
-    models = [Features(seen(1.0 + 2.0 * i), ids, f'model {i}', made_up) for i in range(sizes.n_models)]
-    subjects = [Features(seen(2.0), ids, f'subject {i}', made_up) for i in range(sizes.n_subjects)]
-    return Study(models, subjects, 'correlation', labels, None, simulated=True)
-
-
 def _check_comparison(config: ConfigDict, study: Study) -> None:
     """Raises ValueError, before anything is computed, for an index, pairs or inference that do not fit."""
     index, pairs, chosen = config.comparison.index, tuple(config.comparison.pairs), config.inference
@@ -219,6 +119,8 @@ def _check_comparison(config: ConfigDict, study: Study) -> None:
     if study.labels is None and pairs != ('all',):
         raise ValueError(f'config.comparison.pairs={pairs} needs categories: give config.comparison.labels_file.')
     if index in rsa.FEATURE_INDICES:
+        if any(isinstance(item, RepeatedFeatures) for item in (*study.models, *study.reference)):
+            raise ValueError(f'{index!r} compares one vector for each stimulus, not the repeated ones of {REPEATED!r}.')
         if any(isinstance(item, Rdm) for item in study.reference):
             raise ValueError(
                 f'{index!r} compares features, but the reference is given as RDMs: give features, soft labels or '
@@ -386,18 +288,15 @@ def _shared_stimuli(study: Study, join: str) -> tuple[list[Features], list[Featu
     return everyone[:n_models], everyone[n_models:], None if study.labels is None else study.labels[kept]
 
 
-def _reference_rdm(item: Rdm | Features, measure: str) -> Rdm:
-    """The RDM of a subject."""
-    return item if isinstance(item, Rdm) else rsa.rdm(item, measure)
-
-
 def _rdm_of(features: Features, config: ConfigDict, path: pathlib.Path | None) -> Rdm:
     """The RDM of a layer, taken from `path` if an earlier start of this run wrote it there."""
-    digest = storage.array_digest(np.asarray(features.values))
-    made_of = {**features.provenance, 'features_sha256': digest, 'measure': config.features.measure}
+    digests = {'features_sha256': storage.array_digest(np.asarray(features.values))}
+    if isinstance(features, RepeatedFeatures) and features.noise is not None:
+        digests['noise_sha256'] = storage.array_digest(features.noise)
+    made_of = {**features.provenance, **digests, 'measure': config.features.measure}
     if path is not None and path.exists():
         stored = files.load_rdm(path)
-        if stored.provenance.get('provenance', {}).get('features_sha256') == digest:
+        if digests.items() <= stored.provenance.get('provenance', {}).items():
             return dataclasses.replace(stored, provenance=made_of)
     made = rsa.rdm(features, config.features.measure, devices=local_devices(config.n_devices))
     made = dataclasses.replace(made, provenance={**made.provenance, **made_of})

@@ -115,6 +115,20 @@ class Distance:
     undefined: str = ''
 
 
+def check_pair(distance: Distance, width: int, dtype: np.dtype) -> None:
+    """Raises ValueError unless the distance makes one number of two vectors of `width` numbers."""
+    vector = jax.ShapeDtypeStruct((width,), dtype)
+    expected = f'distance {distance.name!r} must make one number of two vectors of {width} features, with jax.numpy'
+    try:
+        made = jax.eval_shape(distance.pair, vector, vector)
+    except (TypeError, ValueError, IndexError, AttributeError) as error:
+        raise ValueError(f'{expected}: {str(error).strip().splitlines()[0]}') from error
+    shape = getattr(made, 'shape', None)
+    if shape != () or jnp.issubdtype(made.dtype, jnp.complexfloating):
+        got = f'{made.dtype} of shape {shape}' if shape is not None else f'a {type(made).__name__}'
+        raise ValueError(f'{expected}, but makes {got}.')
+
+
 def unit_rows(x: np.ndarray) -> np.ndarray:
     """Rows scaled to length one; NaN rows for zero rows: [m, d] -> [m, d]."""
     largest = np.maximum(np.max(x, axis=1, keepdims=True), -np.min(x, axis=1, keepdims=True))

@@ -17,7 +17,7 @@ from scipy.io.matlab import MatReadError
 from scipy.spatial.distance import squareform
 
 from humalign_jax import storage
-from humalign_jax.records import Features, Rdm, stimulus_ids
+from humalign_jax.records import Features, Rdm, RepeatedFeatures, stimulus_ids
 from humalign_jax.rsa.pairs import n_stimuli_of
 
 SUFFIXES = ('.npy', '.npz', '.h5', '.hdf5', '.mat', '.csv')
@@ -44,6 +44,7 @@ def load_features(
     dataset: str | None = None,
     split: str | None = None,
     name: str | None = None,
+    repeated: bool = False,
 ) -> Features:
     """Features from a file.
 
@@ -58,21 +59,39 @@ def load_features(
         dataset: Name of the data set that the rows are of, such as 'cifar10'.
         split: Its split, such as 'test'.
         name: Name of the features; default the file's name without suffix.
+        repeated: Whether the array is [r, n, d], each stimulus measured r times, as crossnobis distances need it.
 
     Returns:
-        Features, [n, d]; arrays of more axes are flattened to [n, -1].
+        Features, [n, d]; arrays of more axes are flattened to [n, -1]. `RepeatedFeatures` if `repeated`.
 
     Raises:
         ValueError: The file is missing, damaged, of another kind, or holds no such array.
     """
     path = pathlib.Path(path)
-    values, found, sidecar = _read(path, key, lambda array: array.ndim >= 2)
-    if values.ndim < 2 or 0 in values.shape:
-        raise ValueError(f'{path}: features must be [n, d] with n and d positive, not {list(values.shape)}.')
-    values = values.reshape(len(values), -1)
+    axes, least = ('[r, n, d]', 3) if repeated else ('[n, d]', 2)
+    values, found, sidecar = _read(path, key, lambda array: array.ndim >= least)
+    if values.ndim < least or 0 in values.shape:
+        of = ' of repeated measurements' if repeated else ''
+        raise ValueError(f'{path}: features{of} must be {axes}, with none of them 0, not {list(values.shape)}.')
+    values = np.moveaxis(values, 1, 0) if repeated else values
+    values = values.reshape(*values.shape[: least - 1], -1)
     chosen = _choose_ids(path, len(values), ids, dataset, split, found)
     provenance = {'file': path.name, 'sha256': storage.file_digest(path), **({'key': key} if key else {}), **sidecar}
-    return Features(values, chosen, name or sidecar.get('name') or path.stem, provenance)
+    kind = RepeatedFeatures if repeated else Features
+    return kind(values, chosen, name or sidecar.get('name') or path.stem, provenance)
+
+
+def load_covariance(path: storage.PathLike, *, key: str | None = None) -> np.ndarray:
+    """A covariance, [d, d], from a file with one of `SUFFIXES`; `key` says which array of a file with several.
+
+    Raises:
+        ValueError: As `load_features`; or the array is not square.
+    """
+    path = pathlib.Path(path)
+    values = _read(path, key, lambda array: array.ndim == 2 and array.shape[0] == array.shape[1])[0]
+    if values.ndim != 2 or values.shape[0] != values.shape[1]:
+        raise ValueError(f'{path}: a covariance must be [d, d], not {list(values.shape)}.')
+    return values
 
 
 def load_rdm(
@@ -112,8 +131,8 @@ def load_rdm(
 
 
 def save_features(path: storage.PathLike, features: Features) -> None:
-    """Writes `path` (.npy, [n, d]) and a .json beside it with ids, name and provenance."""
-    _save(path, features.values, features, {})
+    """Writes `path` (.npy, [n, d]; [r, n, d] of repeated ones) and a .json beside it with ids, name and provenance."""
+    _save(path, features.repeats if isinstance(features, RepeatedFeatures) else features.values, features, {})
 
 
 def save_rdm(path: storage.PathLike, rdm: Rdm) -> None:

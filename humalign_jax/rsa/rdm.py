@@ -14,7 +14,7 @@ import numpy as np
 from humalign_jax import storage
 from humalign_jax.devices import local_devices, spread
 from humalign_jax.progress import steps
-from humalign_jax.records import Features, Rdm
+from humalign_jax.records import Features, Rdm, RepeatedFeatures
 from humalign_jax.rsa import refine as refinement
 from humalign_jax.rsa.distances import Distance, distance_named
 from humalign_jax.rsa.tiles import (
@@ -58,7 +58,7 @@ def rdm(  # pyright: ignore[reportInconsistentOverload] (the overloads do not re
     scatters around 0), and stimuli with equal features are exactly 0 apart.
 
     Args:
-        features: [n, d]; for crossnobis an array [r, n, d] of r repeated measurements.
+        features: [n, d]; for crossnobis an array [r, n, d] of r repeated measurements, or a record of them.
         measure: A name in `rsa.DISTANCES`, 'mahalanobis', 'crossnobis', or a function of two vectors [d], [d] -> []
             written in jax.numpy.
         dtype: 'float32' or 'float64'; what distances are returned in. They are computed in it too, but for up to
@@ -70,8 +70,9 @@ def rdm(  # pyright: ignore[reportInconsistentOverload] (the overloads do not re
         nan_policy: 'raise' for NaN or Inf features, or 'propagate': every pair of such a stimulus is NaN. Constant
             rows under correlation and zero rows under cosine and jensenshannon are NaN either way, as in SciPy.
         covariance: For mahalanobis the covariance of the features (default: over the stimuli, as in SciPy), for
-            crossnobis that of the noise (default: of the residuals of the repeats, shrunk), [d, d].
-        shrinkage: 'ledoit_wolf' or 'diagonal', for crossnobis.
+            crossnobis that of the noise, [d, d] (default: for every two repeats that of others, shrunk, see
+            `rsa.noise`; or the record's).
+        shrinkage: 'ledoit_wolf' or 'diagonal', for crossnobis without a covariance.
         block_size: Rows and columns of a tile; by default about 1250, less for distances without a matrix product.
         devices: Where to compute; all local devices by default.
         out: A `.npy` file to write instead of memory, renamed into place when whole, with a JSON sidecar.
@@ -96,7 +97,7 @@ def rdm(  # pyright: ignore[reportInconsistentOverload] (the overloads do not re
         shrinkage=shrinkage,
         block_size=block_size,
     )
-    values = features.values if isinstance(features, Features) else np.asarray(features)
+    values = _values(features)
     tiles = Tiles(operands, values if refine and refinement.applies(operands) else None, devices, dtype=dtype)
     if consumer is not None:
         for i, j, tile in tiles.in_order():
@@ -134,17 +135,32 @@ def prepare_features(
     if kind not in (np.float32, np.float64):
         raise ValueError(f"dtype must be 'float32' or 'float64', not {kind}.")
     record = isinstance(features, Features)
-    values = features.values if record else np.asarray(features)
+    values = _values(features)
     what = f'features {features.name!r}' if record else 'features'
+    if isinstance(features, RepeatedFeatures) and measure != 'crossnobis':
+        name = measure if isinstance(measure, str) else distance_named(measure).name
+        raise ValueError(
+            f"{what} are repeated measurements, [n, r, d], for measure 'crossnobis': take their mean over repeats for "
+            f'{name!r}.'
+        )
     n = values.shape[1] if measure == 'crossnobis' and values.ndim == 3 else len(values)
     common = {'dtype': kind, 'what': what, 'ids': features.ids if record else None, 'nan_policy': nan_policy}
     if measure == 'crossnobis':
         block = _block(n, block_size, is_product=True)
+        if covariance is None and isinstance(features, RepeatedFeatures):
+            covariance = features.noise
         return prepare_crossnobis(values, covariance=covariance, shrinkage=shrinkage, block=block, **common)
     distance = fitted_distance(None if measure == 'mahalanobis' else distance_named(measure), values, covariance)
     if values.ndim == 2 and (values.shape[1] <= FEW_FEATURES or _are_probabilities(values)):
         common['dtype'] = np.dtype(np.float64)
     return prepare(values, distance, block=_block(n, block_size, is_product=bool(distance.product)), **common)
+
+
+def _values(features: Features | np.ndarray) -> np.ndarray:
+    """[n, d]; [r, n, d] of repeated measurements."""
+    if isinstance(features, RepeatedFeatures):
+        return features.repeats
+    return features.values if isinstance(features, Features) else np.asarray(features)
 
 
 def _are_probabilities(values: np.ndarray) -> bool:

@@ -79,7 +79,7 @@ def compare_features(
     Distances of soft labels that should be equal are: they are computed in float64 and rounded, as `rsa.rdm` says.
 
     Args:
-        x: Features of one system, [n, d] ([r, n, d] for crossnobis).
+        x: Features of one system, [n, d] (repeated ones for crossnobis, as for `rsa.rdm`).
         y: Features of the other, [n, e]. Records are joined by stimulus id, arrays by position.
         measure_x: Distance for `x`, as for `rsa.rdm`.
         measure_y: Distance for `y`.

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from humalign_jax.rsa import noise
-from humalign_jax.rsa.distances import Distance, mahalanobis
+from humalign_jax.rsa.distances import Distance, check_pair, mahalanobis
 
 _CHUNK_ROWS = 128  # rows transformed at a time: 0.5 MB of float64 at 512 features, which the core's own cache holds
 _CENTRE_ROWS = 256  # the origin only has to lie among the stimuli, so some of them suffice
@@ -111,6 +111,8 @@ def prepare(
     """
     if features.ndim != 2 or features.shape[0] < 2 or features.shape[1] < 1:
         raise ValueError(f'{what} must be [n, d] with at least two stimuli and one feature, not {features.shape}.')
+    if not distance.product:
+        check_pair(distance, features.shape[1], dtype)
     finite = _check_numbers(features, what, ids, nan_policy)
     transform = _row_transform(features, distance)
     n, width = features.shape
@@ -150,7 +152,8 @@ def prepare_crossnobis(
     """Operands of the cross-validated Mahalanobis distance of repeated measurements [r, n, d].
 
     With differences d_r of two stimuli in repeat r, the mean of d_r . d_s over r != s is (|sum d_r|^2 - sum |d_r|^2) /
-    (r (r - 1)): one product of the rows [sum, x_1, .., x_r] with the columns [sum, -x_1, .., -x_r].
+    (r (r - 1)): one product of the rows [sum, x_1, .., x_r] with the columns [sum, -x_1, .., -x_r]. Repeats of two
+    folds with a precision of their own add that of the rows [a, b] with the columns [b, a], a and b their sums.
     """
     if repeats.ndim != 3 or repeats.shape[0] < 2 or repeats.shape[1] < 2:
         raise ValueError(
@@ -159,15 +162,27 @@ def prepare_crossnobis(
     r, n, d = repeats.shape
     finite = _check_numbers(repeats.transpose(1, 0, 2).reshape(n, r * d), what, ids, nan_policy)
     usable = np.asarray(repeats[:, finite], np.float64)
-    covariance = noise.noise_covariance(usable, shrinkage) if covariance is None else covariance
+    everyone = np.arange(r)
+    if covariance is None:
+        whitened_by = noise.fold_whiteners(usable, shrinkage)
+    else:
+        whitened_by = iter([(everyone, everyone, noise.whitener(covariance))])
     # Each repeat around its own mean: an offset of a repeat cancels in its differences.
-    whitened = (usable - usable.mean(axis=1, keepdims=True)) @ noise.whitener(covariance) / np.sqrt(r * (r - 1.0))
-    total = whitened.sum(axis=0)
-    parts = whitened.transpose(1, 0, 2).reshape(len(total), r * d)
-    left = np.zeros((_padded(n, block), (r + 1) * d), dtype)
-    left[:n] = np.nan
-    left[:n][finite] = np.concatenate([total, parts], axis=1)
-    right = left * np.repeat([1, -1], [d, r * d]).astype(dtype)
+    centred = (usable - usable.mean(axis=1, keepdims=True)) / np.sqrt(r * (r - 1.0))
+    rows, columns = [], []
+    for one, other, whitener in whitened_by:
+        if one is other:
+            parts = centred[one] @ whitener
+            rows += [parts.sum(axis=0), *parts]
+            columns += [parts.sum(axis=0), *-parts]
+        else:
+            sums = [centred[fold].sum(axis=0) @ whitener for fold in (one, other)]
+            rows += sums
+            columns += sums[::-1]
+    left, right = (np.zeros((_padded(n, block), len(rows) * d), dtype) for _ in range(2))
+    for padded, blocks in ((left, rows), (right, columns)):
+        padded[:n] = np.nan
+        padded[:n][finite] = np.concatenate(blocks, axis=1)
     half = np.einsum('nd,nd->n', left, right, dtype=np.float64).astype(dtype) / 2
     group, n_duplicate = _groups(left[:n], finite)
     counts = StimulusCounts(n, int((~finite).sum()), 0, n_duplicate)

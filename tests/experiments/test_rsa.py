@@ -10,6 +10,7 @@ from scipy.spatial.distance import pdist
 from humalign_jax import rsa, storage
 from humalign_jax.experiments import _room
 from humalign_jax.experiments import rsa as experiment
+from humalign_jax.experiments._rsa_study import load
 from humalign_jax.records import Features, Rdm, Score, stimulus_ids
 from humalign_jax.rsa import files
 
@@ -145,13 +146,33 @@ def test_answers_that_agree_keep_their_ties(config, tmp_path):
 def test_rdms_are_held_only_for_a_reason(changes, reason, config):
     config.inference.n_bootstrap, config.features.write_rdms = 0, False
     config.update_from_flattened_dict({key.replace('__', '.'): value for key, value in changes.items()})
-    found = experiment._why_stored(config, experiment._load(config))
+    found = experiment._why_stored(config, load(config))
     assert found == reason if not reason else reason in found
 
 
 def test_rdms_need_not_be_written_for_intervals(config, tmp_path):
     assert scored(config, tmp_path / 'run', features__write_rdms=False)['good'].low < 1
     assert not (tmp_path / 'run' / 'rdms').exists()
+
+
+@pytest.mark.parametrize('stored', [True, False])
+def test_runs_of_voxels_are_a_reference(stored, config, tmp_path):
+    np_rng, folder = np.random.default_rng(0), tmp_path / 'run'
+    good = files.load_features(tmp_path / 'good.npy')
+    order = np_rng.permutation(N)
+    voxels = good.values[order] + np_rng.normal(size=(4, N, 20))
+    np.savez(tmp_path / 'voxels.npz', voxels=voxels, ids=good.ids[order])
+    config.reference.update(kind='features', files=(str(tmp_path / 'voxels.npz'),), arrays=(), measure='crossnobis')
+    if not stored:
+        config.inference.n_bootstrap, config.features.write_rdms = 0, False
+    folder.mkdir()
+    experiment.run(config, str(folder))
+    expected = rsa.compare(rsa.rdm(good.values[order]), rsa.rdm(voxels, 'crossnobis'))
+    assert scores_of(folder)[0].value == pytest.approx(expected, abs=1e-6)
+    assert scores_of(folder)[0].provenance['reference_measure'] == 'crossnobis'
+    config.reference.kind = 'soft_labels'
+    with pytest.raises(ValueError, match=r"soft_labels are no repeated .* use kind='features'"):
+        experiment.run(config, str(folder))
 
 
 def test_mistakes_are_named(config, tmp_path):

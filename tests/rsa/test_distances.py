@@ -91,36 +91,84 @@ def test_any_function_of_two_vectors_is_a_distance():
     np.testing.assert_allclose(distances, pdist(x, 'minkowski', p=3), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ('function', 'made'),
+    [
+        (lambda a, b: a - b, r'but makes float32 of shape \(6,\)'),
+        (lambda a, b: (a[0], b[0]), 'but makes a tuple'),
+        (lambda a, b: None, 'but makes a NoneType'),
+        (lambda a, b: 1j * a @ b, 'but makes complex64'),
+        (lambda a: a, 'takes 1 positional argument'),
+        (lambda a, b: np.linalg.norm(a - b), 'traced array'),
+        (lambda a, b: 1.0 if a[0] > b[0] else 0.0, 'Attempted boolean conversion'),
+        (lambda a, b: a @ b[:3], 'same shape'),
+    ],
+)
+def test_what_is_no_distance_is_refused(function, made):
+    with pytest.raises(ValueError, match=f"'<lambda>' must make one number of two vectors of 6 features, .*{made}"):
+        rsa.rdm(features(n=5)[:, :6], function)
+
+
+def test_whether_two_stimuli_differ_is_a_distance():
+    x = np.repeat(np.arange(3.0), 2)[:, None]
+    np.testing.assert_array_equal(rsa.rdm(x, lambda a, b: a[0] != b[0]), pdist(x, 'hamming'))
+
+
 def test_mahalanobis_takes_a_covariance():
     x, covariance = features(), np.cov(features(n=200, seed=1).T)
     expected = pdist(x, 'mahalanobis', VI=np.linalg.inv(covariance))
     np.testing.assert_allclose(rsa.rdm(x, 'mahalanobis', covariance=covariance), expected, rtol=1e-5)
 
 
-def crossnobis_by_loops(repeats, covariance):
-    precision, (r, n, _) = np.linalg.inv(covariance), repeats.shape
-    values = []
+def crossnobis_by_loops(repeats, precision_of):
+    """Mean product of two repeats, with the precision that `precision_of` gives for them."""
+    (r, n, _), values = repeats.shape, []
+    precisions = {(a, b): precision_of(a, b) for a in range(r) for b in range(r) if a != b}
     for i in range(n):
         for j in range(i + 1, n):
             difference = (repeats[:, i] - repeats[:, j]).astype(np.float64)
-            folds = [difference[k] @ precision @ np.delete(difference, k, 0).mean(0) for k in range(r)]
-            values.append(np.mean(folds))
+            values.append(np.mean([difference[a] @ p @ difference[b] for (a, b), p in precisions.items()]))
     return np.array(values)
 
 
-@pytest.mark.parametrize('shrinkage', ['ledoit_wolf', 'diagonal'])
-def test_crossnobis_is_the_mean_over_left_out_repeats(shrinkage):
-    repeats = np.random.default_rng(0).normal(size=(4, 25, 6)) + np.random.default_rng(1).normal(size=(25, 6)) + 100
-    expected = crossnobis_by_loops(repeats, noise.noise_covariance(repeats, shrinkage))
+def noisy_repeats(r):
+    np_rng = np.random.default_rng(r)
+    return np_rng.normal(size=(r, 15, 6)) + np_rng.normal(size=(15, 6)) + 100
+
+
+def test_crossnobis_is_the_mean_over_left_out_repeats():
+    repeats, covariance = noisy_repeats(3), np.cov(np.random.default_rng(0).normal(size=(6, 30)))
+    expected = crossnobis_by_loops(repeats, lambda a, b: np.linalg.inv(covariance))
     assert expected.min() < 0
+    distances = rsa.rdm(repeats, 'crossnobis', covariance=covariance, block_size=7)
+    np.testing.assert_allclose(distances, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize('shrinkage', ['ledoit_wolf', 'diagonal'])
+@pytest.mark.parametrize(('r', 'fold'), [(4, [0, 1, 2, 3]), (8, [0, 0, 1, 1, 2, 3, 4, 5])])
+def test_two_repeats_are_whitened_by_others(r, fold, shrinkage):
+    repeats, fold = noisy_repeats(r), np.array(fold)
+
+    def precision_of(a, b):
+        others = repeats[(fold != fold[a]) & (fold != fold[b])]
+        return np.linalg.inv(noise.noise_covariance(others, shrinkage))
+
+    expected = crossnobis_by_loops(repeats, precision_of)
     distances = rsa.rdm(repeats, 'crossnobis', shrinkage=shrinkage, block_size=7)
     np.testing.assert_allclose(distances, expected, atol=1e-5 * np.abs(expected).max())
 
 
-def test_crossnobis_of_pure_noise_is_0_on_average():
-    repeats = np.random.default_rng(0).normal(size=(4, 80, 10))
-    distances = rsa.rdm(repeats, 'crossnobis', covariance=np.eye(10))
-    assert abs(distances.mean()) < 0.05  # the biased distance would be 20
+@pytest.mark.parametrize('covariance', [None, np.eye(40)])
+def test_crossnobis_of_pure_noise_is_0_on_average(covariance):
+    # With the precision of their own residuals these would be 25 on average, a third of their biased distances.
+    data = np.random.default_rng(0).normal(size=(20, 5, 30, 40))
+    means = [rsa.rdm(repeats, 'crossnobis', covariance=covariance).mean() for repeats in data]
+    assert abs(np.mean(means)) < 3 * np.std(means) / np.sqrt(len(means)) < 2
+
+
+def test_few_repeats_need_a_covariance_from_elsewhere():
+    with pytest.raises(ValueError, match=r'crossnobis of 3 repeats needs a covariance .* np\.eye\(6\)'):
+        rsa.rdm(noisy_repeats(3), 'crossnobis')
 
 
 def test_ledoit_wolf_equals_scikit_learn():
@@ -147,6 +195,29 @@ def test_residuals_of_repeats_count_their_degrees_of_freedom():
 def test_unknown_distances_list_the_known_ones():
     with pytest.raises(ValueError, match=r"no distance 'pearson': choose one of correlation, cosine, .*, crossnobis"):
         distance_named('pearson')
+
+
+@pytest.mark.parametrize('d', [1, 2, 30])
+def test_whitened_noise_has_unit_covariance(d):
+    x = np.random.default_rng(0).normal(size=(40, d))
+    covariance = x.T @ x
+    whitener = noise.whitener(covariance)
+    np.testing.assert_allclose(whitener.T @ covariance @ whitener, np.eye(d), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ('covariance', 'message'),
+    [
+        (np.ones((2, 3)), r'must be \[d, d\]'),
+        (np.diag([1.0, np.nan]), 'must be finite'),
+        (np.array([[1.0, 0.5], [0.2, 1.0]]), 'must be symmetric'),
+        (np.diag([1.0, -1.0]), 'singular'),
+        (np.ones((2, 2)), 'singular'),
+    ],
+)
+def test_what_is_no_covariance_is_refused(covariance, message):
+    with pytest.raises(ValueError, match=message):
+        noise.whitener(covariance)
 
 
 def test_singular_covariances_say_what_to_do():

@@ -6,7 +6,8 @@ import pytest
 import scipy.io
 from scipy.spatial.distance import squareform
 
-from humalign_jax.records import Features, Rdm
+from humalign_jax import rsa
+from humalign_jax.records import Features, Rdm, RepeatedFeatures
 from humalign_jax.rsa import files
 from humalign_jax.rsa.compare import compare
 
@@ -87,6 +88,55 @@ def test_what_is_saved_is_loaded_again(tmp_path):
     assert json.loads((tmp_path / 'r.json').read_text())['shape'] == [3]
     with pytest.raises(ValueError, match=r'written as \.npy'):
         files.save_rdm(tmp_path / 'r.mat', rdm)
+
+
+@pytest.mark.parametrize('suffix', ['.npy', '.npz', '.mat', '.h5'])
+def test_repeated_measurements_keep_their_axes_and_join_by_stimulus(tmp_path, suffix):
+    repeats = np.random.default_rng(0).normal(size=(5, 8, 3))
+    ids = np.array([f'toy/test/{i}' for i in range(8)])
+    path = tmp_path / f'voxels{suffix}'
+    if suffix == '.npy':
+        files.save_features(path, RepeatedFeatures(np.moveaxis(repeats, 1, 0), ids, 'voxels'))
+    elif suffix == '.npz':
+        np.savez(path, x=repeats)
+    elif suffix == '.mat':
+        scipy.io.savemat(path, {'x': repeats})
+    else:
+        with h5py.File(path, 'w') as file:
+            file['x'] = repeats
+    loaded = files.load_features(path, repeated=True, ids=ids)
+    assert isinstance(loaded, RepeatedFeatures)
+    np.testing.assert_array_equal(loaded.repeats, repeats)
+    made = rsa.rdm(loaded, 'crossnobis')
+    np.testing.assert_array_equal(made.values, rsa.rdm(repeats, 'crossnobis'))
+    model = Features(np.random.default_rng(1).normal(size=(8, 4)), ids[::-1], 'model')
+    expected = compare(rsa.rdm(model), made)
+    assert rsa.compare_features(model, loaded, measure_y='crossnobis').value == pytest.approx(expected, abs=1e-6)
+
+
+def test_records_bring_their_noise(tmp_path):
+    repeats, noise = np.random.default_rng(0).normal(size=(2, 3, 4)), np.diag([1.0, 2.0, 3.0, 4.0])
+    np.save(tmp_path / 'noise.npy', noise)
+    found = files.load_covariance(tmp_path / 'noise.npy')
+    voxels = RepeatedFeatures(np.moveaxis(repeats, 1, 0), IDS, 'voxels', noise=found)
+    expected = rsa.rdm(repeats, 'crossnobis', covariance=noise)
+    np.testing.assert_array_equal(rsa.rdm(voxels, 'crossnobis').values, expected)
+    with pytest.raises(ValueError, match=r"noise of 'voxels' must be \[4, 4\], not \[3, 3\]"):
+        RepeatedFeatures(np.moveaxis(repeats, 1, 0), IDS, 'voxels', noise=np.eye(3))
+    np.save(tmp_path / 'wrong.npy', VALUES)
+    with pytest.raises(ValueError, match=r'wrong\.npy: a covariance must be \[d, d\], not \[3, 4\]'):
+        files.load_covariance(tmp_path / 'wrong.npy')
+
+
+def test_repeated_measurements_are_for_crossnobis(tmp_path):
+    np.save(tmp_path / 'x.npy', VALUES)
+    with pytest.raises(ValueError, match=r'repeated measurements must be \[r, n, d\].*, not \[3, 4\]'):
+        files.load_features(tmp_path / 'x.npy', repeated=True)
+    voxels = RepeatedFeatures(np.ones((3, 2, 4)), IDS, 'voxels')
+    with pytest.raises(ValueError, match=r"'voxels' are repeated .* take their mean over repeats for 'correlation'"):
+        rsa.rdm(voxels)
+    with pytest.raises(ValueError, match=r"'voxels' must be \[n, r, d\], not \(3, 4\)"):
+        RepeatedFeatures(VALUES, IDS, 'voxels')
 
 
 def test_a_sidecar_of_another_array_is_noticed(tmp_path):

@@ -162,7 +162,7 @@ def test_equal_features_have_similarity_1():
 
 
 def test_crossnobis_streams_too():
-    repeats = np.random.default_rng(0).normal(size=(3, 40, 8)) + np.random.default_rng(1).normal(size=(40, 8))
+    repeats = np.random.default_rng(0).normal(size=(4, 40, 8)) + np.random.default_rng(1).normal(size=(40, 8))
     y = two_sets(n=40)[1]
     found = rsa.compare_features(repeats, y, measure_x='crossnobis')
     expected = spearmanr(rsa.rdm(repeats, 'crossnobis'), rsa.rdm(y, refine=False)).statistic
