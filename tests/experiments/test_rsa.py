@@ -1,3 +1,4 @@
+import copy
 import pathlib
 import runpy
 
@@ -170,9 +171,32 @@ def test_runs_of_voxels_are_a_reference(stored, config, tmp_path):
     expected = rsa.compare(rsa.rdm(good.values[order]), rsa.rdm(voxels, 'crossnobis'))
     assert scores_of(folder)[0].value == pytest.approx(expected, abs=1e-6)
     assert scores_of(folder)[0].provenance['reference_measure'] == 'crossnobis'
-    config.reference.kind = 'soft_labels'
-    with pytest.raises(ValueError, match=r"soft_labels are no repeated .* use kind='features'"):
-        experiment.run(config, str(folder))
+    covariance = np.diag(np.linspace(1.0, 9.0, 20))
+    np.savez(tmp_path / 'noise.npz', covariance=covariance)
+    config.reference.noise_files = (str(tmp_path / 'noise.npz'),)
+    experiment.run(config, str(folder))
+    expected = rsa.compare(rsa.rdm(good.values[order]), rsa.rdm(voxels, 'crossnobis', covariance=covariance))
+    assert scores_of(folder)[0].value == pytest.approx(expected, abs=1e-6)
+
+
+def test_repeats_that_do_not_fit_are_refused(config, tmp_path):
+    np.savez(tmp_path / 'voxels.npz', voxels=np.zeros((4, N, 20)), ids=files.load_features(tmp_path / 'good.npy').ids)
+    config.inference.n_bootstrap, config.features.write_rdms = 0, False
+    refused = {
+        r"soft_labels are no repeated .* use config\.reference\.kind='features'": dict(kind='soft_labels'),
+        "'linear_cka' compares one vector for each stimulus": dict(index='linear_cka'),
+        "noise_files are for measure 'crossnobis', not for 'cosine'": dict(
+            measure='cosine', noise_files=('noise.npy',)
+        ),
+        'has 1 files, 1 arrays and 2 noise_files': dict(noise_files=('one.npy', 'two.npy')),
+    }
+    for message, changes in refused.items():
+        c = copy.deepcopy(config)
+        c.reference.update(kind='features', files=(str(tmp_path / 'voxels.npz'),), arrays=(), measure='crossnobis')
+        c.comparison.index = changes.pop('index', 'spearman')
+        c.reference.update(changes)
+        with pytest.raises(ValueError, match=message):
+            experiment.run(c, str(tmp_path))
 
 
 def test_mistakes_are_named(config, tmp_path):
