@@ -11,7 +11,7 @@ import numpy as np
 import scipy.stats
 
 from humalign_jax.alignment import soft_labels
-from humalign_jax.rsa.ceiling import Ceiling, noise_free, split_counts
+from humalign_jax.rsa.ceiling import Ceiling, SplitHalf, halves_and_quarters
 
 BINS = ('unanimous', 'low', 'medium', 'high')
 
@@ -141,7 +141,7 @@ def ceilings(counts: np.ndarray, labels: np.ndarray, *, n_splits: int = 20, seed
 
     | score | lower | upper |
     |---|---|---|
-    | confusion_spearman | half of each image's answers with the other half | root of the Spearman-Brown reliability |
+    | confusion_spearman | half of each image's answers with the other half | root of the reliability, `SplitHalf` |
     | kappa | two random people | the best pattern of errors for a random person (`best_kappa`) |
     | kappa_majority | majorities of halves (ties to the lower class) | 1 |
 
@@ -154,18 +154,17 @@ def ceilings(counts: np.ndarray, labels: np.ndarray, *, n_splits: int = 20, seed
     Returns:
         A ceiling for each score's name; lower bounds are means over splits.
     """
-    np_rng, rows = np.random.default_rng(seed), []
-    for _ in range(n_splits):
-        halves = split_counts(counts, np_rng)
-        matrices = [confusion(labels, half / half.sum(axis=1, keepdims=True)) for half in halves]
-        majorities = [half.argmax(axis=1) == labels for half in halves]
-        rows.append((confusion_spearman(*matrices), kappa(*majorities)))
-    similarity, majority = np.mean(rows, axis=0).tolist()
+    majorities, agreements = [], []
+    for dealt in halves_and_quarters(counts, n_splits, np.random.default_rng(seed)):
+        majorities.append(kappa(*(half.argmax(axis=1) == labels for half in dealt[0])))
+        matrices = [[confusion(labels, part / part.sum(axis=1, keepdims=True)) for part in parts] for parts in dealt]
+        agreements.append([confusion_spearman(*two) for two in matrices])
+    similarity = SplitHalf.of(*zip(*agreements))
     right = counts[np.arange(len(labels)), labels] / counts.sum(axis=1)
     return {
-        'confusion_spearman': Ceiling(similarity, noise_free(similarity)),
+        'confusion_spearman': Ceiling(float(similarity.halves.mean()), similarity.ceiling),
         'kappa': Ceiling(kappa_between_people(counts, labels), best_kappa(right)),
-        'kappa_majority': Ceiling(majority, 1.0),
+        'kappa_majority': Ceiling(float(np.mean(majorities)), 1.0),
     }
 
 

@@ -11,7 +11,7 @@ import scipy.optimize
 import scipy.special
 import scipy.stats
 
-from humalign_jax.rsa.ceiling import Ceiling, noise_free, split_counts
+from humalign_jax.rsa.ceiling import Ceiling, SplitHalf, halves_and_quarters
 
 TEMPERATURES = (1e-2, 1e2)  # range of a fitted temperature
 
@@ -200,7 +200,7 @@ def ceilings(counts: np.ndarray, labels: np.ndarray, *, n_splits: int = 20, seed
     | score | one bound | the other |
     |---|---|---|
     | cross_entropy, kl, js | upper: half foretells the other half (see below) | lower: the human soft label itself |
-    | entropy_spearman, entropy_pearson | lower: half with half | upper: root of the Spearman-Brown reliability |
+    | entropy_spearman, entropy_pearson | lower: half with half | upper: root of the reliability, see `SplitHalf` |
     | accuracy | lower: one person | upper: the majority of all |
     | human_top1 | lower: majority of half with half | upper: none |
     | second_best | lower: half with half, where both have a second answer (ties count in part) | upper: none |
@@ -221,11 +221,10 @@ def ceilings(counts: np.ndarray, labels: np.ndarray, *, n_splits: int = 20, seed
     """
     people = counts / counts.sum(axis=1, keepdims=True)
     floor = float(entropy(people).mean())
-    np_rng, rows = np.random.default_rng(seed), []
-    for _ in range(n_splits):
-        halves = split_counts(counts, np_rng)
+    rows, agreements = [], []
+    for dealt in halves_and_quarters(counts, n_splits, np.random.default_rng(seed)):
+        halves = dealt[0]
         first, second = (half / half.sum(axis=1, keepdims=True) for half in halves)
-        entropies = entropy(first), entropy(second)
         best = scipy.optimize.minimize_scalar(
             lambda log_strength: cross_entropy(second, shrunk_half(halves[0], labels, np.exp(log_strength))).mean(),  # noqa: B023
             bounds=(-3.0, 5.0),
@@ -237,24 +236,31 @@ def ceilings(counts: np.ndarray, labels: np.ndarray, *, n_splits: int = 20, seed
             (
                 best.fun,
                 js,
-                _correlation(scipy.stats.rankdata(entropies[0]), scipy.stats.rankdata(entropies[1])),
-                _correlation(*entropies),
                 _same_top(*halves),
                 _same_second(*halves),
             )
         )
-    loss, js, spearman, pearson, top, second_place = np.mean(rows, axis=0).tolist()
+        agreements.append([_entropy_correlations(parts) for parts in dealt])
+    loss, js, top, second_place = np.mean(rows, axis=0).tolist()
+    # [halves and quarters, Spearman and Pearson, splits]
+    spearman, pearson = (SplitHalf.of(*x) for x in np.transpose(agreements, (2, 1, 0)))
     majority = majority_agreement(labels, counts).mean()
     return {
         'cross_entropy': Ceiling(floor, loss),
         'kl': Ceiling(0.0, loss - floor),
         'js': Ceiling(0.0, js),
-        'entropy_spearman': Ceiling(spearman, noise_free(spearman)),
-        'entropy_pearson': Ceiling(pearson, noise_free(pearson)),
+        'entropy_spearman': Ceiling(float(spearman.halves.mean()), spearman.ceiling),
+        'entropy_pearson': Ceiling(float(pearson.halves.mean()), pearson.ceiling),
         'accuracy': Ceiling(float(people[np.arange(len(labels)), labels].mean()), float(majority)),
         'human_top1': Ceiling(top, np.nan),
         'second_best': Ceiling(second_place, np.nan),
     }
+
+
+def _entropy_correlations(parts: np.ndarray) -> tuple[float, float]:
+    """Spearman's and Pearson's correlations of the entropies of two parts of the answers, [2, n, k]."""
+    a, b = (entropy(part / part.sum(axis=1, keepdims=True)) for part in parts)
+    return _correlation(scipy.stats.rankdata(a), scipy.stats.rankdata(b)), _correlation(a, b)
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

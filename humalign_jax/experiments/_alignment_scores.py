@@ -21,7 +21,7 @@ LOSSES = {
     'js': (soft_labels.js_divergence, 'Jensen-Shannon divergence from people'),
 }
 # What the bounds of each ceiling are.
-_HALVES = 'lower: half of people with the other half; upper: root of the Spearman-Brown reliability'
+_HALVES = 'lower: half of people with the other half; upper: root of the reliability of all'
 _PEOPLE = 'lower: one person; upper: the majority of people'
 _FORETOLD = 'lower: the human soft label itself; upper: half of people foretelling the other half'
 CEILINGS = {

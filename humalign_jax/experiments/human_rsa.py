@@ -131,14 +131,15 @@ def _image_ceilings(config: ConfigDict, study: Study, options: Mapping[str, Any]
     if study.answers.counts.sum(axis=1).min() < 2:
         logging.warning('Some images have one answer only: there is no noise ceiling.')
         return dict.fromkeys(options['pairs'], (float('nan'), float('nan')))
-    np_rng = np.random.default_rng(config.seed)
-    halves: dict[str, list[float]] = {kind: [] for kind in options['pairs']}
-    for _ in progress.each(range(config.n_splits), 'ceilings from halves of the answers'):
-        one, other = rsa.split_counts(study.answers.counts, np_rng)
-        reference = Reference(human_rdm(one / one.sum(axis=1, keepdims=True), study, config), **options)
-        for kind, value in reference.values(human_rdm(other / other.sum(axis=1, keepdims=True), study, config)).items():
-            halves[kind].append(value)
-    splits = {kind: rsa.SplitHalf.of(values) for kind, values in halves.items()}
+
+    def agreement(parts: np.ndarray) -> Mapping[str, float]:
+        one, other = (human_rdm(part / part.sum(axis=1, keepdims=True), study, config) for part in parts)
+        return Reference(one, **options).values(other)
+
+    dealt = rsa.halves_and_quarters(study.answers.counts, config.n_splits, np.random.default_rng(config.seed))
+    each = progress.each(range(config.n_splits), 'ceilings from halves of the answers')
+    found = [[agreement(parts) for parts in split] for _, split in zip(each, dealt)]
+    splits = {kind: rsa.SplitHalf.of(*zip(*([x[kind] for x in one] for one in found))) for kind in options['pairs']}
     return {kind: (split.reliability, split.ceiling) for kind, split in splits.items()}
 
 

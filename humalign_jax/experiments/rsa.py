@@ -100,11 +100,14 @@ def _answer_ceiling(config: ConfigDict, counts: Features, ids: np.ndarray, *, st
     if stored:
         split = rsa.split_half(answers, measure, index=index, n_splits=n_splits, seed=config.seed)
         return split.reliability, split.ceiling
-    np_rng, halves = np.random.default_rng(config.seed), []
-    for _ in progress.each(range(n_splits), 'halves of the answers'):
-        x, y = (half / half.sum(axis=1, keepdims=True) for half in rsa.split_counts(answers, np_rng))
-        halves.append(_streamed(x, y, config, measure, measure))
-    split = rsa.SplitHalf.of(halves)
+
+    def agreement(parts: np.ndarray) -> float:
+        x, y = (part / part.sum(axis=1, keepdims=True) for part in parts)
+        return _streamed(x, y, config, measure, measure)
+
+    dealt = rsa.halves_and_quarters(answers, n_splits, np.random.default_rng(config.seed))
+    each = progress.each(range(n_splits), 'halves of the answers')
+    split = rsa.SplitHalf.of(*zip(*([agreement(parts) for parts in split] for _, split in zip(each, dealt))))
     return split.reliability, split.ceiling
 
 

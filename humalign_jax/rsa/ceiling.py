@@ -1,10 +1,28 @@
-"""Noise ceilings: what the best model could score, given how people differ or how few answers they gave."""
+"""Noise ceilings: what the best model could score, given how people differ or how few answers they gave.
+
+How far two full sets of answers would agree follows from how far halves of one do, if it is known what length does.
+Spearman and Brown's correction says that it doubles r / (1 - r), as for a correlation of true values and independent
+noise. It does for Pearson's correlation of RDMs. Ranks are another matter where most people agree: few answers leave
+most distances tied at 0 and 1, and more answers break these ties by noise. On CIFAR-10H (2,000 images, cosine) two sets
+of 6, 12 and 23 answers agree by
+
+                           6       12      23      what is made of 23 by the correction of 12
+    Spearman, all pairs    0.814   0.762   0.724   0.865
+    ... of one class       0.401   0.517   0.611   0.682
+    ... of two classes     0.311   0.380   0.436   0.550
+    Pearson, all pairs     0.970   0.986   0.993   0.993
+
+so what length does is measured: by how much the log odds of agreement grow from quarters to halves, they are taken to
+grow from halves to all. From 6 and 12 answers that makes 0.703, 0.632 and 0.454 (Pearson 0.993) of 23. Simulated sets
+of 50 answers like CIFAR-10H's agreed by 0.85 and 0.87, where the correction gave 0.90 and 0.91, and this 0.83 and 0.84.
+"""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy.special
 from scipy.spatial.distance import pdist
 
 from humalign_jax.progress import steps
@@ -112,19 +130,27 @@ class SplitHalf:
 
     Attributes:
         halves: Index between the two halves, one for each random split, [n_splits].
-        reliability: Spearman-Brown 2 r / (1 + r) of their mean: agreement expected of two full sets of answers.
-        ceiling: Square root of the reliability: what a model equal to the noise-free RDM would score.
+        quarters: Index between two quarters, likewise; empty where a stimulus has fewer than four answers.
+        spearman_brown: 2 r / (1 + r) of the halves' mean.
+        reliability: Agreement expected of two full sets of answers: `spearman_brown`, or less where quarters say so.
+        ceiling: Square root of the reliability: the most that a model without noise can score.
     """
 
     halves: np.ndarray
+    quarters: np.ndarray
+    spearman_brown: float
     reliability: float
     ceiling: float
 
     @classmethod
-    def of(cls, halves: Sequence[float] | np.ndarray) -> 'SplitHalf':
-        """What follows from the agreement of the halves, one number for each split."""
-        mean = float(np.mean(halves))
-        return cls(np.asarray(halves), spearman_brown(mean), noise_free(mean))
+    def of(cls, halves: Sequence[float] | np.ndarray, quarters: Sequence[float] | np.ndarray = ()) -> 'SplitHalf':
+        """What follows from the agreement of halves and of quarters, one number for each split."""
+        half = float(np.mean(halves))
+        corrected = reliability = spearman_brown(half)
+        if len(quarters):
+            reliability = min(corrected, twice_as_long(half, float(np.mean(quarters))))
+        ceiling = float(np.sqrt(max(reliability, 0.0)))
+        return cls(np.asarray(halves), np.asarray(quarters), corrected, reliability, ceiling)
 
 
 def split_half(
@@ -152,7 +178,7 @@ def split_half(
         seed: Seed of the splits.
 
     Returns:
-        The agreement of every split, its mean corrected to full length, and the ceiling for a model.
+        The agreement of every split, what it makes of full sets of answers, and the ceiling for a model.
 
     Raises:
         ValueError: A stimulus has fewer than two answers, or the options do not fit each other.
@@ -177,18 +203,39 @@ def split_half(
         elif pairs == 'partial':
             options['control'] = category_rdm(labels)
 
-    np_rng, halves = np.random.default_rng(seed), np.empty(n_splits)
-    for split in steps(range(n_splits), 'halves of the answers'):  # one at a time: an RDM of 10,000 stimuli is 200 MB
+    def agreement(parts: np.ndarray) -> float:
         rdms = []
-        for half in split_counts(counts, np_rng):
+        for half in parts:
             probabilities = half / half.sum(axis=1, keepdims=True)
             if members:
                 probabilities = np.stack([probabilities[member].mean(axis=0) for member in members])
             rdm = pdist(probabilities, metric=measure)  # type: ignore[call-overload]
             # In float64 rounding breaks ties: Jensen-Shannon on CIFAR-10H 0.58 instead of 0.72.
             rdms.append(rdm.astype(np.float32))
-        halves[split] = compare(rdms[0], rdms[1], index, **options)
-    return SplitHalf.of(halves)
+        return float(compare(rdms[0], rdms[1], index, **options))
+
+    splits = halves_and_quarters(counts, n_splits, np.random.default_rng(seed))
+    found = [[agreement(parts) for parts in split] for split in steps(splits, 'halves of the answers', n_splits)]
+    return SplitHalf.of(*zip(*found))
+
+
+def halves_and_quarters(
+    counts: np.ndarray, n_splits: int, np_rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Answers dealt into halves, and one of these again: [2, n, k], and another where all have four or more answers.
+
+    One split at a time: the two RDMs of 10,000 stimuli are 400 MB.
+
+    Args:
+        counts: As for `split_counts`.
+        n_splits: How many.
+        np_rng: Source of randomness; that of quarters is spawned from it.
+    """
+    of_quarters = np_rng.spawn(1)[0]
+    for _ in range(n_splits):
+        halves = split_counts(counts, np_rng)
+        few = halves[0].sum(axis=1).min() < 2
+        yield (halves,) if few else (halves, split_counts(halves[0], of_quarters))
 
 
 def split_counts(counts: np.ndarray, np_rng: np.random.Generator, n_splits: int | None = None) -> np.ndarray:
@@ -232,6 +279,11 @@ def spearman_brown(r: float) -> float:
     return float(2.0 * r / (1.0 + r))
 
 
-def noise_free(r: float) -> float:
-    """Correlation with all answers of a predictor without noise, from the correlation of two halves; 0 for r < 0."""
-    return float(np.sqrt(max(spearman_brown(r), 0.0)))
+def twice_as_long(r: float, shorter: float) -> float:
+    """Reliability of twice as long a measurement, whose log odds change as they did up to this one's, r, from half.
+
+    The correction of Spearman and Brown where either is not in (0, 1), so that it has no odds.
+    """
+    if not (0.0 < r < 1.0 and 0.0 < shorter < 1.0):
+        return spearman_brown(r)
+    return float(scipy.special.expit(2.0 * scipy.special.logit(r) - scipy.special.logit(shorter)))

@@ -103,6 +103,35 @@ def test_corrected_split_half_predicts_the_agreement_of_two_full_samples():
     assert reliability == pytest.approx(scipy.stats.spearmanr(*rdms).statistic, abs=0.01)
 
 
+def test_length_is_extrapolated_from_quarters_up_to_the_correction():
+    odds = np.array([1.0, 2.0, 4.0]) / 8  # the correction doubles r / (1 - r)
+    quarter, half, whole = odds / (1 + odds)
+    assert ceiling.twice_as_long(half, quarter) == pytest.approx(whole) == pytest.approx(ceiling.spearman_brown(half))
+    split = ceiling.SplitHalf.of([half, half], [quarter, quarter])
+    assert (split.reliability, split.ceiling) == pytest.approx((whole, np.sqrt(whole)))
+    falling = ceiling.SplitHalf.of([0.72], [0.76])
+    odds = (0.72 / 0.28) ** 2 / (0.76 / 0.24)
+    assert falling.reliability == pytest.approx(odds / (1 + odds))
+    assert falling.reliability < 0.72 < falling.spearman_brown
+    steep = ceiling.SplitHalf.of([0.5], [0.1])  # by chance, as likely as not
+    assert steep.reliability == steep.spearman_brown
+    for half, quarter in ((1.0, 0.9), (0.3, -0.1), (-0.2, 0.1)):  # no odds
+        assert ceiling.twice_as_long(half, quarter) == ceiling.spearman_brown(half)
+    assert ceiling.SplitHalf.of([-0.2], [0.1]).ceiling == 0.0
+
+
+def test_quarters_need_four_answers_and_leave_the_halves_as_they_are():
+    counts = np.random.default_rng(0).integers(1, 9, size=(20, 4))
+    result = ceiling.split_half(counts, n_splits=3)
+    assert len(result.quarters) == len(result.halves) == 3
+    few = counts.copy()
+    few[7] = [0, 2, 1, 0]
+    assert len(ceiling.split_half(few, n_splits=3).quarters) == 0
+    first = next(ceiling.halves_and_quarters(counts, 1, np.random.default_rng(5)))
+    np.testing.assert_array_equal(first[0], ceiling.split_counts(counts, np.random.default_rng(5)))
+    np.testing.assert_array_equal(first[1].sum(axis=0), first[0][0])
+
+
 @pytest.fixture(scope='module')
 def cifar10h(real_data):
     """Counts and true labels of 3,000 random test images, and of all."""
@@ -128,7 +157,7 @@ def test_split_half_reproduces_cifar10h(cifar10h, measure, image, corrected, by_
     counts, labels, rows = cifar10h
     result = ceiling.split_half(counts[rows], measure, n_splits=1)
     assert result.halves.mean() == pytest.approx(image, abs=0.015)
-    assert result.reliability == pytest.approx(corrected, abs=0.012)
+    assert result.spearman_brown == pytest.approx(corrected, abs=0.012)
     result = ceiling.split_half(counts, measure, labels=labels, level='class', n_splits=10)
     assert result.halves.mean() == pytest.approx(by_class, abs=0.003)
 
@@ -166,7 +195,29 @@ def test_restricted_split_half_reproduces_cifar10h(cifar10h, measure, pairs, r, 
     counts, labels, rows = cifar10h
     result = ceiling.split_half(counts[rows], measure, labels=labels[rows], pairs=pairs, n_splits=1)
     assert result.halves.mean() == pytest.approx(r, abs=0.03)
-    assert result.reliability == pytest.approx(corrected, abs=0.025)
+    assert result.spearman_brown == pytest.approx(corrected, abs=0.025)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ('pairs', 'index', 'error', 'of_the_correction'),
+    [('all', 'spearman', 0.03, 0.13), ('within', 'spearman', 0.04, 0.05), ('all', 'pearson', 0.002, 0.0)],
+)
+def test_agreement_of_twice_as_many_answers_is_foretold(cifar10h, pairs, index, error, of_the_correction):
+    counts, labels, rows = cifar10h
+    counts, labels = counts[rows[:1500]], labels[rows[:1500]]
+    mask = None if pairs == 'all' else within_category(labels)
+    foretold, corrected, found = [], [], []
+    for seed in range(3):
+        halves = ceiling.split_counts(counts, np.random.default_rng(seed))
+        for half in halves:
+            split = ceiling.split_half(half, labels=labels, pairs=pairs, index=index, n_splits=1, seed=seed)
+            foretold.append(split.reliability)
+            corrected.append(split.spearman_brown)
+        rdms = [pdist(half / half.sum(axis=1, keepdims=True), 'cosine').astype(np.float32) for half in halves]
+        found.append(compare(*rdms, index, mask=mask))
+    assert np.mean(foretold) == pytest.approx(np.mean(found), abs=error)
+    assert np.mean(corrected) - np.mean(found) >= of_the_correction - 0.002
 
 
 @pytest.mark.data
