@@ -51,6 +51,7 @@ _KEYS = (
     'index', 'levels', 'pairs', 'baselines', 'n_splits', 'n_bootstrap', 'n_draws', 'simulated',
 )  # fmt: skip
 LEVELS = ('image', 'class')
+CEILING = 'lower: agreement of two full sets of answers, told from halves and quarters of one; upper: its root'
 MAX_CELLS = 100  # a side of the RDMs kept for display
 
 
@@ -262,6 +263,7 @@ def _about(config: ConfigDict, study: Study, entry: Entry, level: str, kind: str
         'simulated': study.simulated,
         'seed': config.seed,
         'better': 'larger',
+        'ceiling': CEILING,
         'anchor': entry.anchor,
         'headline': entry.key in study.headline.values(),
     }
