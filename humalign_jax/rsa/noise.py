@@ -2,9 +2,9 @@
 
 A crossnobis distance is 0 on average for stimuli that do not differ, if the noise of two repeats is independent of each
 other and of the precision between them. A precision from residuals of the same repeats is not: it makes their residuals
-look smaller than the noise of their means. Of pure noise such distances were 24 to 76 % of the mean Mahalanobis
-distance of the mean patterns (r, n, d = 12, 8, 50: 24; 6, 40, 100: 25; 4, 92, 200: 32; 12, 8, 481: 54; 5, 8, 300: 76;
-30 data sets each), with the precisions of `fold_whiteners` -0.4 to 2.4 %, all within two standard errors of 0.
+look smaller than the noise of their means. Of pure noise such distances were 26 to 85 % of the mean squared Mahalanobis
+distance of the mean patterns (r, n, d = 6, 40, 100: 26; 12, 8, 50: 28; 4, 92, 200: 32; 12, 8, 481: 68; 5, 8, 300: 85;
+30 data sets each), with the precisions of `fold_whiteners` -0.3 to 2.9 %, all within two standard errors of 0.
 """
 
 from collections.abc import Iterator
@@ -19,8 +19,12 @@ MAX_FOLDS = 6  # more leave a precision more repeats, but cost a product of feat
 
 
 def residuals(repeats: np.ndarray) -> np.ndarray:
-    """What is left of repeated measurements without each stimulus's mean: [r, n, d] -> [r * n, d]."""
+    """What is left of repeated measurements without each stimulus's mean and each repeat's: [r, n, d] -> [r * n, d].
+
+    What all stimuli of a repeat share, such as the baseline of a run, is in no difference between two of them.
+    """
     repeats = np.asarray(repeats, np.float64)
+    repeats = repeats - repeats.mean(axis=1, keepdims=True)
     return (repeats - repeats.mean(axis=0)).reshape(-1, repeats.shape[-1])
 
 
@@ -29,7 +33,7 @@ def ledoit_wolf(x: np.ndarray, *, n_free: int | None = None) -> np.ndarray:
 
     Args:
         x: Samples with mean zero, [m, d].
-        n_free: Degrees of freedom of the samples; m by default. Residuals of r repeats of n stimuli have (r - 1) n.
+        n_free: Degrees of freedom of the samples; m by default. Residuals of r repeats of n stimuli have (r - 1) (n - 1).
 
     Returns:
         Covariance, [d, d]. With the default `n_free` equal to sklearn.covariance.ledoit_wolf(assume_centered=True).
@@ -85,14 +89,14 @@ def noise_covariance(repeats: np.ndarray, shrinkage: str = 'ledoit_wolf') -> np.
     For other repeats than those whose products it whitens, see the top of this file.
 
     Raises:
-        ValueError: There are fewer than two repeats, or `shrinkage` is not one of `SHRINKAGE`.
+        ValueError: There are fewer than two repeats or stimuli, or `shrinkage` is not one of `SHRINKAGE`.
     """
-    if np.ndim(repeats) != 3 or len(repeats) < 2:
-        raise ValueError(f'repeated measurements must be [r, n, d] with r of at least 2, not {np.shape(repeats)}.')
+    if np.ndim(repeats) != 3 or min(np.shape(repeats)[:2]) < 2:
+        raise ValueError(f'repeated measurements must be [r, n, d] with r and n at least 2, not {np.shape(repeats)}.')
     if shrinkage not in SHRINKAGE:
         raise ValueError(f'there is no shrinkage {shrinkage!r}: choose one of {", ".join(SHRINKAGE)}.')
     r, n, _ = np.shape(repeats)
-    return SHRINKAGE[shrinkage](residuals(repeats), n_free=(r - 1) * n)
+    return SHRINKAGE[shrinkage](residuals(repeats), n_free=(r - 1) * (n - 1))
 
 
 def fold_whiteners(repeats: np.ndarray, shrinkage: str) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -103,8 +107,8 @@ def fold_whiteners(repeats: np.ndarray, shrinkage: str) -> Iterator[tuple[np.nda
         shrinkage: One of `SHRINKAGE`.
 
     Yields:
-        For every two folds of the repeats, and for every fold with itself: which repeats are in the first, [], and
-        in the second, and the whitener, [d, d], of the noise in all other folds.
+        For every two folds of the repeats, and for every fold of several with itself (the same array twice): the
+        numbers of the repeats in either, and the whitener, [d, d], of the noise in all other folds.
 
     Raises:
         ValueError: There are too few repeats.

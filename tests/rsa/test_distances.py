@@ -166,6 +166,13 @@ def test_crossnobis_of_pure_noise_is_0_on_average(covariance):
     assert abs(np.mean(means)) < 3 * np.std(means) / np.sqrt(len(means)) < 2
 
 
+def test_what_all_stimuli_of_a_repeat_share_changes_nothing():
+    repeats = noisy_repeats(5)
+    shifted = repeats + 1000 * np.random.default_rng(0).normal(size=(5, 1, 6))
+    expected = rsa.rdm(repeats, 'crossnobis', dtype='float64')
+    np.testing.assert_allclose(rsa.rdm(shifted, 'crossnobis', dtype='float64'), expected, rtol=1e-8, atol=1e-8)
+
+
 def test_few_repeats_need_a_covariance_from_elsewhere():
     with pytest.raises(ValueError, match=r'crossnobis of 3 repeats needs a covariance .* np\.eye\(6\)'):
         rsa.rdm(noisy_repeats(3), 'crossnobis')
