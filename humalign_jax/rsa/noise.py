@@ -33,7 +33,7 @@ def ledoit_wolf(x: np.ndarray, *, n_free: int | None = None) -> np.ndarray:
 
     Args:
         x: Samples with mean zero, [m, d].
-        n_free: Degrees of freedom of the samples; m by default. Residuals of r repeats of n stimuli have (r - 1) (n - 1).
+        n_free: Degrees of freedom of the samples; m by default. Those of r repeats of n stimuli have (r - 1) (n - 1).
 
     Returns:
         Covariance, [d, d]. With the default `n_free` equal to sklearn.covariance.ledoit_wolf(assume_centered=True).

@@ -158,12 +158,17 @@ def test_two_repeats_are_whitened_by_others(r, fold, shrinkage):
     np.testing.assert_allclose(distances, expected, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize('covariance', [None, np.eye(40)])
-def test_crossnobis_of_pure_noise_is_0_on_average(covariance):
-    # With the precision of their own residuals these would be 25 on average, a third of their biased distances.
-    data = np.random.default_rng(0).normal(size=(20, 5, 30, 40))
-    means = [rsa.rdm(repeats, 'crossnobis', covariance=covariance).mean() for repeats in data]
-    assert abs(np.mean(means)) < 3 * np.std(means) / np.sqrt(len(means)) < 2
+def test_crossnobis_of_pure_noise_is_0_on_average():
+    np_rng = np.random.default_rng(0)
+    data = np_rng.normal(size=(20, 5, 30, 40)) @ (np.eye(40) + np_rng.normal(size=(40, 40)) / np.sqrt(40))
+
+    def of_standard_error(covariance_of):
+        means = [rsa.rdm(repeats, 'crossnobis', covariance=covariance_of(repeats)).mean() for repeats in data]
+        return np.mean(means) / np.std(means) * np.sqrt(len(means))
+
+    assert abs(of_standard_error(lambda repeats: None)) < 3
+    assert abs(of_standard_error(lambda repeats: np.eye(40))) < 3
+    assert of_standard_error(noise.noise_covariance) > 10  # that of the very repeats that it whitens
 
 
 def test_what_all_stimuli_of_a_repeat_share_changes_nothing():
