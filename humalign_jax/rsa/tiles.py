@@ -166,17 +166,17 @@ def prepare_crossnobis(
     if covariance is None:
         whitened_by = noise.fold_whiteners(usable, shrinkage)
     else:
-        whitened_by = iter([(everyone, everyone, noise.whitener(covariance))])
+        whitened_by = [(everyone, everyone, noise.whitener(covariance))]
     # Each repeat around its own mean: an offset of a repeat cancels in its differences.
     centred = (usable - usable.mean(axis=1, keepdims=True)) / np.sqrt(r * (r - 1.0))
     rows, columns = [], []
     for one, other, whitener in whitened_by:
+        sums = [(centred[fold].sum(axis=0) @ whitener).astype(dtype) for fold in (one, other)]
         if one is other:
-            parts = centred[one] @ whitener
-            rows += [parts.sum(axis=0), *parts]
-            columns += [parts.sum(axis=0), *-parts]
+            parts = (centred[one] @ whitener).astype(dtype)
+            rows += [sums[0], *parts]
+            columns += [sums[0], *-parts]
         else:
-            sums = [centred[fold].sum(axis=0) @ whitener for fold in (one, other)]
             rows += sums
             columns += sums[::-1]
     left, right = (np.zeros((_padded(n, block), len(rows) * d), dtype) for _ in range(2))
