@@ -62,7 +62,7 @@ def test_medians_are_numpys_whatever_the_values_share():
     x, y = np.random.default_rng(3).normal(size=(2, 40, 100))
     y[:30] = y[0] + 1e-3 * np.sign(y[:30])  # most distances have the same leading bits, or are equal
     tiles = PairedTiles([prepare_features(z, 'sqeuclidean', block_size=16) for z in (x, y)], local_devices())
-    expected = [np.median(rsa.rdm(z, 'euclidean', refine=False)) for z in (x, y)]
+    expected = [np.median(rsa.rdm(z, 'euclidean', refine=False, block_size=16)) for z in (x, y)]
     np.testing.assert_allclose(kernels._medians(tiles), expected, rtol=1e-6)
 
 
