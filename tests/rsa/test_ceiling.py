@@ -205,7 +205,7 @@ def test_restricted_split_half_reproduces_cifar10h(cifar10h, measure, pairs, r, 
 )
 def test_agreement_of_twice_as_many_answers_is_foretold(cifar10h, pairs, index, error, of_the_correction):
     counts, labels, rows = cifar10h
-    counts, labels = counts[rows[:1500]], labels[rows[:1500]]
+    counts, labels = counts[rows[:1000]], labels[rows[:1000]]
     mask = None if pairs == 'all' else within_category(labels)
     foretold, corrected, found = [], [], []
     for seed in range(3):
