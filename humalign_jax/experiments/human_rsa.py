@@ -51,7 +51,7 @@ _KEYS = (
     'index', 'levels', 'pairs', 'baselines', 'n_splits', 'n_bootstrap', 'n_draws', 'simulated',
 )  # fmt: skip
 LEVELS = ('image', 'class')
-CEILING = 'lower: agreement of two full sets of answers, told from halves and quarters of one; upper: its root'
+CEILING = 'lower: two full sets of answers, foretold from halves and quarters; upper: its root'
 MAX_CELLS = 100  # a side of the RDMs kept for display
 
 

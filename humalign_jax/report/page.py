@@ -28,7 +28,7 @@ _SHOWN = (
     'simulated',
     'anchor',
 )
-_LONGEST = 90  # characters of a value in the provenance table
+_LONGEST = 120  # characters of a value in the provenance table
 
 
 @dataclasses.dataclass(frozen=True)
