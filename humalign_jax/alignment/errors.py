@@ -155,14 +155,14 @@ def ceilings(counts: np.ndarray, labels: np.ndarray, *, n_splits: int = 20, seed
         A ceiling for each score's name; lower bounds are means over splits.
     """
     majorities, agreements = [], []
-    for dealt in halves_and_quarters(counts, n_splits, np.random.default_rng(seed)):
+    for dealt in halves_and_quarters(counts, n_splits, seed):
         majorities.append(kappa(*(half.argmax(axis=1) == labels for half in dealt[0])))
         matrices = [[confusion(labels, part / part.sum(axis=1, keepdims=True)) for part in parts] for parts in dealt]
         agreements.append([confusion_spearman(*two) for two in matrices])
-    similarity = SplitHalf.of(*zip(*agreements))
+    similarity = SplitHalf(*zip(*agreements))
     right = counts[np.arange(len(labels)), labels] / counts.sum(axis=1)
     return {
-        'confusion_spearman': Ceiling(float(similarity.halves.mean()), similarity.ceiling),
+        'confusion_spearman': Ceiling(similarity.half, similarity.ceiling),
         'kappa': Ceiling(kappa_between_people(counts, labels), best_kappa(right)),
         'kappa_majority': Ceiling(float(np.mean(majorities)), 1.0),
     }

@@ -222,7 +222,7 @@ def ceilings(counts: np.ndarray, labels: np.ndarray, *, n_splits: int = 20, seed
     people = counts / counts.sum(axis=1, keepdims=True)
     floor = float(entropy(people).mean())
     rows, agreements = [], []
-    for dealt in halves_and_quarters(counts, n_splits, np.random.default_rng(seed)):
+    for dealt in halves_and_quarters(counts, n_splits, seed):
         halves = dealt[0]
         first, second = (half / half.sum(axis=1, keepdims=True) for half in halves)
         best = scipy.optimize.minimize_scalar(
@@ -243,14 +243,14 @@ def ceilings(counts: np.ndarray, labels: np.ndarray, *, n_splits: int = 20, seed
         agreements.append([_entropy_correlations(parts) for parts in dealt])
     loss, js, top, second_place = np.mean(rows, axis=0).tolist()
     # [halves and quarters, Spearman and Pearson, splits]
-    spearman, pearson = (SplitHalf.of(*x) for x in np.transpose(agreements, (2, 1, 0)))
+    spearman, pearson = (SplitHalf(*x) for x in np.transpose(agreements, (2, 1, 0)))
     majority = majority_agreement(labels, counts).mean()
     return {
         'cross_entropy': Ceiling(floor, loss),
         'kl': Ceiling(0.0, loss - floor),
         'js': Ceiling(0.0, js),
-        'entropy_spearman': Ceiling(float(spearman.halves.mean()), spearman.ceiling),
-        'entropy_pearson': Ceiling(float(pearson.halves.mean()), pearson.ceiling),
+        'entropy_spearman': Ceiling(spearman.half, spearman.ceiling),
+        'entropy_pearson': Ceiling(pearson.half, pearson.ceiling),
         'accuracy': Ceiling(float(people[np.arange(len(labels)), labels].mean()), float(majority)),
         'human_top1': Ceiling(top, np.nan),
         'second_best': Ceiling(second_place, np.nan),

@@ -133,14 +133,12 @@ def _image_ceilings(config: ConfigDict, study: Study, options: Mapping[str, Any]
         logging.warning('Some images have one answer only: there is no noise ceiling.')
         return dict.fromkeys(options['pairs'], (float('nan'), float('nan')))
 
-    def agreement(parts: np.ndarray) -> Mapping[str, float]:
-        one, other = (human_rdm(part / part.sum(axis=1, keepdims=True), study, config) for part in parts)
+    def agreement(*parts: np.ndarray) -> Mapping[str, float]:
+        one, other = (human_rdm(probabilities, study, config) for probabilities in parts)
         return Reference(one, **options).values(other)
 
-    dealt = rsa.halves_and_quarters(study.answers.counts, config.n_splits, np.random.default_rng(config.seed))
-    each = progress.each(range(config.n_splits), 'ceilings from halves of the answers')
-    found = [[agreement(parts) for parts in split] for _, split in zip(each, dealt)]
-    splits = {kind: rsa.SplitHalf.of(*zip(*([x[kind] for x in one] for one in found))) for kind in options['pairs']}
+    found = rsa.agreements(study.answers.counts, agreement, n_splits=config.n_splits, seed=config.seed)
+    splits = {kind: rsa.SplitHalf(*([x[kind] for x in part] for part in found)) for kind in options['pairs']}
     return {kind: (split.reliability, split.ceiling) for kind, split in splits.items()}
 
 

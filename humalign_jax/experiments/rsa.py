@@ -101,13 +101,10 @@ def _answer_ceiling(config: ConfigDict, counts: Features, ids: np.ndarray, *, st
         split = rsa.split_half(answers, measure, index=index, n_splits=n_splits, seed=config.seed)
         return split.reliability, split.ceiling
 
-    def agreement(parts: np.ndarray) -> float:
-        x, y = (part / part.sum(axis=1, keepdims=True) for part in parts)
+    def agreement(x: np.ndarray, y: np.ndarray) -> float:
         return _streamed(x, y, config, measure, measure)
 
-    dealt = rsa.halves_and_quarters(answers, n_splits, np.random.default_rng(config.seed))
-    each = progress.each(range(n_splits), 'halves of the answers')
-    split = rsa.SplitHalf.of(*zip(*([agreement(parts) for parts in split] for _, split in zip(each, dealt))))
+    split = rsa.SplitHalf(*rsa.agreements(answers, agreement, n_splits=n_splits, seed=config.seed))
     return split.reliability, split.ceiling
 
 

@@ -2,7 +2,7 @@
 
 from humalign_jax.rsa.ceiling import Ceiling as Ceiling
 from humalign_jax.rsa.ceiling import SplitHalf as SplitHalf
-from humalign_jax.rsa.ceiling import halves_and_quarters as halves_and_quarters
+from humalign_jax.rsa.ceiling import agreements as agreements
 from humalign_jax.rsa.ceiling import noise_ceiling as noise_ceiling
 from humalign_jax.rsa.ceiling import split_counts as split_counts
 from humalign_jax.rsa.ceiling import split_half as split_half

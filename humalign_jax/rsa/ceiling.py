@@ -18,8 +18,8 @@ of 50 answers like CIFAR-10H's agreed by 0.85 and 0.87, where the correction gav
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import scipy.special
@@ -31,6 +31,7 @@ from humalign_jax.rsa.pairs import between_category, category_rdm, within_catego
 
 RANK_INDICES = ('spearman', 'rho_a', 'kendall_tau_a', 'kendall_tau_b')
 PAIRS = ('all', 'within', 'between', 'partial')
+Agreement = TypeVar('Agreement')
 
 
 class Ceiling(NamedTuple):
@@ -131,26 +132,32 @@ class SplitHalf:
     Attributes:
         halves: Index between the two halves, one for each random split, [n_splits].
         quarters: Index between two quarters, likewise; empty where a stimulus has fewer than four answers.
-        spearman_brown: 2 r / (1 + r) of the halves' mean.
-        reliability: Agreement expected of two full sets of answers: `spearman_brown`, or less where quarters say so.
-        ceiling: Square root of the reliability: the most that a model without noise can score.
     """
 
-    halves: np.ndarray
-    quarters: np.ndarray
-    spearman_brown: float
-    reliability: float
-    ceiling: float
+    halves: Sequence[float] | np.ndarray
+    quarters: Sequence[float] | np.ndarray = ()
 
-    @classmethod
-    def of(cls, halves: Sequence[float] | np.ndarray, quarters: Sequence[float] | np.ndarray = ()) -> 'SplitHalf':
-        """What follows from the agreement of halves and of quarters, one number for each split."""
-        half = float(np.mean(halves))
-        corrected = reliability = spearman_brown(half)
-        if len(quarters):
-            reliability = min(corrected, twice_as_long(half, float(np.mean(quarters))))
-        ceiling = float(np.sqrt(max(reliability, 0.0)))
-        return cls(np.asarray(halves), np.asarray(quarters), corrected, reliability, ceiling)
+    @property
+    def half(self) -> float:
+        """Mean agreement of two halves."""
+        return float(np.mean(self.halves))
+
+    @property
+    def spearman_brown(self) -> float:
+        """2 r / (1 + r) of that."""
+        return spearman_brown(self.half)
+
+    @property
+    def reliability(self) -> float:
+        """Agreement expected of two full sets of answers: `spearman_brown`, or less where quarters say so."""
+        if not len(self.quarters):
+            return self.spearman_brown
+        return min(self.spearman_brown, twice_as_long(self.half, float(np.mean(self.quarters))))
+
+    @property
+    def ceiling(self) -> float:
+        """Square root of the reliability: the most that a model without noise can score."""
+        return float(np.sqrt(max(self.reliability, 0.0)))
 
 
 def split_half(
@@ -203,10 +210,9 @@ def split_half(
         elif pairs == 'partial':
             options['control'] = category_rdm(labels)
 
-    def agreement(parts: np.ndarray) -> float:
+    def agreement(*parts: np.ndarray) -> float:
         rdms = []
-        for half in parts:
-            probabilities = half / half.sum(axis=1, keepdims=True)
+        for probabilities in parts:
             if members:
                 probabilities = np.stack([probabilities[member].mean(axis=0) for member in members])
             rdm = pdist(probabilities, metric=measure)  # type: ignore[call-overload]
@@ -214,14 +220,32 @@ def split_half(
             rdms.append(rdm.astype(np.float32))
         return float(compare(rdms[0], rdms[1], index, **options))
 
-    splits = halves_and_quarters(counts, n_splits, np.random.default_rng(seed))
-    found = [[agreement(parts) for parts in split] for split in steps(splits, 'halves of the answers', n_splits)]
-    return SplitHalf.of(*zip(*found))
+    return SplitHalf(*agreements(counts, agreement, n_splits=n_splits, seed=seed))
 
 
-def halves_and_quarters(
-    counts: np.ndarray, n_splits: int, np_rng: np.random.Generator
-) -> Iterator[tuple[np.ndarray, ...]]:
+def agreements(
+    counts: np.ndarray, agreement: Callable[[np.ndarray, np.ndarray], Agreement], *, n_splits: int, seed: int
+) -> tuple[list[Agreement], list[Agreement]]:
+    """What `agreement` says of the answer probabilities of two halves, and of two quarters, of every split.
+
+    Args:
+        counts: As for `split_counts`.
+        agreement: Of two sets of answer probabilities, [n, k] each.
+        n_splits: How many random splits.
+        seed: Seed of the splits.
+
+    Returns:
+        One for each split, and one for each or, where a stimulus has fewer than four answers, none.
+    """
+    dealt = halves_and_quarters(counts, n_splits, seed)
+    found = [
+        [agreement(*(part / part.sum(axis=1, keepdims=True) for part in parts)) for parts in split]
+        for split in steps(dealt, 'halves of the answers', n_splits)
+    ]
+    return [split[0] for split in found], [split[1] for split in found if len(split) > 1]
+
+
+def halves_and_quarters(counts: np.ndarray, n_splits: int, seed: int) -> Iterator[tuple[np.ndarray, ...]]:
     """Answers dealt into halves, and one of these again: [2, n, k], and another where all have four or more answers.
 
     One split at a time: the two RDMs of 10,000 stimuli are 400 MB.
@@ -229,8 +253,9 @@ def halves_and_quarters(
     Args:
         counts: As for `split_counts`.
         n_splits: How many.
-        np_rng: Source of randomness; that of quarters is spawned from it.
+        seed: Seed of the splits.
     """
+    np_rng = np.random.default_rng(seed)
     of_quarters = np_rng.spawn(1)[0]
     for _ in range(n_splits):
         halves = split_counts(counts, np_rng)

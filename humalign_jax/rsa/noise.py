@@ -146,7 +146,7 @@ def whitener(covariance: np.ndarray) -> np.ndarray:
     factorise, condition, invert = get_lapack_funcs(('potrf', 'pocon', 'trtri'), (covariance,))
     lower, failed = factorise(covariance, lower=1)
     if not failed and condition(lower, np.abs(covariance).sum(axis=0).max(), uplo='L')[0] > least:
-        return invert(lower, lower=1)[0].T  # a tenth of the time that eigenvectors take
+        return invert(lower, lower=1)[0].T  # a seventh of the time that eigenvectors take (1,000 features)
     values, vectors = np.linalg.eigh(covariance)
     if values[0] <= values[-1] * least:
         raise ValueError(
