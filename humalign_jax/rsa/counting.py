@@ -29,6 +29,7 @@ _HOST_CHUNK = (
     1 << 13
 )  # table entries per step on the host; dot products beyond 10,000 wake BLAS threads, ten times slower
 _INT32_MAX = 2**31 - 1
+_FEW_PER_ADDRESS = 16  # values for each address, on average, up to which a byte is likely to hold every count
 _NAN_STRETCH = (0x7FC00000 >> _LOW_BITS) + _N_STRETCHES // 2
 _NO_BIN = 2**16 - 1
 
@@ -100,7 +101,7 @@ class RankTables:
         values: The values.
         devices: Where the tiles are.
         table_bytes: Size a table may have; sets the number of windows.
-        keep: Whether to keep tiles in memory instead of making them again.
+        keep: How many tiles to keep in memory instead of making them again.
         n_bins: Merge neighbouring addresses until at most so many are left; 0: exact.
         advance: Called with every tile that is looked through for the stretches in use.
     """
@@ -111,14 +112,15 @@ class RankTables:
         devices: Sequence[jax.Device],
         *,
         table_bytes: int,
-        keep: bool = False,
+        keep: int = 0,
         n_bins: int = 0,
         advance: progress.Advance = progress.silent,
     ) -> None:
         self.values, self.devices = values, list(devices)
         self._kept: list[jax.Array | None] = [None] * len(self.devices)
         self._n_kept = [0] * len(self.devices)
-        self._keep, self._is_binned = keep and not n_bins, False
+        self._n_places = [len(range(device, min(keep, values.n_tiles), len(devices))) for device in range(len(devices))]
+        self._keeps, self._is_binned = not n_bins, False
         base, lookup, size = self._layout(advance)
         self._shift = 0
         while n_bins and -(-size >> self._shift) > min(n_bins, _NO_BIN):
@@ -127,9 +129,10 @@ class RankTables:
         self._address = [
             (np.uint32(base), None if lookup is None else jax.device_put(lookup, device)) for device in self.devices
         ]
-        self._keep, self._is_binned = keep, n_bins > 0
+        self._keeps, self._is_binned = True, n_bins > 0
         self._width = min(size, max(1, table_bytes // 4))
         self.n_windows = -(-size // self._width)
+        self._in_bytes = self.n_windows == 1 and not n_bins and counts_in_bytes(self.devices, values.n_pairs, size)
         self._window, self._low = -1, 0
         self._tables: list[jax.Array] = []
         self._ties = [0.0] * self.n_windows
@@ -148,7 +151,7 @@ class RankTables:
         if window == self._window:
             return
         self._window, self._tables, self._low = window, [], window * self._width
-        counts = self._total(self._width + 1, self._count, advance)
+        counts = self._window_counts(advance)
         # Distances rarely fill their range: the table begins and ends where they do.
         filled = np.flatnonzero(np.maximum.reduceat(counts[:-1], np.arange(0, self._width, _HOST_CHUNK)))
         first, last = (filled[0] * _HOST_CHUNK, (filled[-1] + 1) * _HOST_CHUNK) if len(filled) else (0, 1)
@@ -187,9 +190,9 @@ class RankTables:
         if self._is_binned:
             base, lookup = self._address[device]
             tile = _bins(tile, base, lookup, grid=self.values.grid, shift=self._shift)
-        if self._keep:
+        if self._keeps and place < self._n_places[device]:
             if kept is None:
-                shape = (-(-self.values.n_tiles // len(self.devices)), *tile.shape)
+                shape = (self._n_places[device], *tile.shape)
                 kept = jnp.empty(shape, tile.dtype, device=self.devices[device])
             # One large array: many tiles of their own would leave the allocator with holes.
             self._kept[device] = _write(kept, tile, np.int32(place))
@@ -213,28 +216,40 @@ class RankTables:
         lookup = np.where(used, np.cumsum(used) - 1, _N_STRETCHES - 1).astype(np.uint32)
         return 0, lookup, len(stretches) << _LOW_BITS
 
+    def _window_counts(self, advance: progress.Advance) -> np.ndarray:
+        """How often each address of the window occurs, and all else as the last entry."""
+        size = self._width + 1
+        if self._in_bytes:
+            counts = self._total(size, self._count, advance, jnp.uint8)
+            # A byte that ran over has lost 256 at a time.
+            if int(counts[:-1].sum(dtype=np.int64)) == self.values.n_pairs:
+                return counts
+            self._in_bytes = False
+        return self._total(size, self._count, advance)
+
     def _count(self, counts: jax.Array, tile: jax.Array, device: int) -> jax.Array:
         base, lookup = self._address[device]
         return _count(counts, tile, base, lookup, np.uint32(self._low), grid=self.values.grid, shift=self._shift)
 
-    def _total(self, size: int, step: Step, advance: progress.Advance) -> np.ndarray:
+    def _total(self, size: int, step: Step, advance: progress.Advance, dtype=jnp.int32) -> np.ndarray:
         """Counts over all tiles, [size]."""
-        jobs = [functools.partial(self._count_on, device, size, step, advance) for device in range(len(self.devices))]
+        count_on = functools.partial(self._count_on, size=size, step=step, advance=advance, dtype=dtype)
+        jobs = [functools.partial(count_on, device) for device in range(len(self.devices))]
         first, *others = together(*jobs)
         for other in others:
             first = first.astype(np.int64) + other
         return first
 
-    def _count_on(self, device: int, size: int, step: Step, advance: progress.Advance) -> np.ndarray:
-        """Counts over the tiles of a device: int32 there, moved to int64 on the host before they can overflow."""
+    def _count_on(self, device: int, size: int, step: Step, advance: progress.Advance, dtype) -> np.ndarray:
+        """Counts over the tiles of a device; int32 there, moved to int64 on the host before they can overflow."""
         moved, n_counted = None, 0
-        counts = jnp.zeros(size, jnp.int32, device=self.devices[device])
+        counts = jnp.zeros(size, dtype, device=self.devices[device])
         waiting: list[jax.Array] = []
         for number in range(device, self.values.n_tiles, len(self.devices)):
             tile = self._tile(device, number)
             if n_counted + tile.size > _INT32_MAX:
                 moved = np.asarray(counts).astype(np.int64) + (0 if moved is None else moved)
-                counts, n_counted = jnp.zeros(size, jnp.int32, device=self.devices[device]), 0
+                counts, n_counted = jnp.zeros(size, dtype, device=self.devices[device]), 0
             counts = step(counts, tile, device)
             n_counted += tile.size
             waiting.append(tile)
@@ -244,13 +259,18 @@ class RankTables:
         return np.asarray(counts) if moved is None else moved + np.asarray(counts)
 
 
+def counts_in_bytes(devices: Sequence[jax.Device], n_pairs: int, n_addresses: int) -> bool:
+    """Whether to try counts of a byte: a quarter of the memory, which caches hold better. GPUs add words only."""
+    return devices[0].platform == 'cpu' and n_pairs <= _FEW_PER_ADDRESS * n_addresses
+
+
 def rank_products(
     a: Values,
     b: Values,
     devices: Sequence[jax.Device],
     *,
     table_bytes: int,
-    keep: tuple[bool, bool] = (False, False),
+    keep: tuple[int, int] = (0, 0),
     n_bins: int = 0,
 ) -> RankProducts:
     """Counts, ranks and multiplies the values of two RDMs.
@@ -259,8 +279,9 @@ def rank_products(
         a: Values of one RDM.
         b: Values of the other, with the same tiles.
         devices: Where the tiles are.
-        table_bytes: Memory for both tables; where it is too small the passes run over ranges of values.
-        keep: Whether to keep the tiles of `a`, and those of `b`, in memory between passes.
+        table_bytes: Memory for both tables, without the counts they are made from; where it is too small the passes
+            run over ranges of values.
+        keep: How many tiles of `a`, and how many of `b`, to keep in memory between passes.
         n_bins: Bins instead of exact ranks; 0: exact.
     """
     make = functools.partial(RankTables, devices=devices, table_bytes=table_bytes // 2, n_bins=n_bins)
@@ -315,7 +336,7 @@ def rank_table(counts: np.ndarray, n_below: int, n_pairs: int) -> tuple[np.ndarr
     ties, twice_before = 0.0, 2 * n_below - n_pairs
     for start in range(0, len(counts), _HOST_CHUNK):
         chunk = slice(start, min(start + _HOST_CHUNK, len(counts)))
-        count = counts[chunk]
+        count = counts[chunk].astype(integer, copy=False)
         # Average rank = number of smaller values + (count + 1) / 2.
         twice = np.cumsum(count, dtype=integer)
         twice += twice

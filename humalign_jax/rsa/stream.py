@@ -20,7 +20,15 @@ import numpy as np
 from humalign_jax.devices import local_devices, spread
 from humalign_jax.progress import steps
 from humalign_jax.records import Features
-from humalign_jax.rsa.counting import GRID_SIZE, RankProducts, Values, rank_products, sorted_products, together
+from humalign_jax.rsa.counting import (
+    GRID_SIZE,
+    RankProducts,
+    Values,
+    counts_in_bytes,
+    rank_products,
+    sorted_products,
+    together,
+)
 from humalign_jax.rsa.pairs import join_features
 from humalign_jax.rsa.rdm import Measure, is_product, prepare_features
 from humalign_jax.rsa.tiles import Operands, StimulusCounts, distance_tile, tile_starts
@@ -29,6 +37,7 @@ _BLOCK = 1000
 _PAIR_BLOCK = 256
 _SORTED_PAIRS = 1 << 22  # up to 2,896 stimuli sorting is quicker than a table of all possible distances (CPU)
 _LEAST_TABLE_BYTES = 1 << 28  # of both tables and the counts they are made from; with less there are many passes
+_RESERVE = 0.2  # of the memory, for tiles on their way and the holes they leave the allocator with
 INDICES = ('spearman', 'rho_a', 'pearson', 'cosine')
 
 
@@ -93,8 +102,8 @@ def compare_features(
         covariance_y: The same for `y`.
         block_size: Rows and columns of a tile.
         devices: Where to compute; all local devices by default.
-        memory_bytes: Memory to plan with beyond the features; the allocator adds some. Tiles that fit (one set of 10k
-            stimuli in 800 MB) are kept between passes, others are computed twice.
+        memory_bytes: Memory to plan with beyond the features; the allocator adds some. Tiles that fit (for 10k stimuli
+            in 800 MB those of one set and half of the other's) are kept between passes, others are computed twice.
 
     Returns:
         The value with its error bound and what was counted on the way.
@@ -171,13 +180,16 @@ class PairedTiles:
         if n_pairs <= _SORTED_PAIRS and not n_bins:
             found = sorted_products(*(self._collected(side) for side in (0, 1)))
             return (found.spearman() if index == 'spearman' else found.rho_a()), 0.0
-        operands = sum(operands.left.nbytes for operands in self.both)
-        tables = 0 if n_bins else 4 * 4 * GRID_SIZE  # counts and ranks, twice
-        tiles = len(self.starts) * self.block**2 * (2 if n_bins else 4)
-        spare = memory_bytes - operands - tables
-        keep = spare >= tiles, spare >= 2 * tiles
-        left = max(_LEAST_TABLE_BYTES, memory_bytes - operands - tiles * sum(keep))
-        found = rank_products(sides[0], sides[1], self.devices, table_bytes=int(left // 2), keep=keep, n_bins=n_bins)
+        operands = 2 * sum(operands.left.nbytes for operands in self.both)  # and as copied to the device
+        per_address = 5 if counts_in_bytes(self.devices, n_pairs, GRID_SIZE) else 8  # bytes for the count and the rank
+        tables = 0 if n_bins else 2 * per_address * GRID_SIZE
+        tile = self.block**2 * (2 if n_bins else 4)
+        spare = max(0, int((1 - _RESERVE) * memory_bytes - operands - tables) // tile)
+        first = min(spare, len(self.starts))
+        keep = first, min(spare - first, len(self.starts))
+        left = max(_LEAST_TABLE_BYTES, memory_bytes - operands - tile * sum(keep))
+        table_bytes = int(left * 4 / per_address)
+        found = rank_products(sides[0], sides[1], self.devices, table_bytes=table_bytes, keep=keep, n_bins=n_bins)
         value = found.spearman() if index == 'spearman' else found.rho_a()
         return value, _error_bound(found, index) if n_bins else 0.0
 

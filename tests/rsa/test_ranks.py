@@ -118,15 +118,13 @@ def in_tiles(array, n_tiles=7):
 
 
 @pytest.mark.parametrize('n_devices', [1, 4])
-@pytest.mark.parametrize('keep', [False, True])
+@pytest.mark.parametrize('keep', [(0, 0), (7, 3), (7, 7)])
 @pytest.mark.parametrize('table_bytes', [1 << 22, 1 << 26])  # many windows, and one
 def test_windows_devices_and_memory_do_not_change_the_result(n_devices, keep, table_bytes):
     a = values('both signs')[:20_000]
     b = np.round(a + values('rounded', seed=1)[:20_000])
     devices = jax.local_devices()[:n_devices]
-    found = rank_products(
-        in_tiles(a)(n_devices), in_tiles(b)(n_devices), devices, table_bytes=table_bytes, keep=(keep, False)
-    )
+    found = rank_products(in_tiles(a)(n_devices), in_tiles(b)(n_devices), devices, table_bytes=table_bytes, keep=keep)
     assert found.spearman() == pytest.approx(spearmanr(a, b).statistic, abs=1e-13)
 
 
@@ -148,6 +146,20 @@ def test_counts_move_to_64_bits_before_they_overflow(monkeypatch):
     tables.load(0)
     ranks = np.concatenate([np.asarray(tables.ranks(t)) for t in range(7)])[:20_000]
     np.testing.assert_allclose((ranks + 20_001) / 2, rankdata(a), rtol=1e-6)
+
+
+@pytest.mark.parametrize('n_equal', [255, 256, 257, 512, 1 << 16])
+@pytest.mark.parametrize('n_devices', [1, 2])
+def test_as_many_equal_values_as_a_byte_can_and_cannot_count(n_equal, n_devices):
+    rng = np.random.default_rng(n_equal)
+    a = rng.permutation(np.concatenate([np.full(n_equal, 0.5), rng.uniform(size=5000)]).astype(np.float32))
+    tables = RankTables(in_tiles(a)(n_devices), jax.local_devices()[:n_devices], table_bytes=1 << 27)
+    assert tables.n_windows == 1
+    tables.load(0)
+    ranks = np.concatenate([np.asarray(tables.ranks(t)) for t in range(7)])[: len(a)]
+    np.testing.assert_array_equal(ranks, 2 * rankdata(a) - (len(a) + 1))
+    counts = np.unique(a, return_counts=True)[1].astype(float)
+    assert tables.ties == pytest.approx(float((counts**3 - counts).sum()), rel=1e-14)
 
 
 @pytest.mark.parametrize('shape', SHAPES)
