@@ -19,7 +19,8 @@ class DyadicCovariance:
         own: What is a pair's own, counted once: the least that the covariance can be, [q, q].
         n_stimuli: Number of stimuli, n.
         units: Degrees of freedom of stimuli and of pairs: n - 1 and p - n where p pairs of all stimuli count.
-        influences: [q, n (n - 1) / 2], of mean 0; None where quantiles are not resampled.
+        influences: Of the pairs that count, [q, p], of mean 0; None where quantiles are not resampled.
+        mask: Which pairs count, [n (n - 1) / 2]; None for all.
         score_dof: The most degrees of freedom that single scores may have, [q]; None for no such bound.
     """
 
@@ -29,6 +30,7 @@ class DyadicCovariance:
     n_stimuli: int
     units: tuple[float, float]
     influences: np.ndarray | None = None
+    mask: np.ndarray | None = None
     score_dof: np.ndarray | None = None
 
     def times(self, of_shared: float, of_own: float) -> 'DyadicCovariance':
@@ -50,7 +52,8 @@ class DyadicCovariance:
         variances = bounded_variance(shared, excess, own, np.minimum(self.units[0], of_scores), self.units[1])
         dof = np.minimum(part_dof(shared, excess, own, *self.units), of_scores)
         if self.influences is not None:
-            quantiles = [influence_quantile(contrast @ self.influences, self.n_stimuli) for contrast in contrasts]
+            n, mask = self.n_stimuli, self.mask
+            quantiles = [influence_quantile(contrast @ self.influences, n, mask) for contrast in contrasts]
             resampled = dof_of_quantile(np.array(quantiles))
             dof = np.where(is_difference, resampled, np.minimum(resampled, dof))
         return variances, dof

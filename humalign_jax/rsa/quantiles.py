@@ -83,9 +83,9 @@ def _residuals(values: np.ndarray, basis: np.ndarray, counts: np.ndarray) -> np.
     return np.where(is_rounding[:, None], np.nan, left)
 
 
-def influence_quantile(influences: np.ndarray, n: int) -> float:
-    """95 % quantile of |mean| / standard error over bootstrap samples of stimuli: [n (n - 1) / 2] -> one number."""
-    return _quantile(*resampled_influences(influences, n, _unit_draws(n)))
+def influence_quantile(influences: np.ndarray, n: int, mask: np.ndarray | None = None) -> float:
+    """95 % quantile of |mean| / standard error over bootstrap samples of stimuli: [p] of the pairs that count -> []."""
+    return _quantile(*resampled_influences(influences, n, _unit_draws(n), mask))
 
 
 def score_quantiles(models: np.ndarray, subjects: np.ndarray, control: np.ndarray | None = None) -> np.ndarray:
@@ -119,24 +119,30 @@ def dof_of_quantile(quantiles: np.ndarray) -> np.ndarray:
     return 1.0 / np.interp(quantiles, scipy.stats.t.ppf(0.975, 1.0 / shares), shares)
 
 
-def resampled_influences(influences: np.ndarray, n: int, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def resampled_influences(
+    influences: np.ndarray, n: int, weights: np.ndarray, mask: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Means over pairs of different stimuli in bootstrap samples, and their variances as for the data.
 
     Args:
-        influences: [n (n - 1) / 2].
+        influences: Of the pairs that count, [p].
         n: Number of stimuli.
-        weights: How often each stimulus is drawn, [b, n]; of more pairs than stimuli.
+        weights: How often each stimulus is drawn, [b, n].
+        mask: Which pairs count, [n (n - 1) / 2]; None for all.
 
     Returns:
-        [b], [b].
+        [b], [b]; without the samples that have no more pairs than stimuli.
     """
-    square = np.zeros((n, n))
-    square[np.triu_indices(n, 1)] = influences
-    square += square.T
-    pairs = _drawn_pairs(weights)
+    square, counting = np.zeros((2, n, n))
+    rows, columns = (x if mask is None else x[mask] for x in np.triu_indices(n, 1))
+    square[rows, columns] = square[columns, rows] = influences
+    counting[rows, columns] = counting[columns, rows] = 1.0
+    partners = weights @ counting  # of a copy of each stimulus
+    pairs = np.einsum('bn,bn->b', weights, partners) / 2.0
+    weights, partners, pairs = (x[pairs > n] for x in (weights, partners, pairs))
     totals = weights @ square
     means = np.einsum('bn,bn->b', weights, totals) / (2.0 * pairs)
-    totals -= means[:, None] * (n - weights)  # of a copy's influences less their mean; a copy has n - weight partners
+    totals -= means[:, None] * partners  # of a copy's influences less their mean
     squares = np.einsum('bn,bn->b', weights, totals**2)
     total = np.einsum('bn,bn->b', weights, weights @ square**2) / 2.0 - pairs * means**2
     return means, _variances(squares, total, n, pairs)
