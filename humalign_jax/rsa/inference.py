@@ -214,7 +214,13 @@ def _restriction(
     groups = np.unique(labels, return_inverse=True)[1]
     if pairs == 'partial':
         return None, category_rdm(labels)[None], groups
-    return (within_category if pairs == 'within' else between_category)(labels), None, groups
+    mask = (within_category if pairs == 'within' else between_category)(labels)
+    if mask.sum() < 2:
+        raise ValueError(
+            f'pairs={pairs!r}: {mask.sum()} pairs are left of {n} stimuli in {groups.max() + 1} categories, but at '
+            'least two are needed: check labels, or compare all pairs.'
+        )
+    return mask, None, groups
 
 
 def _folds(

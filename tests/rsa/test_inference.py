@@ -380,6 +380,10 @@ def test_mistakes_are_named():
         infer(models, subjects, index='kendall')
     with pytest.raises(ValueError, match='category of each of the 16 stimuli'):
         infer(models, subjects, pairs='within')
+    with pytest.raises(ValueError, match="pairs='within': 0 pairs are left of 16 stimuli in 16 categories"):
+        infer(models, subjects, pairs='within', labels=np.arange(16))
+    with pytest.raises(ValueError, match="pairs='between': 0 pairs are left of 16 stimuli in 1 categories"):
+        infer(models, subjects, pairs='between', labels=np.zeros(16))
     with pytest.raises(ValueError, match="pairs='partial' does not go with index 'cosine'"):
         infer(models, subjects, index='cosine', pairs='partial', labels=np.arange(16) % 2)
     with pytest.raises(ValueError, match="'model 0' has 1 values that are NaN"):
