@@ -119,8 +119,9 @@ class RankTables:
         self.values, self.devices = values, list(devices)
         self._kept: list[jax.Array | None] = [None] * len(self.devices)
         self._n_kept = [0] * len(self.devices)
-        self._n_places = [len(range(device, min(keep, values.n_tiles), len(devices))) for device in range(len(devices))]
-        self._keeps, self._is_binned = not n_bins, False
+        places = [len(range(device, min(keep, values.n_tiles), len(devices))) for device in range(len(devices))]
+        # Bins are kept instead of values, once there are bins.
+        self._n_places, self._is_binned = [0] * len(places) if n_bins else places, False
         base, lookup, size = self._layout(advance)
         self._shift = 0
         while n_bins and -(-size >> self._shift) > min(n_bins, _NO_BIN):
@@ -129,7 +130,7 @@ class RankTables:
         self._address = [
             (np.uint32(base), None if lookup is None else jax.device_put(lookup, device)) for device in self.devices
         ]
-        self._keeps, self._is_binned = True, n_bins > 0
+        self._n_places, self._is_binned = places, n_bins > 0
         self._width = min(size, max(1, table_bytes // 4))
         self.n_windows = -(-size // self._width)
         self._in_bytes = self.n_windows == 1 and not n_bins and counts_in_bytes(self.devices, values.n_pairs, size)
@@ -190,7 +191,7 @@ class RankTables:
         if self._is_binned:
             base, lookup = self._address[device]
             tile = _bins(tile, base, lookup, grid=self.values.grid, shift=self._shift)
-        if self._keeps and place < self._n_places[device]:
+        if place < self._n_places[device]:
             if kept is None:
                 shape = (self._n_places[device], *tile.shape)
                 kept = jnp.empty(shape, tile.dtype, device=self.devices[device])

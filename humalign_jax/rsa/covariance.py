@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from humalign_jax.rsa.quantiles import bounded_variance, dof_of_quantile, influence_quantile
+from humalign_jax.rsa.quantiles import bounded_variance, dof_of_quantile, influence_quantiles
 from humalign_jax.rsa.significance import satterthwaite
 
 
@@ -52,9 +52,7 @@ class DyadicCovariance:
         variances = bounded_variance(shared, excess, own, np.minimum(self.units[0], of_scores), self.units[1])
         dof = np.minimum(part_dof(shared, excess, own, *self.units), of_scores)
         if self.influences is not None:
-            n, mask = self.n_stimuli, self.mask
-            quantiles = [influence_quantile(contrast @ self.influences, n, mask) for contrast in contrasts]
-            resampled = dof_of_quantile(np.array(quantiles))
+            resampled = dof_of_quantile(influence_quantiles(contrasts @ self.influences, self.n_stimuli, self.mask))
             dof = np.where(is_difference, resampled, np.minimum(resampled, dof))
         return variances, dof
 

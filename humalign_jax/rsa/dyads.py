@@ -60,7 +60,7 @@ from humalign_jax.rsa.pairs import n_stimuli_of
 from humalign_jax.rsa.quantiles import (
     STUDENTISED,
     dof_of_quantile,
-    influence_quantile,
+    influence_quantiles,
     own_in_shared,
     score_quantiles,
     shared_scale,
@@ -116,7 +116,7 @@ def score_covariance(
     if is_resampled and index == 'pearson' and mask is None:
         score_dof = np.append(dof_of_quantile(score_quantiles(models, subjects, control)), np.inf)
     if is_resampled and index in WHOLE:
-        score_dof, influences = dof_of_quantile(np.array([influence_quantile(x, n) for x in mean])), None
+        score_dof, influences = dof_of_quantile(influence_quantiles(mean, n)), None
     whole = dataclasses.replace(covariance.times(*factors), influences=influences, mask=mask, score_dof=score_dof)
     return whole, interaction_with_subjects(whole, singles.times(*factors), k) if singles is not None else None
 

@@ -83,9 +83,9 @@ def _residuals(values: np.ndarray, basis: np.ndarray, counts: np.ndarray) -> np.
     return np.where(is_rounding[:, None], np.nan, left)
 
 
-def influence_quantile(influences: np.ndarray, n: int, mask: np.ndarray | None = None) -> float:
-    """95 % quantile of |mean| / standard error over bootstrap samples of stimuli: [p] of the pairs that count -> []."""
-    return _quantile(*resampled_influences(influences, n, _unit_draws(n), mask))
+def influence_quantiles(influences: np.ndarray, n: int, mask: np.ndarray | None = None) -> np.ndarray:
+    """95 % quantiles of |mean| / standard error over bootstrap samples of stimuli: [q, p], pairs that count, -> [q]."""
+    return np.array([_quantile(*x) for x in zip(*resampled_influences(influences, n, _unit_draws(n), mask))])
 
 
 def score_quantiles(models: np.ndarray, subjects: np.ndarray, control: np.ndarray | None = None) -> np.ndarray:
@@ -125,27 +125,30 @@ def resampled_influences(
     """Means over pairs of different stimuli in bootstrap samples, and their variances as for the data.
 
     Args:
-        influences: Of the pairs that count, [p].
+        influences: Of the pairs that count, [q, p].
         n: Number of stimuli.
         weights: How often each stimulus is drawn, [b, n].
         mask: Which pairs count, [n (n - 1) / 2]; None for all.
 
     Returns:
-        [b], [b]; without the samples that have no more pairs than stimuli.
+        [q, b], [q, b]; without the samples that have no more pairs than stimuli.
     """
     square, counting = np.zeros((2, n, n))
     rows, columns = (x if mask is None else x[mask] for x in np.triu_indices(n, 1))
-    square[rows, columns] = square[columns, rows] = influences
     counting[rows, columns] = counting[columns, rows] = 1.0
     partners = weights @ counting  # of a copy of each stimulus
     pairs = np.einsum('bn,bn->b', weights, partners) / 2.0
     weights, partners, pairs = (x[pairs > n] for x in (weights, partners, pairs))
-    totals = weights @ square
-    means = np.einsum('bn,bn->b', weights, totals) / (2.0 * pairs)
-    totals -= means[:, None] * partners  # of a copy's influences less their mean
-    squares = np.einsum('bn,bn->b', weights, totals**2)
-    total = np.einsum('bn,bn->b', weights, weights @ square**2) / 2.0 - pairs * means**2
-    return means, _variances(squares, total, n, pairs)
+    means, variances = np.empty((2, len(influences), len(weights)))
+    for j, own in enumerate(influences):
+        square[rows, columns] = square[columns, rows] = own
+        totals = weights @ square
+        means[j] = np.einsum('bn,bn->b', weights, totals) / (2.0 * pairs)
+        totals -= means[j][:, None] * partners  # of a copy's influences less their mean
+        squares = np.einsum('bn,bn->b', weights, totals**2)
+        total = np.einsum('bn,bn->b', weights, weights @ square**2) / 2.0 - pairs * means[j] ** 2
+        variances[j] = _variances(squares, total, n, pairs)
+    return means, variances
 
 
 def resampled_scores(

@@ -211,7 +211,7 @@ def test_resampled_means_and_variances_are_those_of_the_copied_sample(is_restric
     upper = np.triu_indices(n, 1)
     mask = counting[upper] if is_restricted else None
     influences = square[upper][counting[upper]]
-    means, variances = quantiles.resampled_influences(influences, n, weights, mask)
+    means, variances = (x[0] for x in quantiles.resampled_influences(influences[None], n, weights, mask))
     assert len(means) == len(weights)  # all have more pairs than stimuli
     for draw, weight in enumerate(weights):
         chosen = np.repeat(np.arange(n), weight.astype(int))
@@ -336,7 +336,7 @@ def test_quantile_of_studentised_means_is_that_of_t_unless_few_stimuli_matter_mo
     for _ in range(40):
         effects = np_rng.standard_t(2, size=n) if heavy else np_rng.normal(size=n)
         effects -= effects.mean()
-        got.append(quantiles.influence_quantile(effects[rows] + effects[columns], n))
+        got.append(quantiles.influence_quantiles((effects[rows] + effects[columns])[None], n)[0])
     expected = scipy.stats.t.ppf(0.975, n - 1)
     if heavy:
         assert np.max(got) > expected + 0.3
