@@ -12,7 +12,16 @@ os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.3')
 import jax
 import pytest
 
+from humalign_jax.experiments import _room
+
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _programs_of_other_modules_are_dropped():
+    """Programs that hundreds of tests compile took 4 GB of a worker, which experiments with a limit then refused."""
+    yield
+    _room.give_back_memory()
 
 
 @pytest.fixture(scope='session')

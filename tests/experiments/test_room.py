@@ -1,9 +1,13 @@
-"""How much memory is left."""
+"""How much memory is left, and what is given back."""
 
+import platform
+
+import jax
+import numpy as np
 import psutil
 import pytest
 
-from humalign_jax.experiments import _room
+from humalign_jax.experiments import _room, extract
 
 
 def _write(root, files):
@@ -49,3 +53,18 @@ def test_a_job_over_its_limit_has_nothing_left(tmp_path):
     files = {'proc/self/cgroup': '0::/job', f'{group}.max': '10', f'{group}.current': '11', f'{group}.stat': 'anon 11'}
     _write(tmp_path, files)
     assert _room.free_memory_bytes(tmp_path) == 0
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='only glibc keeps freed blocks until it is asked')
+def test_what_an_experiment_left_is_given_back():
+    double = jax.jit(lambda x: 2 * x)
+    double(np.float32(1))
+    assert double._cache_size() == 1
+    blocks = [np.ones(1000) for _ in range(50_000)]  # 8 kB each: from the heap, not from pages of their own
+    last = blocks[-1]
+    del blocks
+    before = extract.memory_bytes()
+    _room.give_back_memory()
+    assert double._cache_size() == 0
+    assert before - extract.memory_bytes() > 200e6
+    assert last.sum() == 1000  # the heap's end is in use, so that the allocator alone could give nothing back
