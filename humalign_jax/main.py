@@ -14,6 +14,7 @@ import pathlib
 import re
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import NoReturn
 
 from absl import app, flags, logging
@@ -25,6 +26,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'The study: a file of configs/, with ":tiny" for a small one.'
 )
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; default: runs/<config name>.')
+_MISTAKES = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError)
 _EXPERIMENTS = pathlib.Path(__file__).parent / 'experiments'
 
 
@@ -39,15 +41,13 @@ def main(argv: list[str]) -> None:
         _fail(f'what is {argv[1]!r}? Settings are written as --config.section.key=value.')
     if _CONFIG.value is None:
         _fail('--config is missing: give a file of configs/, such as --config=configs/vae.py:tiny.')
-    config, folder = _CONFIG.value, None
+    folder = None
     _set_up_logging()
     _cache_compilations()
     try:
-        name = config.get('experiment', '')
-        if name not in experiment_names():
-            raise ValueError(
-                f'config.experiment={name!r} is no experiment.{settings.nearest(name, experiment_names())}'
-            )
+        _check_file(sys.argv)
+        config = _CONFIG.value
+        _check_experiment(config)
         folder = workdir.open_workdir(config, _WORKDIR.value or _default_workdir())
         if workdir.run_once(_run_experiment, config, str(folder)):
             print(f'Done: {folder}')
@@ -55,6 +55,40 @@ def main(argv: list[str]) -> None:
             print(f'{folder} is complete: nothing to do. Choose another --workdir to run it again.')
     except (ValueError, OSError) as error:
         _fail(_message(error, folder))
+
+
+def read_config(arguments: Sequence[str]) -> ConfigDict:
+    """The config that a command line makes, for programs that start several runs.
+
+    Args:
+        arguments: Flags of this module, such as ['--config=configs/vae.py:tiny', '--config.seed=1'].
+
+    Raises:
+        ValueError: There is no such file, it cannot be read, or it refuses a setting.
+    """
+    values, argv = flags.FlagValues(), ['', *arguments]
+    flag = config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=argv)
+    _check_file(argv)
+    try:
+        values(argv)
+    except _MISTAKES as error:
+        raise ValueError(_own_words(error)) from error
+    _check_experiment(flag.value)
+    return flag.value
+
+
+def _check_file(argv: Sequence[str]) -> None:
+    """Raises ValueError if there is no such config file: the flag library goes on until it is asked for the config."""
+    path, _ = _given_config(argv)
+    if path and not pathlib.Path(path).is_file():
+        names = [str(p) for p in sorted(pathlib.Path('configs').glob('*.py'))]
+        raise ValueError(f'there is no config file {path!r}.{settings.nearest(path, names)}')
+
+
+def _check_experiment(config: ConfigDict) -> None:
+    name = str(config.get('experiment', ''))
+    if name not in experiment_names():
+        raise ValueError(f'config.experiment={name!r} is no experiment.{settings.nearest(name, experiment_names())}')
 
 
 def _run_experiment(config: ConfigDict, folder: str) -> None:
@@ -94,9 +128,20 @@ def _cache_compilations() -> None:
 
 def _default_workdir() -> str:
     """runs/<config file>[-<variant>]"""
-    given = next(a for a in sys.argv if re.match(r'--?config=', a)).split('=', 1)[1]
-    path, _, variant = given.partition(':')
+    path, variant = _given_config(sys.argv)
     return os.path.join('runs', '-'.join(filter(None, [pathlib.Path(path).stem, variant])))
+
+
+def _given_config(argv: Sequence[str]) -> tuple[str, str]:
+    """File and variant that a command line names, each '' where there is none."""
+    given = ''
+    for flag, following in zip(argv, [*argv[1:], '']):
+        if re.fullmatch(r'--?config', flag):
+            given = following
+        elif re.match(r'--?config=', flag):
+            given = flag.split('=', 1)[1]
+    path, _, variant = given.partition(':')
+    return path, variant
 
 
 def _fail(message: str) -> NoReturn:
@@ -109,15 +154,19 @@ def _parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line; a mistake in it, or in a config file, is one message."""
     try:
         return flags.FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        inner = error
-        while isinstance(inner, Exception) and inner.args:  # errors of a config come wrapped in one another
-            inner = inner.args[0]
-        text = ' '.join(str(inner).split()) if 'Traceback' not in str(inner) else str(inner)
-        if 'Traceback' in text:  # ml_collections puts the config file's own traceback into its message
-            last_file = re.findall(r'File "([^"]+)", line (\d+)', text)[-1]
-            text = f'{text.splitlines()[-1].strip()} ({last_file[0]}, line {last_file[1]})'
-        _fail(text)
+    except _MISTAKES as error:
+        _fail(_own_words(error))
+
+
+def _own_words(error: BaseException) -> str:
+    """What an error of a command line says, without what was wrapped around it."""
+    while isinstance(error, Exception) and error.args:  # errors of a config come wrapped in one another
+        error = error.args[0]
+    if 'Traceback' not in str(error):
+        return ' '.join(str(error).split())
+    text = str(error)  # ml_collections puts the config file's own traceback into its message
+    last_file = re.findall(r'File "([^"]+)", line (\d+)', text)[-1]
+    return f'{text.splitlines()[-1].strip()} ({last_file[0]}, line {last_file[1]})'
 
 
 if __name__ == '__main__':

@@ -19,10 +19,14 @@ def test_scripts_are_valid_bash(path):
     assert done.returncode == 0, done.stderr
 
 
-def _job(folder, run):
-    """Starts slurm.sbatch; `run` stands in for the training process, and a stub notes what the scheduler is asked."""
+RUN = 'trap "sleep 0.3; exit 75" USR1; touch ready; while :; do sleep 0.05; done'
+
+
+def _job(folder, run, script='slurm.sbatch', arguments=('configs/x.py', 'runs/x', '--config.seed=1'), **variables):
+    """Starts a batch script; `run` stands in for the training process, and a stub notes what the scheduler is asked."""
     (folder / '.venv' / 'bin').mkdir(parents=True)
     (folder / 'bin').mkdir()
+    (folder / 'launch').symlink_to(LAUNCH)
     for path, text in {
         folder / '.venv' / 'bin' / 'python': f'#!/usr/bin/env bash\necho "$@" > arguments\n{run}\n',
         folder / 'bin' / 'scontrol': f'#!/usr/bin/env bash\necho "$@" > {folder}/asked\n',
@@ -33,22 +37,47 @@ def _job(folder, run):
         **os.environ,
         'SLURM_SUBMIT_DIR': str(folder),
         'SLURM_JOB_ID': '42',
+        **variables,
         'PATH': f'{folder / "bin"}:{os.environ["PATH"]}',
     }
-    command = ['bash', str(LAUNCH / 'slurm.sbatch'), 'configs/x.py', 'runs/x', '--config.seed=1']
-    return subprocess.Popen(command, env=environment)
+    return subprocess.Popen(['bash', str(LAUNCH / script), *arguments], env=environment)
+
+
+def _send_when_ready(job, folder, number):
+    deadline = time.time() + 20
+    while not (folder / 'ready').exists() and time.time() < deadline:
+        time.sleep(0.02)
+    job.send_signal(number)
+    assert job.wait(timeout=20) == 75
 
 
 def test_a_job_that_saves_on_the_time_limit_requeues_itself(tmp_path):
-    job = _job(tmp_path, 'trap "sleep 0.3; exit 75" USR1; touch ready; while :; do sleep 0.05; done')
-    deadline = time.time() + 20
-    while not (tmp_path / 'ready').exists() and time.time() < deadline:
-        time.sleep(0.02)
-    job.send_signal(signal.SIGUSR1)
-    assert job.wait(timeout=20) == 75
+    _send_when_ready(_job(tmp_path, RUN), tmp_path, signal.SIGUSR1)
     assert (tmp_path / 'asked').read_text().split() == ['requeue', '42']
     arguments = (tmp_path / 'arguments').read_text()
     assert '--config=configs/x.py --workdir=runs/x --config.seed=1' in arguments
+
+
+def test_a_task_of_an_array_requeues_itself_alone(tmp_path):
+    """SLURM_JOB_ID of the last task is the array's: asked for by that, SLURM requeues all tasks (seen with 22.05)."""
+    task = {'SLURM_JOB_ID': '42', 'SLURM_ARRAY_JOB_ID': '42', 'SLURM_ARRAY_TASK_ID': '3'}
+    job = _job(tmp_path, RUN, 'slurm_array.sbatch', ['runs/sweep'], **task)
+    _send_when_ready(job, tmp_path, signal.SIGUSR1)
+    assert (tmp_path / 'asked').read_text().split() == ['requeue', '42_3']
+    assert (tmp_path / 'arguments').read_text().split() == ['launch/sweep.py', '--workdir=runs/sweep', '--run=3']
+
+
+def test_a_cancelled_job_saves_and_does_not_come_back(tmp_path):
+    _send_when_ready(_job(tmp_path, RUN), tmp_path, signal.SIGTERM)
+    assert not (tmp_path / 'asked').exists()
+
+
+@pytest.mark.parametrize(
+    ('script', 'arguments'), [('slurm.sbatch', ['configs/x.py']), ('slurm_array.sbatch', ['runs/x'])]
+)
+def test_a_batch_script_that_lacks_something_says_its_usage(tmp_path, script, arguments):
+    job = _job(tmp_path, 'exit 0', script, arguments)  # the second: not in an array
+    assert job.wait(timeout=20) == 2
 
 
 @pytest.mark.parametrize('status', [0, 2])

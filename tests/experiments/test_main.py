@@ -26,7 +26,8 @@ def test_help_needs_neither_jax_nor_tensorflow():
     ('arguments', 'message'),
     [
         ([], '--config is missing'),
-        (['--config=configs/nothing.py'], 'nothing.py'),
+        (['--config=configs/nothing.py'], "there is no config file 'configs/nothing.py'"),
+        (['--config', 'configs/va.py'], "Did you mean 'configs/vae.py'"),
         (['--config=configs/vae.py:huge'], "no variant 'huge'"),
         (['--config=configs/vae.py:tiny', '--config.train.epoch=2'], 'epochs'),
         (['--config=configs/vae.py:tiny', '--config.train.epochs=many'], 'many'),
