@@ -4,7 +4,7 @@ r"""Command line: reads a config, prepares the run's folder, and hands both to t
     python -m humalign_jax.main --config=configs/vae.py:tiny --config.train.epochs=2
 
 Exit status: 0 done (also if it was done before), 2 a mistake in config, data or files (one message, no traceback),
-75 stopped by a signal with everything saved: start again to go on.
+75 stopped by a signal with everything saved: start again to go on. 130 Ctrl-C in work that cannot be cut in two.
 """
 
 import importlib
@@ -27,6 +27,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; default: runs/<config name>.')
 _MISTAKES = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError)
+_INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 _EXPERIMENTS = pathlib.Path(__file__).parent / 'experiments'
 
 
@@ -55,6 +56,9 @@ def main(argv: list[str]) -> None:
             print(f'{folder} is complete: nothing to do. Choose another --workdir to run it again.')
     except (ValueError, OSError) as error:
         _fail(_message(error, folder))
+    except KeyboardInterrupt:
+        print(f'\nInterrupted. What {folder} holds is whole: start again to go on from it.', file=sys.stderr)
+        raise SystemExit(_INTERRUPTED) from None
 
 
 def read_config(arguments: Sequence[str]) -> ConfigDict:

@@ -3,14 +3,17 @@
 import dataclasses
 import importlib
 import pathlib
+import signal
 import time
 from collections.abc import Sequence
+from typing import NoReturn
 
 from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import storage, workdir
 from humalign_jax.experiments import _room
+from humalign_jax.train import signals
 
 INPUTS = 'inputs.json'
 # What of a stage another one reads, and what says that it is done.
@@ -39,7 +42,19 @@ def run_stages(stages: Sequence[Stage], folder: pathlib.Path) -> None:
 
     Raises:
         ValueError: A stage cannot be done; the message names it.
+        SystemExit: A signal came; what is complete stays. The code is `signals.EXIT_SAVED` if this process completed a
+            stage, else the signal's: a stage that is longer than a job's time must not be queued again for ever.
     """
+    n_done = 0
+    where = folder
+
+    def leave(received: signal.Signals) -> NoReturn:
+        logging.info(
+            'Stopped by %s in %s; the stages before it are complete. Start again with the same workdir to go on.',
+            received.name, where.relative_to(folder),
+        )  # fmt: skip
+        raise SystemExit(signals.EXIT_SAVED if n_done else 128 + received)
+
     for number, stage in enumerate(stages, start=1):
         where = folder / stage.name
         inputs = {str(path): _digest(path) for path in stage.inputs}
@@ -50,9 +65,11 @@ def run_stages(stages: Sequence[Stage], folder: pathlib.Path) -> None:
         try:
             where.mkdir(parents=True, exist_ok=True)
             storage.write_json(where / INPUTS, inputs)
-            ran = workdir.run_once(_run_experiment, stage.config, str(where))
+            with signals.leave_on_signals(leave):
+                ran = workdir.run_once(_run_experiment, stage.config, str(where))
         except ValueError as error:
             raise ValueError(f'stage {stage.name}: {error}') from error
+        n_done += ran
         done = f'done in {time.monotonic() - started:.1f} s' if ran else 'was complete'
         logging.info('Stage %d of %d: %s %s', number, len(stages), stage.name, done)
 

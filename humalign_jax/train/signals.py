@@ -6,8 +6,9 @@ Orbax's own preemption save does nothing in a process without `jax.distributed`:
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import NoReturn
 
 EXIT_SAVED = 75
 """Exit status 'saved, start me again to continue'.
@@ -50,15 +51,35 @@ def stop_on_signals() -> Iterator[StopRequest]:
         The request.
     """
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
+    with _handled_by(request._note):
         yield request
+
+
+@contextlib.contextmanager
+def leave_on_signals(leave: Callable[[signal.Signals], NoReturn]) -> Iterator[None]:
+    """Calls `leave` as soon as a stop signal comes: for work whose files are whole at every moment.
+
+    Inside it `stop_on_signals` has the signals to itself. Outside the main thread nothing changes.
+
+    Args:
+        leave: Raises, in the main thread, between any two of its instructions.
+    """
+    with _handled_by(lambda number, _: leave(signal.Signals(number))):
+        yield
+
+
+@contextlib.contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Installs the handler for all stop signals; the earlier ones are back when the block ends."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
         return
     earlier = {}
     try:
         for number in STOP_SIGNALS:
-            earlier[number] = signal.signal(number, request._note)
-        yield request
+            earlier[number] = signal.signal(number, handler)
+        yield
     finally:
-        for number, handler in earlier.items():
+        for number, before in earlier.items():
             # None: the handler was not installed from Python, and Python cannot put it back.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            signal.signal(number, signal.SIG_DFL if before is None else before)

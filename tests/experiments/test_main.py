@@ -60,3 +60,16 @@ def test_a_run_is_complete_once_and_its_folder_is_its_own(command, tmp_path):
     assert 'is complete' in command(*tiny, check=0).stdout
     other = command(*tiny, '--config.model.latent_dim=8', check=2)
     assert 'config.model.latent_dim: 16 -> 8' in other.stderr
+
+
+def test_ctrl_c_is_one_line_and_no_traceback(tmp_path):
+    code = (
+        'import sys; from absl import app; from humalign_jax import main, workdir\n'
+        f'sys.argv = ["main", "--config=configs/rsa.py:tiny", "--workdir={tmp_path}/run"]\n'
+        'def interrupted(*_): raise KeyboardInterrupt\n'
+        'workdir.run_once = interrupted\n'
+        'app.run(main.main, flags_parser=main._parse_flags)\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == 130
+    assert f'What {tmp_path}/run holds is whole' in done.stderr and 'Traceback' not in done.stderr
