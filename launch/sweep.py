@@ -67,7 +67,9 @@ def main() -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument('--submit', action='store_true', help='hand the points that are not complete to SLURM')
     what.add_argument('--list', action='store_true', help='points and how far they are')
-    what.add_argument('--scores', nargs='*', metavar='NAME', help='table of these scores; all of them to scores.csv')
+    what.add_argument(
+        '--scores', nargs='*', metavar='NAME', help='table of scores, NAME or NAME:layer=logits; all go to scores.csv'
+    )
     what.add_argument('--run', type=int, metavar='INDEX', help="one point, numbered as in --list: an array task's work")
     parser.add_argument('--parallel', type=int, default=0, help='tasks of the array that may run at once; 0: any')
     parser.add_argument('--sbatch', default='', metavar='OPTIONS', help='further options of sbatch, in one string')

@@ -1,93 +1,138 @@
 """Scores of a sweep's points: a table to look at, and one file with all of them."""
 
 import csv
+import dataclasses
+import difflib
 import pathlib
+import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from humalign_jax import settings, storage, workdir
 from humalign_jax.records import Score
 from humalign_jax.report import numbers
 
-_COLUMNS = ('name', 'value', 'low', 'high', 'n', 'ceiling_lower', 'ceiling_upper')
+_COLUMNS = ('value', 'low', 'high', 'n', 'ceiling_lower', 'ceiling_upper')
+_NOT_TELLING = re.compile(r'run|checkpoint_step|.*sha256|n_.*')  # which run it was, or how much there was of something
+_SHOWN = 6  # of the values that a message lists
+_FEW = 12  # names of a family that a message lists
 
 
-def compare(folder: pathlib.Path, flags: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> str:
-    """The scores in `names` as a Markdown table; all scores go to `scores.csv`.
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """A score, and what tells it from others: its provenance, and the stage of a study that left it."""
+
+    score: Score
+    about: Mapping[str, str]
+
+
+def compare(folder: pathlib.Path, flags: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Some scores as a Markdown table; all scores go to `scores.csv`.
 
     Points that differ in nothing but the seed share a row, with mean and standard deviation over seeds.
 
     Args:
         folder: The sweep's.
         flags: What the sweep set, by point.
-        names: Columns of the table; without any, what there is to choose from is said.
+        columns: Of the table: names of scores, such as 'accuracy', or 'rsa/spearman:layer=logits,pairs=partial' where a
+            point has several of a name. Without any, what there is to choose from is said.
 
     Raises:
-        ValueError: No point is complete, or no score has such a name.
+        ValueError: No point is complete, no score is meant by a column, or several are.
     """
-    rows = {
-        point: [Score.from_json(row) for row in storage.read_jsonl(folder / point / 'scores.jsonl')]
-        for point in flags
-        if workdir.is_complete(folder / point)
-    }
-    if not rows:
+    entries = {point: _entries(folder / point) for point in flags if workdir.is_complete(folder / point)}
+    if not entries:
         raise ValueError(f'no point of {folder} is complete yet.')
-    scores = _scores_by_name(rows)
     path = folder / 'scores.csv'
-    _write_csv(path, flags, scores)
-    available = sorted({name for of_point in scores.values() for name in of_point})
-    for name in names:
-        if name not in available:
-            raise ValueError(f'no score is called {name!r}.{settings.nearest(name, available)}')
-    lines = [table(['point', *names], _rows(flags, scores, names))] if names else []
-    lines.append(f'All scores ({", ".join(available[:20])}{", ..." if len(available) > 20 else ""}): {path}')
-    if len(scores) < len(flags):
-        lines.append(f'{len(flags) - len(scores)} of {len(flags)} points are not complete.')
+    _write_csv(path, flags, entries)
+    scores = {column: _chosen(column, entries) for column in columns}
+    lines = [table(['point', *columns], _rows(flags, scores, list(entries)))] if columns else []
+    lines.append(f'All scores ({_families(entry.score.name for of in entries.values() for entry in of)}): {path}')
+    if len(entries) < len(flags):
+        lines.append(f'{len(flags) - len(entries)} of {len(flags)} points are not complete.')
     return '\n'.join(lines)
 
 
-def _scores_by_name(rows: Mapping[str, Sequence[Score]]) -> dict[str, dict[str, Score]]:
-    """Scores of each point by name, and by what tells them apart where a point has several of a name."""
-    apart: dict[str, set[str]] = {}
-    for of_point in rows.values():
-        for name, same in _grouped(of_point).items():
-            words = [{k: v for k, v in s.provenance.items() if isinstance(v, str | int | float)} for s in same]
-            keys = {key for one in words for key in one}
-            apart.setdefault(name, set()).update(k for k in keys if len({one.get(k) for one in words}) > 1)
-    named: dict[str, dict[str, Score]] = {}
-    for point, of_point in rows.items():
-        named[point] = {}
-        for score in of_point:
-            words = [f'{key}={score.provenance.get(key)}' for key in sorted(apart[score.name])]
-            full = name = ','.join([score.name, *words])
-            number = 1
-            while name in named[point]:
-                number += 1
-                name = f'{full},number={number}'
-            named[point][name] = score
-    return named
+def _entries(folder: pathlib.Path) -> list[_Entry]:
+    """All scores of a point, those of a study's stages included."""
+    entries = []
+    for path in sorted(folder.rglob('scores.jsonl')):
+        stage = path.parent.relative_to(folder).as_posix()
+        if not stage.startswith('superseded'):
+            for score in map(Score.from_json, storage.read_jsonl(path)):
+                words = {k: str(v) for k, v in score.provenance.items() if isinstance(v, str | int)}
+                entries.append(_Entry(score, {**words, 'stage': stage}))
+    return entries
 
 
-def _grouped(scores: Sequence[Score]) -> dict[str, list[Score]]:
-    groups: dict[str, list[Score]] = {}
-    for score in scores:
-        groups.setdefault(score.name, []).append(score)
-    return groups
+def _telling(entries: Sequence[_Entry]) -> dict[str, list[str]]:
+    """What tells scores of one name apart, with its values in their order."""
+    keys = dict.fromkeys(key for entry in entries for key in entry.about)
+    values = {key: list(dict.fromkeys(entry.about.get(key, '') for entry in entries)) for key in keys}
+    return {key: v for key, v in values.items() if len(v) > 1 and not _NOT_TELLING.fullmatch(key)}
+
+
+def _chosen(column: str, entries: Mapping[str, Sequence[_Entry]]) -> dict[str, Score]:
+    """The score that a column means, by point."""
+    name, _, text = column.partition(':')
+    wanted: dict[str, str] = {part.partition('=')[0]: part.partition('=')[2] for part in text.split(',') if part}
+    everything = [entry for of_point in entries.values() for entry in of_point]
+    named = [entry for entry in everything if entry.score.name == name]
+    if not named:
+        names = [entry.score.name for entry in everything]
+        close = ''.join(f' Did you mean {near!r}?' for near in difflib.get_close_matches(name, names, n=1))
+        raise ValueError(f'no score is called {name!r}.{close} Known: {_families(names)}.')
+    for key, value in wanted.items():
+        known = [v for v in dict.fromkeys(entry.about.get(key, '') for entry in named) if v]
+        if value not in known:
+            where = settings.nearest(value, known) if known else settings.nearest(key, _telling(named))
+            raise ValueError(f'no score {name!r} has {key}={value}.{where}')
+    chosen = {}
+    for point, of_point in entries.items():
+        meant = [e for e in of_point if e.score.name == name and all(e.about.get(k) == v for k, v in wanted.items())]
+        if len(meant) > 1:
+            raise ValueError(f'{point} has {len(meant)} scores {column!r}{_how_they_differ(name, wanted, meant)}')
+        if meant:
+            chosen[point] = meant[0].score
+    return chosen
+
+
+def _families(names: Iterable[str]) -> str:
+    """Names in a line; of many that begin alike, such as all cells of a confusion matrix, the beginning."""
+    families: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        families.setdefault(name.partition('/')[0], []).append(name)
+    return ', '.join(', '.join(of) if len(of) <= _FEW else f'{first}/... ({len(of)})' for first, of in families.items())
+
+
+def _how_they_differ(name: str, wanted: Mapping[str, str], entries: Sequence[_Entry]) -> str:
+    """The end of a message: what tells them apart, and a column that means one of them."""
+    telling = _telling(entries)
+    if not telling:
+        return ', and nothing that they record tells them apart.'
+    shown = [f'{k} ({", ".join(v[:_SHOWN])}{", ..." if len(v) > _SHOWN else ""})' for k, v in telling.items()]
+    example, left = dict(wanted), entries
+    while len(left) > 1 and (still := _telling(left)):
+        key = max(still, key=lambda k: len(still[k]))
+        example[key] = left[0].about.get(key, '')
+        left = [entry for entry in left if entry.about.get(key, '') == example[key]]
+    such_as = ','.join(f'{key}={value}' for key, value in example.items())
+    return f', which differ in {"; ".join(shown)}: say which, such as {name}:{such_as}.'
 
 
 def _rows(
-    flags: Mapping[str, Mapping[str, Any]], scores: Mapping[str, Mapping[str, Score]], names: Sequence[str]
+    flags: Mapping[str, Mapping[str, Any]], scores: Mapping[str, Mapping[str, Score]], points: Sequence[str]
 ) -> list[list[str]]:
     """One row for all seeds of the same values."""
     groups: dict[tuple, list[str]] = {}
-    for point in scores:
+    for point in points:
         values = tuple((key, str(value)) for key, value in flags[point].items() if key != 'config.seed')
         groups.setdefault(values, []).append(point)
     rows = []
-    for points in groups.values():
-        row = points[0].replace(f'-seed={flags[points[0]].get("config.seed")}', '')
-        rows.append([row, *(_cell([scores[p][name] for p in points if name in scores[p]]) for name in names)])
+    for group in groups.values():
+        row = group[0].replace(f'-seed={flags[group[0]].get("config.seed")}', '')
+        rows.append([row, *(_cell([of[p] for p in group if p in of]) for of in scores.values())])
     return rows
 
 
@@ -101,18 +146,24 @@ def _cell(scores: Sequence[Score]) -> str:
 
 
 def _write_csv(
-    path: pathlib.Path, flags: Mapping[str, Mapping[str, Any]], scores: Mapping[str, Mapping[str, Score]]
+    path: pathlib.Path, flags: Mapping[str, Mapping[str, Any]], entries: Mapping[str, Sequence[_Entry]]
 ) -> None:
-    """One line for each score of each point, with the values that the sweep set."""
+    """One line for each score of each point, with the values that the sweep set and what tells the scores apart."""
     keys = list(dict.fromkeys(key for of_point in flags.values() for key in of_point))
+    names = dict.fromkeys(entry.score.name for of_point in entries.values() for entry in of_point)
+    telling: dict[str, None] = {}
+    for name in names:
+        for of_point in entries.values():
+            telling.update(dict.fromkeys(_telling([entry for entry in of_point if entry.score.name == name])))
     with storage.atomic_file(path, 'w') as file:
         writer = csv.writer(file, lineterminator='\n')
-        writer.writerow(['point', *keys, *_COLUMNS])
-        for point, of_point in scores.items():
+        writer.writerow(['point', *keys, 'name', *telling, *_COLUMNS])
+        for point, of_point in entries.items():
             given = [flags[point].get(key, '') for key in keys]
-            for name, score in of_point.items():
-                row = {**score.to_json(), 'name': name}  # what is not defined is None here, an empty field there
-                writer.writerow([point, *given, *(row[column] for column in _COLUMNS)])
+            for entry in of_point:
+                about = [entry.about.get(key, '') for key in telling]
+                row = entry.score.to_json()  # what is not defined is None here, an empty field there
+                writer.writerow([point, *given, entry.score.name, *about, *(row[column] for column in _COLUMNS)])
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

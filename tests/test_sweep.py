@@ -240,6 +240,20 @@ def _finished(folder, scores):
     storage.write_json(folder / 'complete.json', {})
 
 
+def _point(folder, l1, offset=0.0):
+    """A complete point: one score of its own, and four of one name in a stage."""
+    layers = [
+        Score(
+            'rsa', i + j / 4 + offset, 0.0, 1.0, 10, 'none', provenance={'layer': layer, 'pairs': pairs, 'n_pairs': j}
+        )
+        for i, layer in enumerate(('mu', 'out'))
+        for j, pairs in enumerate(('all', 'within'))
+    ]
+    _finished(folder, [Score('l1', l1, l1 - 0.1, float('nan'), 100, 't')])
+    storage.write_jsonl(folder / 'human_rsa' / 'scores.jsonl', [score.to_json() for score in layers])
+    storage.write_jsonl(folder / 'superseded' / 'human_rsa-1' / 'scores.jsonl', [layers[0].to_json()])
+
+
 def test_scores_are_averaged_over_seeds_and_none_is_lost(sweep, tmp_path):
     import sweep_scores
 
@@ -250,31 +264,64 @@ def test_scores_are_averaged_over_seeds_and_none_is_lost(sweep, tmp_path):
     }
     values = {point: 0.5 + 0.01 * i**2 for i, point in enumerate(flags)}
     points = list(flags)
-    for point in points[:4]:
-        layers = [
-            Score('rsa', i + 0.25, 0.0, 1.0, 10, 'none', provenance={'layer': layer, 'stimuli': 'test'})
-            for i, layer in enumerate(('mu', 'out'))
-        ]
-        _finished(tmp_path / point, [Score('l1', values[point], values[point] - 0.1, float('nan'), 100, 't'), *layers])
-    text = sweep_scores.compare(tmp_path, flags, ['l1', 'rsa,layer=out'])
+    for number, point in enumerate(points[:4]):
+        _point(tmp_path / point, values[point], 0.01 * number)
+    text = sweep_scores.compare(tmp_path, flags, ['l1', 'rsa:layer=out,pairs=within'])
     of_4 = [values[point] for point in points[:3]]
-    row = text.splitlines()[2]
-    assert row.split('|')[1].strip() == 'vae-latent_dim=4'
-    assert f'{statistics.fmean(of_4):.3f} (sd {statistics.stdev(of_4):.3f}, 3 seeds)' in row
+    row = [cell.strip() for cell in text.splitlines()[2].split('|')]
+    assert row[1] == 'vae-latent_dim=4'
+    assert row[2] == f'{statistics.fmean(of_4):.3f} (sd {statistics.stdev(of_4):.3f}, 3 seeds)'
+    assert row[3] == '1.260 (sd 0.010, 3 seeds)'
     assert text.splitlines()[3].split('|')[2].strip() == '0.590'  # one seed; its interval has only one end
     assert '2 of 6 points are not complete.' in text
     with open(tmp_path / 'scores.csv', newline='') as file:
         rows = list(csv.DictReader(file))
-    assert [(r['point'], r['config.seed'], r['name']) for r in rows[:3]] == [
-        (points[0], '0', name) for name in ('l1', 'rsa,layer=mu', 'rsa,layer=out')
+    assert len(rows) == 4 * 5
+    assert list(rows[0])[:7] == ['point', 'config', 'config.latent_dim', 'config.seed', 'name', 'layer', 'pairs']
+    of_first = [(r['name'], r['layer'], r['pairs'], r['value'], r['high']) for r in rows if r['point'] == points[0]]
+    assert sorted(of_first) == [
+        ('l1', '', '', '0.5', ''),
+        ('rsa', 'mu', 'all', '0.0', '1.0'),
+        ('rsa', 'mu', 'within', '0.25', '1.0'),
+        ('rsa', 'out', 'all', '1.0', '1.0'),
+        ('rsa', 'out', 'within', '1.25', '1.0'),
     ]
-    assert len(rows) == 4 * 3 and rows[0]['high'] == '' and float(rows[2]['value']) == 1.25
-    with pytest.raises(ValueError, match=r"no score is called 'l2'\. Known: l1, rsa,layer=mu"):
-        sweep_scores.compare(tmp_path, flags, ['l2'])
 
 
-def test_scores_that_nothing_tells_apart_are_numbered(sweep, tmp_path):
+@pytest.mark.parametrize(
+    ('column', 'message'),
+    [
+        ('l2', r"no score is called 'l2'\. Known: rsa, l1"),
+        ('rsb', "Did you mean 'rsa'"),
+        ('rsa:layer=xyz', r"no score 'rsa' has layer=xyz\. Known: mu, out"),
+        ('rsa:layr=mu', "no score 'rsa' has layr=mu. Did you mean 'layer'"),
+        (
+            'rsa',
+            r"4 scores 'rsa', which differ in layer \(mu, out\); pairs \(all, within\): say which, such as rsa:layer=",
+        ),
+        ('rsa:layer=mu', r'2 scores .* differ in pairs \(all, within\): say which, such as rsa:layer=mu,pairs=all'),
+    ],
+)
+def test_a_column_must_mean_one_score(sweep, tmp_path, column, message):
+    import sweep_scores
+
+    _point(tmp_path / 'a', 0.5)
+    with pytest.raises(ValueError, match=message):
+        sweep_scores.compare(tmp_path, {'a': {'config': 'a'}}, [column])
+
+
+def test_scores_that_nothing_tells_apart_are_no_column_but_are_kept(sweep, tmp_path):
     import sweep_scores
 
     _finished(tmp_path / 'a', [Score('l1', value, 0.0, 1.0, 10, 't') for value in (0.25, 0.5)])
-    assert 'All scores (l1, l1,number=2)' in sweep_scores.compare(tmp_path, {'a': {'config': 'a'}}, [])
+    with pytest.raises(ValueError, match='nothing that they record tells them apart'):
+        sweep_scores.compare(tmp_path, {'a': {'config': 'a'}}, ['l1'])
+    assert len((tmp_path / 'scores.csv').read_text().splitlines()) == 3
+
+
+def test_many_names_that_begin_alike_are_one_in_the_list(sweep, tmp_path):
+    import sweep_scores
+
+    cells = [Score(f'confusion/a/{i}', 0.5, 0.0, 1.0, 10, 't') for i in range(100)]
+    _finished(tmp_path / 'a', [Score('l1', 0.5, 0.0, 1.0, 10, 't'), *cells])
+    assert 'All scores (l1, confusion/... (100))' in sweep_scores.compare(tmp_path, {'a': {'config': 'a'}}, [])
