@@ -12,7 +12,6 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import storage, workdir
-from humalign_jax.experiments import _room
 from humalign_jax.train import signals
 
 INPUTS = 'inputs.json'
@@ -75,7 +74,6 @@ def run_stages(stages: Sequence[Stage], folder: pathlib.Path) -> None:
 
 
 def _run_experiment(config: ConfigDict, folder: str) -> None:
-    _room.give_back_memory()  # a limit of memory is the whole process', and stages before this one left some
     importlib.import_module(f'humalign_jax.experiments.{config.experiment}').run(config, folder)
 
 

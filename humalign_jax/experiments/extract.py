@@ -28,7 +28,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import devices, models, settings, storage
-from humalign_jax.experiments import _runs, _wiring
+from humalign_jax.experiments import _room, _runs, _wiring
 from humalign_jax.records import ImageSet
 from humalign_jax.train import forward, leaves, manifest, writers
 
@@ -64,6 +64,8 @@ def run(config: ConfigDict, workdir: str) -> None:
     if config.split not in ('train', 'validation', 'test'):
         raise ValueError(f'config.split={config.split!r} must be train, validation or test.')
     folder = pathlib.Path(workdir)
+    if memory_bytes() > config.max_memory_gb * 1e9 / 2:
+        _room.give_back_memory()  # the limit is the whole process', of which earlier stages of a study may hold much
     _forget_peak()
     source = _open(config)
     sidecars = {layer: _sidecar(source, layer) for layer in source.layers}
@@ -239,8 +241,8 @@ def _batch_that_fits(
     size = -(-min(config.batch_size, len(images)) // n_devices) * n_devices
     if (peak := memory_bytes('VmHWM')) > limit:
         raise ValueError(
-            f'config.max_memory_gb={config.max_memory_gb:g} is not enough: reading the images and the checkpoint alone '
-            f'took {peak / 1e9:.2f} GB. Raise the limit above that.'
+            f'config.max_memory_gb={config.max_memory_gb:g} is not enough: with images and checkpoint read, but no '
+            f'layer yet, the process held {peak / 1e9:.2f} GB. Raise the limit above that.'
         )
     while True:
         needed = int(1.1 * stream.bytes_needed(params, model_state, images, size)) + _SLACK_BYTES

@@ -1,5 +1,6 @@
 """Features of a trained run: their values, their ids, what a kill leaves, and what is refused."""
 
+import contextlib
 import json
 import pathlib
 import shutil
@@ -197,9 +198,19 @@ def test_a_limit_on_memory_cuts_the_batch_or_says_what_is_needed(config, tmp_pat
 
 def test_a_limit_that_opening_the_run_has_passed_is_refused(config, tmp_path):
     config.max_memory_gb = 0.05  # less than the interpreter with its libraries
-    with pytest.raises(ValueError, match=r'reading the images and the checkpoint alone took \d\.\d\d GB'):
+    with pytest.raises(ValueError, match=r'but no layer yet, the process held \d\.\d\d GB'):
         extract.run(config, str(tmp_path))
     assert not list(tmp_path.glob('[bp]*.npy'))
+
+
+@pytest.mark.parametrize(('limit_gb', 'times'), [(0.05, 1), (1000.0, 0)])
+def test_room_is_made_where_the_limit_is_near(config, tmp_path, monkeypatch, limit_gb, times):
+    made = []
+    monkeypatch.setattr(extract._room, 'give_back_memory', lambda: made.append(1))
+    config.max_memory_gb = limit_gb
+    with contextlib.suppress(ValueError):
+        extract.run(config, str(tmp_path))
+    assert len(made) == times
 
 
 def test_a_full_disk_is_foreseen_with_the_number_of_bytes(config, tmp_path, monkeypatch):

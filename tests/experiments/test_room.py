@@ -55,6 +55,19 @@ def test_a_job_over_its_limit_has_nothing_left(tmp_path):
     assert _room.free_memory_bytes(tmp_path) == 0
 
 
+@pytest.mark.parametrize(('needed', 'enough'), [(80, True), (95, False)])
+def test_room_is_made_before_there_is_said_to_be_none(monkeypatch, needed, enough):
+    left = [10]
+    monkeypatch.setattr(_room, 'free_memory_bytes', lambda: left[-1])
+    monkeypatch.setattr(_room, 'give_back_memory', lambda: left.append(100))
+    if enough:
+        _room.check_memory(needed, 'Things', 'have fewer')
+    else:
+        with pytest.raises(ValueError, match=r'Things need about .* have fewer'):
+            _room.check_memory(needed, 'Things', 'have fewer')
+    assert left == [10, 100]
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='only glibc keeps freed blocks until it is asked')
 def test_what_an_experiment_left_is_given_back():
     double = jax.jit(lambda x: 2 * x)
