@@ -169,9 +169,9 @@ def ceilings(counts: np.ndarray, labels: np.ndarray, *, n_splits: int = 20, seed
 
 
 def _mean(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    return values.mean() if weights is None else weights @ values / weights.sum(axis=1)
+    return np.asarray(values.mean() if weights is None else weights @ values / weights.sum(axis=1))
 
 
-def _kappa(observed: np.ndarray, expected: np.ndarray) -> np.ndarray:
+def _kappa(observed: np.ndarray | np.floating, expected: np.ndarray | np.floating) -> np.ndarray:
     with np.errstate(invalid='ignore', divide='ignore'):
         return np.where(expected < 1.0, (observed - expected) / (1.0 - np.asarray(expected)), np.nan)

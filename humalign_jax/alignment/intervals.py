@@ -24,7 +24,7 @@ def correlation_interval(value: float, draws: np.ndarray, n: int) -> Interval:
     kept = draws[np.isfinite(draws)]
     if len(kept) < 2 or not abs(value) < 1.0:
         return np.nan, np.nan
-    low, high = fisher_interval(np.array([value]), kept.std(ddof=1), n - 1)
+    low, high = fisher_interval(np.array([value]), np.array([kept.std(ddof=1)]), n - 1)
     return float(low[0]), float(high[0])
 
 
@@ -73,7 +73,7 @@ class _RankOrder:
     """The order of some values, from which their mean ranks under any weights follow without a sort."""
 
     def __init__(self, values: np.ndarray):
-        self._dense = scipy.stats.rankdata(values, method='dense') - 1
+        self._dense = np.unique(values, return_inverse=True)[1]  # SciPy's dense ranks are no integers from 1.18 on
         self._order = np.argsort(self._dense, kind='stable')
         self._starts = np.searchsorted(self._dense[self._order], np.arange(self._dense.max() + 2))
 

@@ -117,10 +117,11 @@ class Distance:
 
 def check_pair(distance: Distance, width: int, dtype: np.dtype) -> None:
     """Raises ValueError unless the distance makes one number of two vectors of `width` numbers."""
-    vector = jax.ShapeDtypeStruct((width,), dtype)
     expected = f'distance {distance.name!r} must make one number of two vectors of {width} features, with jax.numpy'
     try:
-        made = jax.eval_shape(distance.pair, vector, vector)
+        with jax.enable_x64(dtype == np.float64):
+            vector = jax.ShapeDtypeStruct((width,), dtype)
+            made = jax.eval_shape(distance.pair, vector, vector)
     except (TypeError, ValueError, IndexError, AttributeError) as error:
         raise ValueError(f'{expected}: {str(error).strip().splitlines()[0]}') from error
     shape = getattr(made, 'shape', None)

@@ -94,10 +94,10 @@ def test_any_function_of_two_vectors_is_a_distance():
 @pytest.mark.parametrize(
     ('function', 'made'),
     [
-        (lambda a, b: a - b, r'but makes float32 of shape \(6,\)'),
+        (lambda a, b: a - b, r'but makes float64 of shape \(6,\)'),
         (lambda a, b: (a[0], b[0]), 'but makes a tuple'),
         (lambda a, b: None, 'but makes a NoneType'),
-        (lambda a, b: 1j * a @ b, 'but makes complex64'),
+        (lambda a, b: 1j * a @ b, 'but makes complex128'),
         (lambda a: a, 'takes 1 positional argument'),
         (lambda a, b: np.linalg.norm(a - b), 'traced array'),
         (lambda a, b: 1.0 if a[0] > b[0] else 0.0, 'Attempted boolean conversion'),
