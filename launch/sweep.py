@@ -25,6 +25,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any, NoReturn
 
 import sweep_scores
@@ -44,17 +45,12 @@ class Point:
     Attributes:
         name: Its folder below the sweep's.
         flags: What the sweep sets, in its order.
-        shared: What the command line set for all points, as flags.
+        arguments: All flags of `humalign_jax.main` as they are written, but --workdir.
     """
 
     name: str
     flags: dict[str, Any]
-    shared: tuple[str, ...]
-
-    @property
-    def arguments(self) -> list[str]:
-        """The flags of `humalign_jax.main`, without --workdir."""
-        return [*(f'--{key}={value}' for key, value in self.flags.items()), *self.shared]
+    arguments: tuple[str, ...]
 
 
 def main() -> None:
@@ -96,11 +92,8 @@ def _do(arguments: argparse.Namespace, shared: tuple[str, ...]) -> int:
         points = points_of(load_sweep(arguments.sweep), shared)
         known = numbered(folder, points)
     if arguments.list:
-        print(
-            sweep_scores.table(
-                ['', 'point', 'state'], [[str(i), p.name, state(folder / p.name)] for i, p in enumerate(known)]
-            )
-        )
+        rows = [[str(number), point.name, state(folder / point.name)] for number, point in enumerate(known)]
+        print(sweep_scores.table(['', 'point', 'state'], rows))
     elif arguments.scores is not None:
         print(sweep_scores.compare(folder, {p.name: p.flags for p in points}, arguments.scores))
     elif arguments.run is not None:
@@ -166,7 +159,7 @@ def points_of(sweep: Sequence[dict[str, Any]], shared: Sequence[str] = ()) -> li
         parts = [pathlib.Path(file).stem, variant]
         parts += [f'{short[key]}={_plain(value)}' for key, value in flags.items() if key != 'config']
         name = '-'.join(filter(None, parts))
-        point = Point(name, flags, tuple(shared))
+        point = Point(name, flags, (*(f'--{key}={value}' for key, value in flags.items()), *shared))
         if name in points:
             raise ValueError(f'two points of the sweep are called {name}: {points[name].flags} and {flags}.')
         for flag in shared:
@@ -193,7 +186,8 @@ def read_points(folder: pathlib.Path) -> list[Point]:
     """
     if not (folder / _LIST).exists():
         raise ValueError(f'{folder} is not the folder of a sweep: it has no {_LIST}.')
-    return [Point(p['name'], p['flags'], tuple(p['shared'])) for p in storage.read_json(folder / _LIST)['points']]
+    rows = storage.read_json(folder / _LIST)['points']
+    return [Point(row['name'], row['flags'], tuple(row['arguments'])) for row in rows]
 
 
 def numbered(folder: pathlib.Path, points: Sequence[Point]) -> list[Point]:
@@ -250,11 +244,11 @@ def run_here(folder: pathlib.Path, points: Sequence[Point]) -> int:
         if workdir.is_complete(folder / point.name):
             statuses[point.name] = 0
             continue
-        print(f'Point {number} of {len(points)}: {point.name}', flush=True)
-        statuses[point.name] = _run_and_pass_signals(_command(folder, point))
-        if statuses[point.name] == _EXIT_SAVED:
+        what = f'Point {number} of {len(points)}: {point.name}'
+        statuses[point.name], stopped = _run_and_pass_signals(_command(folder, point), what)
+        if stopped or statuses[point.name] == _EXIT_SAVED:
             n_complete = sum(status == 0 for status in statuses.values())
-            print(f'Stopped, with everything saved: {n_complete} of {len(points)} points are complete.')
+            print(f'Stopped: {n_complete} of {len(points)} points are complete. Start again to go on.')
             return _EXIT_SAVED
     failed = [name for name, status in statuses.items() if status]
     print(f'{len(points) - len(failed)} of {len(points)} points are complete: {folder}')
@@ -263,13 +257,30 @@ def run_here(folder: pathlib.Path, points: Sequence[Point]) -> int:
     return 2 if failed else 0
 
 
-def _run_and_pass_signals(command: Sequence[str]) -> int:
-    """Runs a command in a process group of its own, so that Ctrl-C reaches it once, from here; returns its status."""
-    run = subprocess.Popen(command, process_group=0)
-    stopping = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-    earlier = {number: signal.signal(number, lambda number, _: run.send_signal(number)) for number in stopping}
+def _run_and_pass_signals(command: Sequence[str], what: str) -> tuple[int, bool]:
+    """Runs a command in a process group of its own, so that Ctrl-C reaches it once, from here.
+
+    Args:
+        command: The command.
+        what: Printed before it starts.
+
+    Returns:
+        Its status, and whether a signal asked for a stop: in its first seconds a run does not hear one, and just dies.
+    """
+    received, run = [], None
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        if run is not None:
+            run.send_signal(number)
+
+    earlier = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
     try:
-        return run.wait()
+        print(what, flush=True)
+        run = subprocess.Popen(command, process_group=0)
+        for number in received:  # those that came before there was anything to pass them on to
+            run.send_signal(number)
+        return run.wait(), bool(received)
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)

@@ -56,6 +56,17 @@ def test_a_point_is_named_after_its_values_and_keeps_the_name_when_others_join(s
     assert sweep.points_of(more)[3].name == 'vae-tiny-widths=8_8_8_8'
 
 
+def test_points_that_are_read_back_run_with_the_same_flags(sweep, tmp_path):
+    points = sweep.points_of([_flags(model__widths=(8, 8, 8, 8)), _flags(data__root='/a b')], ['--config.seed=3'])
+    sweep._write(tmp_path, points)
+    back = sweep.read_points(tmp_path)
+    assert [p.arguments for p in back] == [p.arguments for p in points]
+    assert '--config.model.widths=(8, 8, 8, 8)' in back[0].arguments
+    (tmp_path / points[0].name).mkdir()
+    (tmp_path / points[0].name / 'config.json').touch()  # begun
+    assert sweep.numbered(tmp_path, points) == points
+
+
 def test_keys_that_end_alike_are_told_apart(sweep):
     (point,) = sweep.points_of([_flags(data__name='synthetic', model__name='vae')])
     assert point.name == 'vae-tiny-data.name=synthetic-model.name=vae'
@@ -154,6 +165,18 @@ def test_a_sweep_that_is_stopped_saves_and_goes_on(tmp_path):
     assert [line.split('|')[3].strip() for line in done.stdout.splitlines()[2:]] == ['begun'] + 3 * ['waiting']
     other = _call(TINY, f'--workdir={tmp_path}', '--config.train.epochs=50')
     assert other.returncode == 2 and 'was begun with' in other.stderr and '--config.train.epochs=100' in other.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_the_first_moment_of_a_point_stops_the_sweep_too(tmp_path):
+    run = subprocess.Popen(
+        [sys.executable, 'launch/sweep.py', TINY, f'--workdir={tmp_path}'], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert run.stdout is not None and 'Point 1 of 4' in run.stdout.readline()
+    run.send_signal(signal.SIGINT)
+    rest, _ = run.communicate(timeout=60)
+    assert run.returncode == 75
+    assert 'Stopped: 0 of 4 points are complete' in rest and 'Point 2' not in rest
 
 
 @pytest.fixture
