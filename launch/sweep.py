@@ -15,8 +15,6 @@ Exit status: 0 all points are complete (or submitted), 2 a mistake or points tha
 """
 
 import argparse
-import dataclasses
-import importlib.util
 import os
 import pathlib
 import re
@@ -26,31 +24,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import sweep_scores
+from sweep_points import Point, jobs_of, load_sweep, numbered, points_of, read_points, state, write_points
 
-from humalign_jax import main as command_line
-from humalign_jax import settings, storage, workdir
+from humalign_jax import workdir
 
-_LIST = 'sweep.json'
 _EXIT_SAVED = 75
 _SBATCH = pathlib.Path('launch/slurm_array.sbatch')
-
-
-@dataclasses.dataclass(frozen=True)
-class Point:
-    """One run of a sweep.
-
-    Attributes:
-        name: Its folder below the sweep's.
-        flags: What the sweep sets, in its order.
-        arguments: All flags of `humalign_jax.main` as they are written, but --workdir.
-    """
-
-    name: str
-    flags: dict[str, Any]
-    arguments: tuple[str, ...]
 
 
 def main() -> None:
@@ -103,130 +85,9 @@ def _do(arguments: argparse.Namespace, shared: tuple[str, ...]) -> int:
     elif arguments.submit:
         submit(folder, points, known, parallel=arguments.parallel, options=shlex.split(arguments.sbatch))
     else:
-        _write(folder, known)
+        write_points(folder, known)
         return run_here(folder, points)
     return 0
-
-
-def load_sweep(given: str) -> list[dict[str, Any]]:
-    """The points that `get_sweep` of a file returns.
-
-    Args:
-        given: Path of the file, with ':variant' where its function takes an argument.
-
-    Raises:
-        ValueError: There is no such file, or it does not return a list of dicts of flags.
-    """
-    path, _, variant = given.partition(':')
-    if not pathlib.Path(path).is_file():
-        names = [str(p) for p in sorted(pathlib.Path('configs/sweeps').glob('*.py'))]
-        raise ValueError(f'there is no sweep {path!r}.{settings.nearest(path, names)}')
-    spec = importlib.util.spec_from_file_location('sweep_file', path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        sweep = module.get_sweep(*([variant] if variant else []))
-    except ValueError:
-        raise
-    except Exception as error:
-        raise ValueError(f'{given} cannot be read: {type(error).__name__}: {error}') from error
-    if not (
-        isinstance(sweep, list) and sweep and all(isinstance(flags, dict) and 'config' in flags for flags in sweep)
-    ):
-        raise ValueError(
-            f"get_sweep() of {path} must return a list of dicts, each with 'config', the file that is run."
-        )
-    return sweep
-
-
-def points_of(sweep: Sequence[dict[str, Any]], shared: Sequence[str] = ()) -> list[Point]:
-    """Named points, each with a config that can be read.
-
-    Args:
-        sweep: Flags of each point.
-        shared: Flags of all points.
-
-    Raises:
-        ValueError: Two points have the same values, a flag is set twice, or a config refuses its settings.
-    """
-    keys = sorted({key for flags in sweep for key in flags if key != 'config'})
-    last = [key.rpartition('.')[2] for key in keys]
-    short = {key: part if last.count(part) == 1 else key.removeprefix('config.') for key, part in zip(keys, last)}
-    points: dict[str, Point] = {}
-    for flags in sweep:
-        file, _, variant = str(flags['config']).partition(':')
-        parts = [pathlib.Path(file).stem, variant]
-        parts += [f'{short[key]}={_plain(value)}' for key, value in flags.items() if key != 'config']
-        name = '-'.join(filter(None, parts))
-        point = Point(name, flags, (*(f'--{key}={value}' for key, value in flags.items()), *shared))
-        if name in points:
-            raise ValueError(f'two points of the sweep are called {name}: {points[name].flags} and {flags}.')
-        for flag in shared:
-            if (key := flag[2:].partition('=')[0]) in flags:
-                raise ValueError(f'{key} is set by the sweep, point by point: leave {flag} out.')
-        try:
-            command_line.read_config(point.arguments)
-        except ValueError as error:
-            raise ValueError(f'point {name}: {error}') from error
-        points[name] = point
-    return list(points.values())
-
-
-def _plain(value: Any) -> str:
-    """A value as a folder's name may have it: `(8, 16)` as `8_16`."""
-    return re.sub(r'[^\w.+-]+', '_', str(value)).strip('_')
-
-
-def read_points(folder: pathlib.Path) -> list[Point]:
-    """The points that the folder of a sweep knows, by number.
-
-    Raises:
-        ValueError: It is no such folder.
-    """
-    if not (folder / _LIST).exists():
-        raise ValueError(f'{folder} is not the folder of a sweep: it has no {_LIST}.')
-    rows = storage.read_json(folder / _LIST)['points']
-    return [Point(row['name'], row['flags'], tuple(row['arguments'])) for row in rows]
-
-
-def numbered(folder: pathlib.Path, points: Sequence[Point]) -> list[Point]:
-    """The points that the folder knows, then the new ones; a number, once given, stays, because queued tasks go by it.
-
-    Raises:
-        ValueError: A point was begun with other settings.
-    """
-    known = {p.name: p for p in read_points(folder)} if (folder / _LIST).exists() else {}
-    for point in points:
-        old = known.get(point.name)
-        begun = (folder / point.name / 'config.json').exists()
-        if begun and old is not None and sorted(old.arguments) != sorted(point.arguments):
-            raise ValueError(
-                f'{folder / point.name} was begun with {" ".join(old.arguments)}, not with '
-                f'{" ".join(point.arguments)}: choose another --workdir, or give the same settings.'
-            )
-        known[point.name] = point
-    return list(known.values())
-
-
-def _write(folder: pathlib.Path, points: Sequence[Point], new_jobs: Sequence[str] = ()) -> None:
-    rows = [{**dataclasses.asdict(p), 'flags': settings.json_like(p.flags)} for p in points]
-    storage.write_json(folder / _LIST, {'points': rows, 'jobs': [*_jobs(folder), *new_jobs]})
-
-
-def _jobs(folder: pathlib.Path) -> list[str]:
-    """Arrays that were submitted."""
-    return storage.read_json(folder / _LIST)['jobs'] if (folder / _LIST).exists() else []
-
-
-def state(folder: pathlib.Path) -> str:
-    """'complete', 'failed: <why>', 'begun' or 'waiting'."""
-    if workdir.is_complete(folder):
-        return 'complete'
-    error, start = folder / 'error.txt', folder / 'provenance.json'
-    if error.exists() and not (start.exists() and start.stat().st_mtime > error.stat().st_mtime):
-        return f'failed: {error.read_text().strip().splitlines()[-1]}'
-    return 'begun' if (folder / 'config.json').exists() else 'waiting'
 
 
 def _command(folder: pathlib.Path, point: Point) -> list[str]:
@@ -296,18 +157,18 @@ def submit(
     """
     if not _SBATCH.exists() or not pathlib.Path('.venv/bin/python').exists():
         raise ValueError(f"{_SBATCH} or .venv is not here: start from the repository's root, after `make venv`.")
-    queued = {index for job in _jobs(folder) for index in _queued(job)}
+    queued = {index for job in jobs_of(folder) for index in _queued(job)}
     wanted = {point.name for point in points if not workdir.is_complete(folder / point.name)}
     indexes = [index for index, point in enumerate(known) if point.name in wanted and index not in queued]
     n_queued = sum(known[index].name in wanted for index in queued)
     if not indexes:
         print(f'Nothing to submit: {len(points) - len(wanted)} points are complete, {n_queued} are in the queue.')
         return
-    _write(folder, known)
+    write_points(folder, known)
     array = ','.join(map(str, indexes)) + (f'%{parallel}' if parallel else '')
     command = ['sbatch', '--parsable', f'--array={array}', *options, str(_SBATCH), str(folder)]
     job = _ask_slurm(command).strip().partition(';')[0]
-    _write(folder, known, [job])
+    write_points(folder, known, [job])
     n_complete = len(points) - len(wanted)
     print(f'Job {job}: {len(indexes)} points; {n_complete} are complete, {n_queued} were in the queue already.')
 

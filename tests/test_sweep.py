@@ -25,9 +25,9 @@ TINY = 'configs/sweeps/vae_latents.py:tiny'
 def sweep(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / 'launch'))
     monkeypatch.chdir(ROOT)
-    import sweep
+    import sweep_points
 
-    return sweep
+    return sweep_points
 
 
 def _call(*arguments, path='', **options):
@@ -58,13 +58,20 @@ def test_a_point_is_named_after_its_values_and_keeps_the_name_when_others_join(s
 
 def test_points_that_are_read_back_run_with_the_same_flags(sweep, tmp_path):
     points = sweep.points_of([_flags(model__widths=(8, 8, 8, 8)), _flags(data__root='/a b')], ['--config.seed=3'])
-    sweep._write(tmp_path, points)
+    sweep.write_points(tmp_path, points)
     back = sweep.read_points(tmp_path)
     assert [p.arguments for p in back] == [p.arguments for p in points]
     assert '--config.model.widths=(8, 8, 8, 8)' in back[0].arguments
     (tmp_path / points[0].name).mkdir()
     (tmp_path / points[0].name / 'config.json').touch()  # begun
     assert sweep.numbered(tmp_path, points) == points
+
+
+@pytest.mark.parametrize('text', ['{"points": [{"name": "a"}]}', '[]', '{"points": 3}', '{"poi'])
+def test_a_damaged_list_of_points_is_named(tmp_path, text):
+    (tmp_path / 'sweep.json').write_text(text)
+    done = _call(f'--workdir={tmp_path}', '--list')
+    assert done.returncode == 2 and 'sweep.json is no' in done.stderr and 'Traceback' not in done.stderr
 
 
 def test_keys_that_end_alike_are_told_apart(sweep):
