@@ -23,15 +23,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import NoReturn
 
 import sweep_scores
 from sweep_points import Point, jobs_of, load_sweep, numbered, points_of, read_points, state, write_points
 
 from humalign_jax import workdir
+from humalign_jax.train import signals
 
-_EXIT_SAVED = 75
 _SBATCH = pathlib.Path('launch/slurm_array.sbatch')
 
 
@@ -107,10 +106,10 @@ def run_here(folder: pathlib.Path, points: Sequence[Point]) -> int:
             continue
         what = f'Point {number} of {len(points)}: {point.name}'
         statuses[point.name], stopped = _run_and_pass_signals(_command(folder, point), what)
-        if stopped or statuses[point.name] == _EXIT_SAVED:
+        if stopped or statuses[point.name] == signals.EXIT_SAVED:
             n_complete = sum(status == 0 for status in statuses.values())
             print(f'Stopped: {n_complete} of {len(points)} points are complete. Start again to go on.')
-            return _EXIT_SAVED
+            return signals.EXIT_SAVED
     failed = [name for name, status in statuses.items() if status]
     print(f'{len(points) - len(failed)} of {len(points)} points are complete: {folder}')
     if failed:
@@ -128,23 +127,20 @@ def _run_and_pass_signals(command: Sequence[str], what: str) -> tuple[int, bool]
     Returns:
         Its status, and whether a signal asked for a stop: in its first seconds a run does not hear one, and just dies.
     """
-    received, run = [], None
+    received: list[signal.Signals] = []
+    run = None
 
-    def pass_on(number: int, _: FrameType | None) -> None:
+    def pass_on(number: signal.Signals) -> None:
         received.append(number)
         if run is not None:
             run.send_signal(number)
 
-    earlier = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
-    try:
+    with signals.call_on_signals(pass_on):
         print(what, flush=True)
         run = subprocess.Popen(command, process_group=0)
         for number in received:  # those that came before there was anything to pass them on to
             run.send_signal(number)
         return run.wait(), bool(received)
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
 
 
 def submit(

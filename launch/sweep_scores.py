@@ -150,11 +150,13 @@ def _write_csv(
 ) -> None:
     """One line for each score of each point, with the values that the sweep set and what tells the scores apart."""
     keys = list(dict.fromkeys(key for of_point in flags.values() for key in of_point))
-    names = dict.fromkeys(entry.score.name for of_point in entries.values() for entry in of_point)
     telling: dict[str, None] = {}
-    for name in names:
-        for of_point in entries.values():
-            telling.update(dict.fromkeys(_telling([entry for entry in of_point if entry.score.name == name])))
+    for of_point in entries.values():
+        by_name: dict[str, list[_Entry]] = {}
+        for entry in of_point:
+            by_name.setdefault(entry.score.name, []).append(entry)
+        for same in by_name.values():
+            telling.update(dict.fromkeys(_telling(same)))
     with storage.atomic_file(path, 'w') as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(['point', *keys, 'name', *telling, *_COLUMNS])

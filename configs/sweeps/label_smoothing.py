@@ -2,8 +2,8 @@ r"""Does label smoothing make PhilNet more human-like? A study of PhilNet alone 
 
     python launch/sweep.py configs/sweeps/label_smoothing.py --workdir=runs/smoothing --submit --config.data.root=DIR
     python launch/sweep.py configs/sweeps/label_smoothing.py:tiny --workdir=runs/tiny_smoothing   # minutes, on a CPU
-    python launch/sweep.py --workdir=runs/tiny_smoothing --scores accuracy:split=test \\
-        rsa/spearman:level=image,pairs=partial,layer=penultimate
+    python launch/sweep.py --workdir=runs/tiny_smoothing --scores accuracy \
+        rsa/spearman:model=philnet,layer=penultimate,level=image,pairs=partial
 """
 
 

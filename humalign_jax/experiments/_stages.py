@@ -54,23 +54,23 @@ def run_stages(stages: Sequence[Stage], folder: pathlib.Path) -> None:
         )  # fmt: skip
         raise SystemExit(signals.EXIT_SAVED if n_done else 128 + received)
 
-    for number, stage in enumerate(stages, start=1):
-        where = folder / stage.name
-        inputs = {str(path): _digest(path) for path in stage.inputs}
-        if workdir.is_complete(where) and storage.read_json(where / INPUTS) != inputs:
-            _set_aside(where, folder / 'superseded' / stage.name)
-        started = time.monotonic()
-        logging.info('Stage %d of %d: %s', number, len(stages), stage.name)
-        try:
-            where.mkdir(parents=True, exist_ok=True)
-            storage.write_json(where / INPUTS, inputs)
-            with signals.leave_on_signals(leave):
+    with signals.call_on_signals(leave):
+        for number, stage in enumerate(stages, start=1):
+            where = folder / stage.name
+            inputs = {str(path): _digest(path) for path in stage.inputs}
+            if workdir.is_complete(where) and storage.read_json(where / INPUTS) != inputs:
+                _set_aside(where, folder / 'superseded' / stage.name)
+            started = time.monotonic()
+            logging.info('Stage %d of %d: %s', number, len(stages), stage.name)
+            try:
+                where.mkdir(parents=True, exist_ok=True)
+                storage.write_json(where / INPUTS, inputs)
                 ran = workdir.run_once(_run_experiment, stage.config, str(where))
-        except ValueError as error:
-            raise ValueError(f'stage {stage.name}: {error}') from error
-        n_done += ran
-        done = f'done in {time.monotonic() - started:.1f} s' if ran else 'was complete'
-        logging.info('Stage %d of %d: %s %s', number, len(stages), stage.name, done)
+            except ValueError as error:
+                raise ValueError(f'stage {stage.name}: {error}') from error
+            n_done += ran
+            done = f'done in {time.monotonic() - started:.1f} s' if ran else 'was complete'
+            logging.info('Stage %d of %d: %s %s', number, len(stages), stage.name, done)
 
 
 def _run_experiment(config: ConfigDict, folder: str) -> None:

@@ -8,7 +8,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import NoReturn
 
 EXIT_SAVED = 75
 """Exit status 'saved, start me again to continue'.
@@ -56,15 +55,15 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
 
 @contextlib.contextmanager
-def leave_on_signals(leave: Callable[[signal.Signals], NoReturn]) -> Iterator[None]:
-    """Calls `leave` as soon as a stop signal comes: for work whose files are whole at every moment.
+def call_on_signals(handler: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """Calls `handler` as soon as a stop signal comes: for work whose files are whole at every moment, and launchers.
 
     Inside it `stop_on_signals` has the signals to itself. Outside the main thread nothing changes.
 
     Args:
-        leave: Raises, in the main thread, between any two of its instructions.
+        handler: Runs in the main thread, between any two of its instructions, and may raise.
     """
-    with _handled_by(lambda number, _: leave(signal.Signals(number))):
+    with _handled_by(lambda number, _: handler(signal.Signals(number))):
         yield
 
 
