@@ -16,11 +16,13 @@ import scipy.io
 from scipy.io.matlab import MatReadError
 from scipy.spatial.distance import squareform
 
-from humalign_jax import storage
+from humalign_jax import arrays, storage
 from humalign_jax.records import Features, Rdm, RepeatedFeatures, stimulus_ids
 from humalign_jax.rsa.pairs import n_stimuli_of
 
 SUFFIXES = ('.npy', '.npz', '.h5', '.hdf5', '.mat', '.csv')
+# provenance['ids']: where the ids are from. Ids that are 'made up' are row numbers of one file and name no stimulus.
+ORIGINS = ('given', 'dataset', 'file', 'made up')
 ID_KEYS = ('ids', 'stimulus_ids', 'stimuli')
 # What NumPy, h5py and SciPy raise at damaged files.
 _UNREADABLE = (
@@ -75,8 +77,8 @@ def load_features(
         raise ValueError(f'{path}: features{of} must be {axes}, with none of them 0, not {list(values.shape)}.')
     values = np.moveaxis(values, 1, 0) if repeated else values
     values = values.reshape(*values.shape[: least - 1], -1)
-    chosen = _choose_ids(path, len(values), ids, dataset, split, found)
-    provenance = {'file': path.name, 'sha256': storage.file_digest(path), **({'key': key} if key else {}), **sidecar}
+    chosen, origin = _choose_ids(path, len(values), ids, dataset, split, found)
+    provenance = _provenance(path, key, origin, sidecar)
     kind = RepeatedFeatures if repeated else Features
     return kind(values, chosen, name or sidecar.get('name') or path.stem, provenance)
 
@@ -124,8 +126,8 @@ def load_rdm(
         values = values.ravel()  # MATLAB has no one-dimensional arrays
     values = _condensed(path, values)
     n = n_stimuli_of(len(values))
-    chosen = _choose_ids(path, n, ids, dataset, split, found)
-    provenance = {'file': path.name, 'sha256': storage.file_digest(path), **({'key': key} if key else {}), **sidecar}
+    chosen, origin = _choose_ids(path, n, ids, dataset, split, found)
+    provenance = _provenance(path, key, origin, sidecar)
     measure = measure or str(sidecar.get('measure', 'unknown'))
     return Rdm(values, chosen, name or sidecar.get('name') or path.stem, measure, provenance)
 
@@ -173,16 +175,16 @@ def _read(path: pathlib.Path, key: str | None, fits: Any) -> tuple[np.ndarray, n
         return _numeric(path, values), None if ids is None else np.array(ids, dtype=np.str_), sidecar
     if path.suffix == '.csv':
         return *_read_csv(path), {}
-    arrays = _arrays(path)
-    ids = next((np.array(arrays[k], dtype=np.str_).ravel() for k in ID_KEYS if k in arrays), None)
+    found = _arrays(path)
+    ids = next((np.array(found[k], dtype=np.str_).ravel() for k in ID_KEYS if k in found), None)
     if key is None:
-        candidates = [k for k, array in arrays.items() if array.dtype.kind in 'fiub' and fits(array)]
+        candidates = [k for k, array in found.items() if array.dtype.kind in 'fiub' and fits(array)]
         if len(candidates) != 1:
-            raise ValueError(f'{path}: choose an array with key=...; the file has {_listed(arrays)}.')
+            raise ValueError(f'{path}: choose an array with key=...; the file has {_listed(found)}.')
         key = candidates[0]
-    if key not in arrays:
-        raise ValueError(f'{path} has no array {key!r}; it has {_listed(arrays)}.')
-    return _numeric(path, arrays[key]), ids, {}
+    if key not in found:
+        raise ValueError(f'{path} has no array {key!r}; it has {_listed(found)}.')
+    return _numeric(path, found[key]), ids, {}
 
 
 def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -297,18 +299,28 @@ def _choose_ids(
     dataset: str | None,
     split: str | None,
     found: np.ndarray | None,
-) -> np.ndarray:
-    """Ids of n stimuli; see `load_features`."""
+) -> tuple[np.ndarray, str]:
+    """Ids of n stimuli, see `load_features`, and where they are from, see `ORIGINS`."""
     if (dataset is None) != (split is None):
         raise ValueError(f'{path}: ids need both dataset and split, not {dataset!r} and {split!r}.')
+    made_up = np.array([f'row/{i:05d}' for i in range(n)])
+    origin = 'given'
     if ids is None and dataset is not None and split is not None:
-        ids = stimulus_ids(dataset, split, np.arange(n))
-    ids = found if ids is None else np.asarray(ids, dtype=np.str_)
-    if ids is None:
-        return np.array([f'row/{i:05d}' for i in range(n)])
-    if len(ids) != n:
-        raise ValueError(f'{path}: {n} stimuli but {len(ids)} ids.')
-    return ids
+        ids, origin = stimulus_ids(dataset, split, np.arange(n)), 'dataset'
+    if ids is None and found is not None:
+        ids, origin = found, 'file'
+    if ids is None or (origin == 'file' and np.array_equal(ids, made_up)):  # written by an earlier run
+        return made_up, 'made up'
+    chosen = arrays.stimulus_names(ids, str(path))
+    if chosen.shape != (n,):
+        raise ValueError(f'{path}: {n} stimuli but {len(chosen)} ids.')
+    return chosen, origin
+
+
+def _provenance(path: pathlib.Path, key: str | None, origin: str, sidecar: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says of its file; `ids` is one of `ORIGINS`."""
+    said = {'file': path.name, 'sha256': storage.file_digest(path), **({'key': key} if key else {})}
+    return {**said, **sidecar, 'ids': origin}
 
 
 def _listed(arrays: Mapping[str, np.ndarray]) -> str:

@@ -188,3 +188,15 @@ def test_matrices_that_are_no_rdm_are_refused(tmp_path):
         np.save(tmp_path / 'a.npy', values)
         with pytest.raises(ValueError, match=message):
             files.load_rdm(tmp_path / 'a.npy')
+
+
+def test_records_say_where_their_ids_are_from(tmp_path):
+    path, plain = write(tmp_path / 'a.npz'), write(tmp_path / 'b.npz', ids=False)
+    assert files.load_features(path).provenance['ids'] == 'file'
+    assert files.load_features(path, ids=IDS).provenance['ids'] == 'given'
+    assert files.load_features(path, dataset='toy', split='test').provenance['ids'] == 'dataset'
+    features = files.load_features(plain)
+    assert features.provenance['ids'] == 'made up'
+    assert rsa.rdm(features).provenance['ids'] == 'made up'
+    files.save_features(tmp_path / 'again.npy', features)
+    assert files.load_features(tmp_path / 'again.npy').provenance['ids'] == 'made up'
