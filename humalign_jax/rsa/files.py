@@ -16,7 +16,7 @@ import scipy.io
 from scipy.io.matlab import MatReadError
 from scipy.spatial.distance import squareform
 
-from humalign_jax import arrays, storage
+from humalign_jax import arrays, storage, text
 from humalign_jax.records import Features, Rdm, RepeatedFeatures, stimulus_ids
 from humalign_jax.rsa.pairs import n_stimuli_of
 
@@ -142,12 +142,19 @@ def save_rdm(path: storage.PathLike, rdm: Rdm) -> None:
     _save(path, rdm.values, rdm, {'measure': rdm.measure})
 
 
-def load_ids(path: storage.PathLike) -> np.ndarray:
-    """Stimulus ids from a text file, one a line: [n] strings."""
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise ValueError(f'{path} does not exist: it should hold one stimulus id a line.')
-    return np.array(path.read_text(encoding='utf-8').splitlines(), dtype=np.str_)
+def load_ids(path: storage.PathLike, what: str = 'stimulus id') -> np.ndarray:
+    """Stimulus ids, or labels, from a text file, one a line: [n] strings.
+
+    Blanks around an entry, a byte order mark, blank lines at the end and lines that begin with # are left out.
+
+    Args:
+        path: The file.
+        what: What a line holds, for messages.
+
+    Raises:
+        ValueError: The file is missing, of another encoding, or has a blank line between entries.
+    """
+    return np.array(text.read_list(path, what), dtype=np.str_)
 
 
 def _save(path: storage.PathLike, values: np.ndarray, record: Features | Rdm, more: Mapping[str, Any]) -> None:
