@@ -24,7 +24,17 @@ def run(config: ConfigDict, workdir: str) -> None:
 
 
 def make_task(config: ConfigDict, setup: _wiring.Setup) -> _wiring.Task:
-    """Cross-entropy as `config.objective` says, and the scores of a classifier."""
+    """Cross-entropy as `config.objective` says, and the scores of a classifier.
+
+    Raises:
+        ValueError: The images are of one class only.
+    """
+    class_names = setup.images['train'].class_names
+    if len(class_names) < 2:
+        raise ValueError(
+            f'the training images are all of one class, {class_names[0]!r}, but a classifier needs two or more: is '
+            f'--config.data.root={config.data.root} one folder too high?'
+        )
 
     def write_scores(
         folder: pathlib.Path, split: str, values: Mapping[str, np.ndarray], provenance: Mapping[str, Any]
