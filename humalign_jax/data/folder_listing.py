@@ -22,7 +22,7 @@ SPLITS = {
 }  # fmt: skip
 
 _EXPECTED = '<split>/<class>/<image> or <class>/<image>'
-_N_NAMED = 3  # names in a message
+_N_NAMED = 10  # names in a message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,10 +152,11 @@ def _walk(root: pathlib.Path) -> tuple[list[pathlib.PurePath], dict[str, list[st
         n_before = len(found)
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
             path = pathlib.PurePath(entry.path).relative_to(root)
-            _check_name(entry.path)
             why = ''
             if entry.name.startswith('.'):
                 why = 'hidden'
+            elif entry.is_symlink() and not os.path.exists(entry.path):
+                why = 'broken link'
             elif entry.is_dir():
                 status = entry.stat()
                 if (status.st_dev, status.st_ino) in above:
@@ -163,10 +164,11 @@ def _walk(root: pathlib.Path) -> tuple[list[pathlib.PurePath], dict[str, list[st
                 elif not visit(pathlib.Path(entry.path), above):
                     why = 'folder without images'
             elif not entry.is_file():
-                why = 'broken link or no regular file'
+                why = 'no regular file'
             elif path.suffix.lower() not in image_files.ENDINGS:
                 why = 'of another ending'
             else:
+                _check_name(root, path)
                 found.append(path)
             if why:
                 left_out.setdefault(why, []).append(path.as_posix())
@@ -179,13 +181,14 @@ def _walk(root: pathlib.Path) -> tuple[list[pathlib.PurePath], dict[str, list[st
     return found, left_out
 
 
-def _check_name(path: str) -> None:
-    try:
-        path.encode()
-    except UnicodeEncodeError as error:
+def _check_name(root: pathlib.Path, path: pathlib.PurePath) -> None:
+    """Raises ValueError if a path cannot be a line of a text file."""
+    name = path.as_posix()
+    if not name.isprintable() and any(unicodedata.category(letter) in ('Cc', 'Cs') for letter in name):
         raise ValueError(
-            f'{os.fsencode(path)!r}: a file name must be UTF-8 text to be a stimulus id; rename it.'
-        ) from error
+            f'{root}: the file {os.fsencode(name)!r} must have a name in UTF-8 without line breaks, because it '
+            'becomes a stimulus id: rename it.'
+        )
 
 
 def _split_folders(root: pathlib.Path, by_top: Mapping[str, Sequence[pathlib.PurePath]]) -> dict[str, str]:
@@ -200,7 +203,7 @@ def _split_folders(root: pathlib.Path, by_top: Mapping[str, Sequence[pathlib.Pur
     if not splits:
         for top, paths in by_top.items():
             inner = {SPLITS.get(path.parts[1].casefold(), '') for path in paths if len(path.parts) > 2}
-            if {'train', 'test'} <= inner:
+            if 'train' in inner and inner & {'test', 'validation'}:
                 raise ValueError(
                     f'{root / top} has the split folders, not {root}: give {root / top} as the root, or, if '
                     f'{top!r} is a class, sort as <split>/<class>/<image>.'

@@ -71,6 +71,7 @@ def load_image_folder(
     missing = [name for name, k in number.items() if k not in labels]
     if missing:
         logging.warning('%s: no %s image is of class %s.', folder, split, folder_listing.named(missing))
+    logging.info('%s: %d %s images of %s.', folder, len(chosen), split, folder_listing.named(listing.class_names))
     images, notes = _read(folder, chosen, size_px=size_px, fit=fit, grey=grey)
     return records.ImageSet(
         images=images,

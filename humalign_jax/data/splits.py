@@ -52,7 +52,8 @@ def stratified_split(
         if len(empty):
             raise ValueError(
                 f'a validation set of {n_validation} from {n} images of {images.name} leaves no {part} image of class '
-                f'{images.class_names[empty[0]]!r}, which has {counts[empty[0]]}: choose another n_validation.'
+                f'{images.class_names[empty[0]]!r}, which has {counts[empty[0]]} (a class needs two): choose another '
+                'n_validation.'
             )
     ranks = _ranks_within_class(images.labels, seed)
     is_validation = ranks < shares[images.labels]

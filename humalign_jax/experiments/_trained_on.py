@@ -32,10 +32,11 @@ def apart(test: ImageSet, train: ImageSet) -> ImageSet:
 
 
 def check_classes(folder: pathlib.Path, images: ImageSet, *, write: bool = False) -> None:
-    """Compares the classes of images with those that a run was trained on, by name and order.
+    """Compares the classes of images with those that a classifier was trained on, by name and order.
 
     Args:
-        folder: The run's workdir; `classes.json` in it names what the outputs of its network stand for.
+        folder: The run's workdir; `classes.json` in it names what the outputs of its network stand for. A run without
+            one, such as that of a VAE, opens on any images.
         images: Images of the same source, perhaps from another folder.
         write: Whether to write the file where there is none yet.
 

@@ -184,12 +184,7 @@ def start(config: ConfigDict, setup: Setup, task: Task) -> Start:
 
 
 def train(config: ConfigDict, folder: pathlib.Path, setup: Setup, task: Task) -> state.TrainState:
-    """Trains, or goes on training, and returns the best state, on the host.
-
-    Raises:
-        ValueError: The run began with images of other classes.
-    """
-    _trained_on.check_classes(folder, setup.images['train'], write=True)
+    """Trains, or goes on training, and returns the best state, on the host."""
     _note_files(config, folder)
     return loop.fit(make_run(config, setup, task), folder)
 

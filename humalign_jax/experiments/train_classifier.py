@@ -9,7 +9,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import objectives, settings, storage
-from humalign_jax.experiments import _scoring, _wiring
+from humalign_jax.experiments import _scoring, _trained_on, _wiring
 from humalign_jax.report import curves
 
 
@@ -18,6 +18,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     folder = pathlib.Path(workdir)
     setup = _wiring.set_up(config)
     task = make_task(config, setup)
+    _trained_on.check_classes(folder, setup.images['train'], write=True)
     best = _wiring.train(config, folder, setup, task)
     _wiring.score(config, folder, setup, task, best, 'test')
     curves.draw_curves(folder, {'loss': 'loss (nats)', 'accuracy': 'accuracy', 'learning_rate': 'learning rate'})

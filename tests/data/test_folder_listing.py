@@ -67,7 +67,7 @@ def test_in_split_folders_too_a_class_may_be_called_train(tmp_path):
         (('train/steam/0.png', 'train/0.png', 'bus/0.png'), r"\('train'\) beside others \('bus'\).*cannot be disting"),
         (('train/0.png', 'test/0.png'), "images directly in its split folders 'test', 'train'.*<split>/<class>/<im"),
         (('test/a/0.png', 'testing/a/0.png', 'train/a/0.png'), "2 folders for the test split, 'test', 'testing': keep"),
-        (('zoo/train/a/0.png', 'zoo/test/a/0.png'), r'zoo has the split folders, not .*: give .*zoo as the root'),
+        (('zoo/train/a/0.png', 'zoo/val/a/0.png'), r'zoo has the split folders, not .*: give .*zoo as the root'),
     ],
 )
 def test_folders_that_could_be_splits_or_classes_are_refused_by_name(paths, message, tmp_path):
@@ -113,11 +113,14 @@ def test_everything_left_out_is_named_by_reason(tmp_path):
     touch(tmp_path, 'a/0.png', 'a/.hidden.png', '.git/x.png', 'a/notes.txt', 'b/c/notes.md', '0.png')
     (tmp_path / 'a' / 'gone.png').symlink_to(tmp_path / 'nowhere.png')
     (tmp_path / 'a' / 'loop').symlink_to(tmp_path)
+    (tmp_path / 'a' / 'itself.png').symlink_to(tmp_path / 'a' / 'itself.png')
+    os.mkfifo(tmp_path / 'a' / 'pipe.png')
     assert folder_listing.list_folder(tmp_path).left_out == {
         'hidden': ('.git', 'a/.hidden.png'),
         'in no class folder': ('0.png',),
         'of another ending': ('a/notes.txt', 'b/c/notes.md'),
-        'broken link or no regular file': ('a/gone.png',),
+        'broken link': ('a/gone.png', 'a/itself.png'),
+        'no regular file': ('a/pipe.png',),
         'linked to a folder above': ('a/loop',),
         'folder without images': ('b/c', 'b'),
     }
@@ -150,13 +153,14 @@ def test_a_folder_without_images_says_what_lies_there(tmp_path):
         list_of(tmp_path, '0.png', 'a/0.heic')
 
 
-def test_a_file_name_that_is_no_text_is_refused(tmp_path):
+@pytest.mark.parametrize('letter', [b'\xff', b'\n'])
+def test_a_file_name_that_is_no_line_of_text_is_refused(letter, tmp_path):
     touch(tmp_path, 'a/0.png')
     try:
-        open(os.fsencode(tmp_path) + b'/a/\xff.png', 'wb').close()
+        open(os.fsencode(tmp_path) + b'/a/' + letter + b'.png', 'wb').close()
     except OSError:
         pytest.skip('this file system has text names only')
-    with pytest.raises(ValueError, match=r'\\xff.png.*must be UTF-8 text to be a stimulus id'):
+    with pytest.raises(ValueError, match=r'a/\\(xff|n)\.png.*must have a name in UTF-8 without line breaks'):
         folder_listing.list_folder(tmp_path)
 
 

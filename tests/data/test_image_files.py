@@ -74,7 +74,7 @@ def test_a_palette_image_keeps_its_levels(tmp_path):
 
 
 def test_cmyk_is_converted_to_rgb(tmp_path):
-    Image.fromarray(np.full((2, 2, 4), [0, 255, 255, 0], np.uint8), 'CMYK').save(tmp_path / 'red.tif')
+    Image.new('CMYK', (2, 2), (0, 255, 255, 0)).save(tmp_path / 'red.tif')
     np.testing.assert_array_equal(image_files.read_image(tmp_path / 'red.tif', size_px=2)[0, 0], [255, 0, 0])
 
 

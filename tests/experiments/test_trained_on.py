@@ -20,8 +20,8 @@ def image_set(class_names, n=6, seed=0, split='train'):
     return ImageSet(pixels, labels, np.arange(n), tuple(class_names), name='toy', split=split)
 
 
-def write_folder(root, class_names, n=8):
-    np_rng = np.random.default_rng(0)
+def write_folder(root, class_names, n=8, seed=0):
+    np_rng = np.random.default_rng(seed)
     for name in class_names:
         (root / name).mkdir(parents=True)
         for number in range(n):
@@ -78,6 +78,19 @@ def test_a_run_is_opened_on_other_images_of_the_same_classes(trained, tmp_path):
     write_folder(tmp_path / 'other', ('bee', 'ant'), n=9)
     opened = _runs.open_run(trained / 'run', root=str(tmp_path / 'other'))
     assert opened.setup.images['test'].class_names == ('ant', 'bee')
+
+
+def test_a_class_without_test_images_has_no_accuracy_and_the_others_have_theirs(tmp_path):
+    for split in ('train', 'test'):
+        write_folder(tmp_path / 'zoo' / split, ('ant', 'bee', 'cow'), seed=len(split))
+    for path in (tmp_path / 'zoo' / 'test' / 'bee').iterdir():
+        path.unlink()
+    (tmp_path / 'run').mkdir()
+    train_classifier.run(folder_config(tmp_path / 'zoo'), str(tmp_path / 'run'))
+    scores = {score['name']: score for score in storage.read_jsonl(tmp_path / 'run' / 'scores.jsonl')}
+    assert scores['accuracy']['n'] == 16 and 'test_split' not in scores['accuracy']['provenance']
+    assert [scores[f'accuracy/{name}']['n'] for name in ('ant', 'bee', 'cow')] == [8, 0, 8]
+    assert scores['accuracy/bee']['value'] is None
 
 
 def test_a_run_does_not_go_on_with_other_classes(trained, tmp_path):
