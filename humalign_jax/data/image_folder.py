@@ -1,6 +1,7 @@
 """Images in folders named after their classes."""
 
-from collections.abc import Mapping, Sequence
+import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,9 @@ def _left_out(listing: folder_listing.Listing, split: str) -> dict[str, Sequence
     return {why: paths for why, paths in kept.items() if paths}
 
 
-def _read(folder: Any, chosen: Sequence[folder_listing.Image], **options: Any) -> tuple[np.ndarray, Mapping[str, str]]:
+def _read(
+    folder: pathlib.Path, chosen: Sequence[folder_listing.Image], **options: Any
+) -> tuple[np.ndarray, dict[str, str]]:
     """The images, [n, size_px, size_px, 3 or 1], and what was done to some of them.
 
     Raises:

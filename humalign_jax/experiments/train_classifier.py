@@ -33,8 +33,8 @@ def make_task(config: ConfigDict, setup: _wiring.Setup) -> _wiring.Task:
     class_names = setup.images['train'].class_names
     if len(class_names) < 2:
         raise ValueError(
-            f'the training images are all of one class, {class_names[0]!r}, but a classifier needs two or more: is '
-            f'--config.data.root={config.data.root} one folder too high?'
+            f'the training images are all of one class, {"".join(class_names)!r}, but a classifier needs two or more: '
+            f'does --config.data.root={config.data.root} hold the folders of the splits or classes?'
         )
 
     def write_scores(

@@ -102,7 +102,7 @@ def test_a_run_does_not_go_on_with_other_classes(trained, tmp_path):
 def test_a_classifier_of_one_class_is_refused(tmp_path):
     config = folder_config(write_folder(tmp_path / 'zoo', ('images',), n=20))
     with pytest.raises(
-        ValueError, match=r"one class, 'images', but .* two or more: is --config\.data\.root=.*zoo one fol"
+        ValueError, match=r"one class, 'images', but .* two or more: does --config\.data\.root=.*zoo hold"
     ):
         train_classifier.run(config, str(tmp_path / 'run'))
 
