@@ -1,7 +1,7 @@
 """The records that packages hand to each other: images, features, RDMs and scores, each with its stimulus ids.
 
-A stimulus id is a string `<dataset>/<split>/<number in the published order>`, such as `cifar10/test/00042`. Scores join
-by id and never by position.
+A stimulus id is a string `<dataset>/<split>/<number in the published order>`, such as `cifar10/test/00042`; images of a
+folder, which has no published order, have their path instead of the number. Scores join by id and never by position.
 """
 
 import dataclasses
@@ -31,6 +31,8 @@ class ImageSet:
         split: 'train', 'validation' or 'test'; a validation set cut from train keeps its train ids.
         simulated: True if a program made the images; every score derived from them says so.
         extras: Further arrays by name with n rows, such as simulated observers' counts.
+        stimuli: Stimulus ids of images without a published order, unique strings, [n]; None if `index` makes them.
+        provenance: How the set was made, where name and split do not say it: how test was held out, what is left out.
     """
 
     images: np.ndarray
@@ -41,6 +43,8 @@ class ImageSet:
     split: str
     simulated: bool = False
     extras: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    stimuli: np.ndarray | None = None
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n, where = len(self.images), f'{self.name}/{self.split}'
@@ -62,6 +66,8 @@ class ImageSet:
             )
         if len(np.unique(self.index)) != n:
             raise ValueError(f'{where}: stimulus numbers repeat.')
+        if self.stimuli is not None:
+            check_ids(self.stimuli, n, where)
         for field, values in self.extras.items():
             if len(values) != n:
                 raise ValueError(f'{where}: {n} images but {field!r} has {len(values)} rows.')
@@ -72,6 +78,8 @@ class ImageSet:
     @property
     def ids(self) -> np.ndarray:
         """Stimulus ids, [n] strings."""
+        if self.stimuli is not None:
+            return self.stimuli
         return stimulus_ids(self.name, 'train' if self.split == 'validation' else self.split, self.index)
 
     def take(self, rows: np.ndarray | slice, *, split: str | None = None) -> 'ImageSet':
@@ -83,6 +91,7 @@ class ImageSet:
             index=self.index[rows],
             split=split or self.split,
             extras={field: values[rows] for field, values in self.extras.items()},
+            stimuli=None if self.stimuli is None else self.stimuli[rows],
         )
 
 

@@ -11,7 +11,7 @@ from humalign_jax import main, models
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIGS = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
-TRAINING = [name for name in CONFIGS if name in ('philnet', 'vae', 'resnet')]
+TRAINING = [name for name in CONFIGS if name in ('philnet', 'vae', 'resnet', 'image_folder')]
 
 
 def _get(name, *variant):

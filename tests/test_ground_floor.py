@@ -36,6 +36,8 @@ def test_ids_carry_dataset_split_and_published_number():
         ({'labels': np.zeros(3, int)}, '4 images but labels has shape'),
         ({'index': np.array([0, 1, 1, 2])}, 'repeat'),
         ({'extras': {'counts': np.zeros((3, 2))}}, "'counts' has 3 rows"),
+        ({'stimuli': np.array(['a', 'b', 'a', 'c'])}, "'a' occur more than once"),
+        ({'stimuli': np.array(['a', 'b'])}, r'4 stimuli but ids of shape \(2,\)'),
     ],
 )
 def test_wrong_image_sets_are_refused(changes, message):

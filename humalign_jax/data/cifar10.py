@@ -74,6 +74,7 @@ def load_cifar10(split: str, *, root: str = '') -> records.ImageSet:
     found = find(folder)
     if found is None:
         return _from_tfds(folder, split)
+    _check_class_names(found)
     is_binary = found.name in (BINARY_FOLDER, BINARY_ARCHIVE)
     members = [f'{name}.bin' if is_binary else name for name in names]
     expected_bytes = _BINARY_BYTES if is_binary else _PICKLE_BYTES
@@ -160,7 +161,7 @@ def _from_tfds(folder: pathlib.Path, split: str) -> records.ImageSet:
             f'2. on a machine with internet and TensorFlow run `python -m humalign_jax.data.tfds --root {folder}`;\n'
             '3. use the `:tiny` variant of the config, which runs on simulated images.'
         )
-    images, labels = tfds.read_prepared(prepared, split)
+    images, labels = tfds.read_prepared(prepared, split, class_names=CLASS_NAMES)
     if len(images) != len(_batch_names(split)) * _BATCH_IMAGES or images.shape[1:] != (32, 32, 3):
         raise ValueError(f'{prepared}: {split} has images of shape {images.shape}, which is not CIFAR-10.')
     return _image_set(images, labels, split)
@@ -170,6 +171,28 @@ def _read_batch_file(path: pathlib.Path, max_bytes: int) -> bytes:
     if not path.exists():
         raise ValueError(f'{path} is missing: the folder {path.parent} is incomplete; unpack the archive again.')
     return files.read_file(path, max_bytes=max_bytes)
+
+
+def _check_class_names(found: pathlib.Path) -> None:
+    """Raises ValueError if an unpacked copy names other classes in its own table, `batches.meta`."""
+    table = found / ('batches.meta.txt' if found.name == BINARY_FOLDER else 'batches.meta')
+    if not table.is_file():
+        return
+    content = files.read_file(table, max_bytes=1 << 20)
+    if table.suffix == '.txt':
+        names = content.decode('latin-1').split()
+    else:
+        about = pickles.read_pickle(content, table)
+        about = {_text(key): value for key, value in about.items()} if isinstance(about, dict) else {}
+        given = about.get('label_names')
+        names = [str(_text(name)) for name in given] if isinstance(given, list | tuple) else []
+    if names and tuple(names) != CLASS_NAMES:
+        raise ValueError(f'{table} names the classes {", ".join(names)}: {found} holds another dataset than CIFAR-10.')
+
+
+def _text(value: object) -> object:
+    """What a pickle of Python 2 calls text, as text."""
+    return value.decode('latin-1') if isinstance(value, bytes) else value
 
 
 def _read_archive(path: pathlib.Path, members: list[str], max_bytes: int) -> dict[str, bytes]:
@@ -218,7 +241,7 @@ def _parse_pickle(content: bytes, path: pathlib.Path) -> tuple[np.ndarray, np.nd
     batch = pickles.read_pickle(content, path)
     if not isinstance(batch, dict):
         raise ValueError(f'{path} holds a {type(batch).__name__}; a CIFAR-10 batch is a dict with data and labels.')
-    batch = {key.decode('latin-1') if isinstance(key, bytes) else key: value for key, value in batch.items()}
+    batch = {_text(key): value for key, value in batch.items()}
     if not {'data', 'labels'} <= batch.keys():
         raise ValueError(f"{path} holds the entries {list(batch)[:10]}; 'data' and 'labels' were expected.")
     data, labels = batch['data'], batch['labels']
@@ -227,9 +250,7 @@ def _parse_pickle(content: bytes, path: pathlib.Path) -> tuple[np.ndarray, np.nd
         raise ValueError(f"{path}: 'data' must be uint8 ({_BATCH_IMAGES}, {_PIXEL_BYTES}), not {what}.")
     if not data.flags.c_contiguous:  # one flipped bit makes it so, and scrambles every image
         raise ValueError(f"{path}: 'data' is stored column by column, the published files row by row: it is damaged.")
-    batch_label, expected = batch.get('batch_label'), _BATCH_LABELS.get(path.name)
-    if isinstance(batch_label, bytes):
-        batch_label = batch_label.decode('latin-1')
+    batch_label, expected = _text(batch.get('batch_label')), _BATCH_LABELS.get(path.name)
     if batch_label is not None and expected is not None and batch_label != expected:
         raise ValueError(f'{path} calls itself {batch_label!r} where {expected!r} was expected: files were swapped.')
     if isinstance(labels, np.ndarray):

@@ -43,8 +43,8 @@ def load_mnist(split: str, *, root: str = '') -> records.ImageSet:
     if split not in _N_IMAGES:
         raise ValueError(f"MNIST has the splits 'train' and 'test', not {split!r}.")
     folder, n = files.data_root(root), _N_IMAGES[split]
-    images = read_idx(_find(folder, split, 'images', 3), (n, 28, 28))
-    labels_path = _find(folder, split, 'labels', 1)
+    images_path, labels_path = _find(folder, split)
+    images = read_idx(images_path, (n, 28, 28))
     labels = read_idx(labels_path, (n,)).astype(np.int32)
     if labels.max() > 9:
         wrong = int(labels.argmax())
@@ -91,14 +91,26 @@ def read_idx(path: files.PathLike, shape: tuple[int, ...]) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=header_bytes).reshape(shape)
 
 
-def _find(folder: pathlib.Path, split: str, what: str, n_dimensions: int) -> pathlib.Path:
-    names = [f'{_PREFIX[split]}-{what}{mark}idx{n_dimensions}-ubyte{end}' for mark in '-.' for end in ('', '.gz')]
+def _find(folder: pathlib.Path, split: str) -> tuple[pathlib.Path, pathlib.Path]:
+    """Images and labels, from the first folder that has either: never the labels of one copy with images of another."""
     folders = [folder, folder / 'mnist', folder / 'MNIST' / 'raw']
-    found = files.first_existing([place / name for place in folders for name in names])
-    if found is None:
-        raise ValueError(
-            f'MNIST was not found: none of {", ".join(names)} is in {", ".join(map(str, folders))}. Put the four '
-            'IDX files there (third_party/mnist/README.md says where they come from), or use the `:tiny` variant of '
-            'the config, which runs on simulated images.'
-        )
-    return found
+    names = {
+        what: [f'{_PREFIX[split]}-{what}{mark}idx{n}-ubyte{end}' for mark in '-.' for end in ('', '.gz')]
+        for what, n in (('images', 3), ('labels', 1))
+    }
+    for place in folders:
+        found = {what: files.first_existing([place / name for name in names[what]]) for what in names}
+        images, labels = found['images'], found['labels']
+        if images and labels:
+            return images, labels
+        if images or labels:
+            missing = 'labels' if images else 'images'
+            raise ValueError(
+                f'{images or labels} is there, but none of {", ".join(names[missing])} beside it: put the {missing} of '
+                'the same copy into that folder.'
+            )
+    raise ValueError(
+        f'MNIST was not found: none of {", ".join(names["images"])} is in {", ".join(map(str, folders))}. Put the four '
+        'IDX files there (third_party/mnist/README.md says where they come from), or use the `:tiny` variant of '
+        'the config, which runs on simulated images.'
+    )

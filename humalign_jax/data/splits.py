@@ -1,6 +1,7 @@
 """Cutting image sets into parts that hold every class in the same proportion."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 
@@ -51,7 +52,8 @@ def stratified_split(
         if len(empty):
             raise ValueError(
                 f'a validation set of {n_validation} from {n} images of {images.name} leaves no {part} image of class '
-                f'{images.class_names[empty[0]]!r}, which has {counts[empty[0]]}: choose another n_validation.'
+                f'{images.class_names[empty[0]]!r}, which has {counts[empty[0]]} (a class needs two): choose another '
+                'n_validation.'
             )
     ranks = _ranks_within_class(images.labels, seed)
     is_validation = ranks < shares[images.labels]
@@ -109,6 +111,15 @@ def fold_parts(folds: np.ndarray, held_out: int, n_validation_folds: int = 0) ->
         validation=np.flatnonzero((distance > 0) & (distance <= n_validation_folds)),
         held_out=np.flatnonzero(distance == 0),
     )
+
+
+def repeated_images(images: records.ImageSet, others: records.ImageSet) -> np.ndarray:
+    """Rows of `images` whose pixels are those of some image in `others`, ascending, int64."""
+    if images.images.shape[1:] != others.images.shape[1:]:
+        return np.zeros(0, np.int64)
+    known = {hashlib.sha256(image).digest() for image in np.ascontiguousarray(others.images)}
+    is_known = [hashlib.sha256(image).digest() in known for image in np.ascontiguousarray(images.images)]
+    return np.flatnonzero(is_known)
 
 
 def _largest_remainder(counts: np.ndarray, total: int) -> np.ndarray:

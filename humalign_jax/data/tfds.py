@@ -12,7 +12,7 @@ import argparse
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,9 @@ def find_prepared(name: str, folder: pathlib.Path) -> pathlib.Path | None:
     return None
 
 
-def read_prepared(path: files.PathLike, split: str) -> tuple[np.ndarray, np.ndarray]:
+def read_prepared(
+    path: files.PathLike, split: str, *, class_names: Sequence[str] = ()
+) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of a prepared copy, in the published order.
 
     An `array_record` copy needs tensorflow-datasets alone, a `tfrecord` copy TensorFlow as well.
@@ -53,15 +55,22 @@ def read_prepared(path: files.PathLike, split: str) -> tuple[np.ndarray, np.ndar
     Args:
         path: Folder of one version, such as `~/tensorflow_datasets/cifar10/3.0.2`.
         split: 'train' or 'test'.
+        class_names: What the class numbers must stand for, if the copy names its classes; () for whatever they do.
 
     Returns:
         uint8 [n, h, w, c] and int32 [n].
 
     Raises:
-        ValueError: TFDS is not installed, the copy is damaged, or its ids are not 0 to n - 1, each once.
+        ValueError: TFDS is not installed, the copy is damaged, its ids are not 0 to n - 1, each once, or its classes
+            are others.
     """
     logging.info('reading the %s split of the TFDS copy %s (some 5,000 images a second)', split, path)
     builder, n = _open(path, split)
+    features = builder.info.features  # which is no dict
+    stored = list(getattr(features['label'], 'names', None) or ()) if 'label' in features else []
+    unnamed = [str(k) for k in range(len(stored))]
+    if class_names and stored not in (list(class_names), unnamed):
+        raise ValueError(f'{path} has the classes {", ".join(stored)}, where {", ".join(class_names)} were expected.')
     return in_published_order(_examples(builder, split, path), split, n, path)
 
 

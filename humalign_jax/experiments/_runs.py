@@ -7,7 +7,7 @@ import pathlib
 from ml_collections import ConfigDict
 
 from humalign_jax import storage
-from humalign_jax.experiments import _watch, _wiring, train_classifier, train_vae
+from humalign_jax.experiments import _trained_on, _watch, _wiring, train_classifier, train_vae
 from humalign_jax.train.state import TrainState
 
 TRAINING = {'train_classifier': train_classifier, 'train_vae': train_vae}
@@ -41,7 +41,7 @@ def open_run(run: str | os.PathLike, checkpoint: str = 'best', *, root: str = ''
         root: Where the data is now, if not where the run's config says.
 
     Raises:
-        ValueError: The folder is no training run, or has no such checkpoint.
+        ValueError: The folder is no training run, or has no such checkpoint; or the images are of other classes.
     """
     folder = pathlib.Path(run)
     if not (folder / 'config.json').exists():
@@ -59,6 +59,7 @@ def open_run(run: str | os.PathLike, checkpoint: str = 'best', *, root: str = ''
         config.watch = _watch.OFF
     config.data.root = root or config.data.root
     setup = _wiring.set_up(config)
+    _trained_on.check_classes(folder, setup.images['train'])
     task = TRAINING[config.experiment].make_task(config, setup)
     template = _wiring.start(config, setup, task).state
     return OpenRun(folder, config, setup, task, _wiring.load_checkpoint(config, folder, template, checkpoint))

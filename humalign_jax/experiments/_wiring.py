@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from humalign_jax import data, devices, models, settings, storage
 from humalign_jax.data import cifar10, pipeline, splits
-from humalign_jax.experiments import _targets, _watch
+from humalign_jax.experiments import _targets, _trained_on, _watch
 from humalign_jax.records import ImageSet, Score
 from humalign_jax.train import checkpoints, forward, loop, optimizers, plan, state, step
 
@@ -76,8 +76,9 @@ def load_images(config: ConfigDict) -> dict[str, ImageSet]:
     everything = _targets.with_people(
         data.load(config.data.name, 'train', **given), config.data.target, root=config.data.root, seed=config.seed
     )
+    test = _trained_on.apart(data.load(config.data.name, 'test', **given), everything)
     train, validation = splits.stratified_split(everything, config.data.n_validation, config.seed)
-    return {'train': train, 'validation': validation, 'test': data.load(config.data.name, 'test', **given)}
+    return {'train': train, 'validation': validation, 'test': test}
 
 
 def make_model(config: ConfigDict, images: ImageSet) -> nn.Module:
@@ -293,13 +294,14 @@ def _provenance(config: ConfigDict, setup: Setup, split: str, chosen: state.Trai
     return {
         'experiment': config.experiment,
         'model': config.model.name,
-        'data': f'{config.data.name}/{split}',
+        'data': f'{setup.images[split].name}/{split}',
         'simulated': setup.images[split].simulated,
         'stimuli_sha256': storage.array_digest(setup.images[split].ids),
         'images_sha256': storage.array_digest(setup.images[split].images),
         'checkpoint_step': int(chosen.step),
         'steps_per_epoch': setup.plan.steps_per_epoch,
         'seed': config.seed,
+        **setup.images[split].provenance,
         **({'left_out': f'{left_out} probe images whose alignment chose the checkpoint'} if left_out else {}),
     }
 

@@ -30,6 +30,7 @@ _REPEATED = (
     'outputs',
     'stimuli_sha256',
     'images_sha256',
+    'test_split',
 )
 
 

@@ -144,6 +144,7 @@ def _sidecar(source: _Source, layer: str) -> dict[str, Any]:
         'simulated': images.simulated,
         'stimuli_sha256': storage.array_digest(images.ids),
         'images_sha256': storage.array_digest(images.images),
+        **{key: value for key, value in images.provenance.items() if key == 'test_split'},
         'ids': images.ids.tolist(),
     }
 
@@ -168,8 +169,14 @@ def _is_there(path: pathlib.Path, expected: Mapping[str, Any]) -> bool:
 
 
 def _write_labels(folder: pathlib.Path, images: ImageSet) -> None:
-    about = {'data': f'{images.name}/{images.split}', 'simulated': images.simulated, 'class_names': images.class_names}
-    storage.write_array(folder / 'labels.npy', images.labels.astype(np.int32), {**about, 'ids': images.ids})
+    about = {
+        'data': f'{images.name}/{images.split}',
+        'simulated': images.simulated,
+        'class_names': images.class_names,
+        **images.provenance,
+        'ids': images.ids,
+    }
+    storage.write_array(folder / 'labels.npy', images.labels.astype(np.int32), about)
 
 
 def _extract(config: ConfigDict, folder: pathlib.Path, source: _Source, sidecars: Mapping[str, dict[str, Any]]) -> None:

@@ -123,11 +123,12 @@ def _provenance(config: ConfigDict, opened: _runs.OpenRun) -> dict[str, Any]:
     return {
         'experiment': config.experiment,
         'model': config.name,
-        'data': f'{opened.config.data.name}/test',
+        'data': f'{test.name}/test',
         'human': 'none',  # no people take part
         'simulated': test.simulated,
         'stimuli_sha256': storage.array_digest(test.ids),
         'images_sha256': storage.array_digest(test.images),
+        **test.provenance,
         'run': str(config.run),
         'checkpoint_step': int(opened.state.step),
         'seed': config.seed,

@@ -9,7 +9,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import objectives, settings, storage
-from humalign_jax.experiments import _scoring, _wiring
+from humalign_jax.experiments import _scoring, _trained_on, _wiring
 from humalign_jax.report import curves
 
 
@@ -18,13 +18,24 @@ def run(config: ConfigDict, workdir: str) -> None:
     folder = pathlib.Path(workdir)
     setup = _wiring.set_up(config)
     task = make_task(config, setup)
+    _trained_on.check_classes(folder, setup.images['train'], write=True)
     best = _wiring.train(config, folder, setup, task)
     _wiring.score(config, folder, setup, task, best, 'test')
     curves.draw_curves(folder, {'loss': 'loss (nats)', 'accuracy': 'accuracy', 'learning_rate': 'learning rate'})
 
 
 def make_task(config: ConfigDict, setup: _wiring.Setup) -> _wiring.Task:
-    """Cross-entropy as `config.objective` says, and the scores of a classifier."""
+    """Cross-entropy as `config.objective` says, and the scores of a classifier.
+
+    Raises:
+        ValueError: The images are of one class only.
+    """
+    class_names = setup.images['train'].class_names
+    if len(class_names) < 2:
+        raise ValueError(
+            f'the training images are all of one class, {"".join(class_names)!r}, but a classifier needs two or more: '
+            f'does --config.data.root={config.data.root} hold the folders of the splits or classes?'
+        )
 
     def write_scores(
         folder: pathlib.Path, split: str, values: Mapping[str, np.ndarray], provenance: Mapping[str, Any]

@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import pathlib
+import pickle
 import tarfile
 
 import numpy as np
@@ -100,6 +101,22 @@ def test_planes_become_channels_and_batches_follow_each_other(form, split, mini_
     np.testing.assert_array_equal(read.labels, labels)
     np.testing.assert_array_equal(read.index, np.arange(len(images)))
     assert read.class_names == cifar10.CLASS_NAMES and not read.simulated
+
+
+@pytest.mark.parametrize('form', FORMS[:2])
+def test_a_copy_that_names_other_classes_is_refused(form, mini_cifar, tmp_path):
+    folder = convert(mini_cifar, tmp_path / 'other', form)
+    for names, is_right in ((cifar10.CLASS_NAMES, True), (('apple', *cifar10.CLASS_NAMES[1:]), False)):
+        if 'records' in form:
+            (folder / cifar10.BINARY_FOLDER / 'batches.meta.txt').write_text('\n'.join(names) + '\n\n')
+        else:
+            path = folder / cifar10.PYTHON_FOLDER / 'batches.meta'
+            path.write_bytes(pickle.dumps({b'label_names': [name.encode() for name in names]}, protocol=2))
+        if is_right:
+            assert load_cifar10('test', root=str(folder)).class_names == names
+        else:
+            with pytest.raises(ValueError, match=r'batches\.meta.* names the classes apple, automobile'):
+                load_cifar10('test', root=str(folder))
 
 
 def test_nothing_found_lists_places_and_three_ways_out(tmp_path, monkeypatch):

@@ -1,117 +1,162 @@
-"""Folders of images: order, labels, resizing, and damaged files by name."""
+"""Folders of images as image sets: labels by name, ids by path, and what is said of them."""
 
-import io
+import shutil
 
 import numpy as np
 import pytest
+from absl import logging
 from PIL import Image
 
-from humalign_jax.data import image_folder, load_image_folder
+from humalign_jax.data import load_image_folder
 
 
-def save(path, values, **options):
+def save(path, level=0):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(values, np.uint8)).save(path, **options)
+    options = {'lossless': True} if path.suffix == '.webp' else {}
+    Image.fromarray(np.full((6, 6, 3), level, np.uint8)).save(path, **options)
 
 
-def plain(level, height=6, width=6):
-    return np.full((height, width, 3), level)
+@pytest.fixture
+def said(monkeypatch):
+    """What is logged as a warning."""
+    lines = []
+    monkeypatch.setattr(logging, 'warning', lambda text, *values: lines.append(text % values))
+    return lines
 
 
 def test_classes_and_paths_are_sorted_and_kept(tmp_path):
     for number, name in enumerate(['zebra/b.png', 'zebra/a.BMP', 'Ant/x.png', 'bee/1.webp', 'bee/10.png', 'bee/2.png']):
-        save(tmp_path / 'train' / name, plain(40 * number), **({'lossless': True} if name.endswith('webp') else {}))
-    (tmp_path / 'train' / 'bee' / 'notes.txt').write_text('no image')
-    save(tmp_path / 'train' / '.ipynb_checkpoints' / 'x.png', plain(1))
-    save(tmp_path / 'train' / 'bee' / '.hidden.png', plain(1))
+        save(tmp_path / 'train' / name, 40 * number)
     read = load_image_folder('train', root=str(tmp_path), size_px=6, dataset='zoo')
     assert read.class_names == ('Ant', 'bee', 'zebra')
     expected = ['Ant/x.png', 'bee/1.webp', 'bee/10.png', 'bee/2.png', 'zebra/a.BMP', 'zebra/b.png']
-    assert read.extras['path'].tolist() == expected
+    assert read.extras['path'].tolist() == [f'train/{path}' for path in expected]
+    assert read.ids.tolist() == [f'zoo/train/{path}' for path in expected]
     np.testing.assert_array_equal(read.labels, [0, 1, 1, 1, 2, 2])
     np.testing.assert_array_equal(read.images[:, 0, 0, 0], [80, 120, 160, 200, 40, 0])
-    assert read.ids[5] == 'zoo/train/00005'
 
 
-def test_a_folder_without_splits_serves_any_split_and_one_with_splits_only_its_own(tmp_path):
-    save(tmp_path / 'flat' / 'a' / '1.png', plain(1))
+def test_both_splits_number_the_classes_alike_when_one_is_missing_in_test(tmp_path, said):
+    for name in ('ant', 'bee', 'cow'):
+        save(tmp_path / 'train' / name / '0.png')
+        if name != 'bee':
+            save(tmp_path / 'test' / name / '1.png')
+    train, test = (load_image_folder(split, root=str(tmp_path), size_px=6) for split in ('train', 'test'))
+    assert train.class_names == test.class_names == ('ant', 'bee', 'cow')
+    np.testing.assert_array_equal(test.labels, [0, 2])
+    assert said == [f"{tmp_path}: no test image is of class 'bee'."]
+
+
+def test_a_file_added_later_changes_no_id(tmp_path):
+    for name in ('ant/b.png', 'bee/a.png'):
+        save(tmp_path / 'train' / name, 10)
+    before = load_image_folder('train', root=str(tmp_path), size_px=6)
+    save(tmp_path / 'train' / 'ant' / 'a.png', 20)
+    after = load_image_folder('train', root=str(tmp_path), size_px=6)
+    assert (
+        dict(zip(before.ids, before.extras['path'], strict=True)).items()
+        <= dict(zip(after.ids, after.extras['path'], strict=True)).items()
+    )
+    assert len(after) == 3
+
+
+def test_ids_go_with_the_images_that_are_taken(tmp_path):
+    for i in range(4):
+        save(tmp_path / 'train' / 'ant' / f'{i}.png', 10 * i)
+    part = load_image_folder('train', root=str(tmp_path), size_px=6).take(np.array([2, 0]), split='validation')
+    assert part.ids.tolist() == ['image_folder/train/ant/2.png', 'image_folder/train/ant/0.png']
+
+
+def test_a_folder_without_splits_is_split_and_says_so(tmp_path, said):
+    for number in range(40):
+        save(tmp_path / 'ab'[number % 2] / f'{number}.png', number)
+    options = {'root': str(tmp_path), 'size_px': 6, 'test_share': 0.3, 'split_seed': 2}
+    train, test = (load_image_folder(split, **options) for split in ('train', 'test'))
+    assert not {*train.ids} & {*test.ids} and len(train) + len(test) == 40
+    assert {*train.images[:, 0, 0, 0], *test.images[:, 0, 0, 0]} == set(range(40))
+    assert test.ids[0].startswith('image_folder/all/a/')
+    expected = f'{len(test)} of 40 images held out by split_seed=2, about 0.3 of each class: the folder has no split'
+    for images in (train, test):
+        assert images.provenance['test_split'].startswith(expected)
+    assert expected in said[0]
+
+
+def test_the_split_does_not_depend_on_where_the_folder_lies(tmp_path):
+    for number in range(20):
+        save(tmp_path / 'here' / 'a' / f'{number}.png')
+    shutil.copytree(tmp_path / 'here', tmp_path / 'there' / 'else')
+    here, there = (load_image_folder('test', root=str(tmp_path / place), size_px=6) for place in ('here', 'there/else'))
+    np.testing.assert_array_equal(here.ids, there.ids)
+
+
+def test_without_a_share_all_images_are_for_training(tmp_path):
+    for number in range(5):
+        save(tmp_path / 'a' / f'{number}.png')
+    read = load_image_folder('train', root=str(tmp_path), size_px=6, test_share=0.0)
+    assert len(read) == 5 and 'test_split' not in read.provenance
+    with pytest.raises(ValueError, match='test_share=0 holds out no test images'):
+        load_image_folder('test', root=str(tmp_path), size_px=6, test_share=0.0)
+
+
+def test_no_test_image_can_be_held_out_of_single_images(tmp_path):
+    for name in 'ab':
+        save(tmp_path / name / '0.png')
+    assert len(load_image_folder('train', root=str(tmp_path), size_px=6)) == 2
+    with pytest.raises(ValueError, match='no class has two images'):
+        load_image_folder('test', root=str(tmp_path), size_px=6)
+
+
+def test_files_left_out_are_counted_named_and_kept(tmp_path, said):
     for split in ('train', 'test'):
-        assert load_image_folder(split, root=str(tmp_path / 'flat'), size_px=4).split == split
-    save(tmp_path / 'split' / 'train' / 'a' / '1.png', plain(1))
-    with pytest.raises(ValueError, match="has no folder 'test'"):
-        load_image_folder('test', root=str(tmp_path / 'split'))
+        save(tmp_path / split / 'a' / f'{split}.png')
+        (tmp_path / split / 'a' / f'{split}.heic').touch()
+    read = load_image_folder('train', root=str(tmp_path), size_px=6)
+    assert read.provenance == {'files_left_out': "1 of another ending ('train/a/train.heic')"}
+    assert said == [f"Left out below {tmp_path}: 1 of another ending ('train/a/train.heic')."]
 
 
-def test_crop_takes_the_centre_and_stretch_takes_all(tmp_path):
-    stripes = np.zeros((8, 24, 3))
-    stripes[:, 8:16] = 255  # black, white, black
-    save(tmp_path / 'wide.png', stripes)
-    save(tmp_path / 'tall.png', stripes.transpose(1, 0, 2))
-    for name in ('wide', 'tall'):
-        assert (image_folder.read_image(tmp_path / f'{name}.png', size_px=8) == 255).all()
-    stretched = image_folder.read_image(tmp_path / 'wide.png', size_px=24, fit='stretch')
-    np.testing.assert_array_equal(stretched[12, [2, 12, 21], 0], [0, 255, 0])
+def test_images_that_were_turned_or_have_frames_are_counted_and_named(tmp_path, said):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(tmp_path / 'train' / 'a' / '0.png')
+    Image.new('RGB', (4, 4)).save(tmp_path / 'train' / 'a' / '1.jpg', exif=exif)
+    frames = [Image.new('RGB', (4, 4), colour) for colour in ('red', 'blue')]
+    frames[0].save(tmp_path / 'train' / 'a' / '2.gif', save_all=True, append_images=frames[1:])
+    read = load_image_folder('train', root=str(tmp_path), size_px=6)
+    expected = "1 turned by EXIF orientation ('train/a/1.jpg'); 1 first of several frames ('train/a/2.gif')"
+    assert read.provenance == {'images_changed': expected}
+    assert said == [f'Images below {tmp_path}: {expected}.']
 
 
-@pytest.mark.parametrize('size_px', [1, 5, 17, 224])
-@pytest.mark.parametrize('shape', [(7, 3), (1, 50), (13, 13)])
-def test_any_shape_becomes_the_asked_square(shape, size_px, tmp_path):
-    save(tmp_path / 'a.png', plain(9, *shape))
-    assert (image_folder.read_image(tmp_path / 'a.png', size_px=size_px) == np.full((size_px, size_px, 3), 9)).all()
+def test_all_images_that_cannot_be_read_are_named_at_once(tmp_path):
+    save(tmp_path / 'train' / 'a' / '0.png')
+    for name in ('1.png', '2.tif'):
+        (tmp_path / 'train' / 'a' / name).touch()
+    with pytest.raises(ValueError, match=r"a/1\.png cannot .*0 bytes.* So must 1 more: 'train/a/2\.tif'"):
+        load_image_folder('train', root=str(tmp_path), size_px=6)
 
 
-def test_grey_is_luma_and_transparency_lies_on_white(tmp_path):
-    save(tmp_path / 'red.png', np.full((2, 2, 3), [255, 0, 0]))
-    np.testing.assert_array_equal(
-        image_folder.read_image(tmp_path / 'red.png', size_px=2, grey=True), 76
-    )  # 0.299 * 255
-    clear = np.zeros((2, 2, 4))
-    clear[0, :, 3] = 255
-    save(tmp_path / 'clear.png', clear)
-    np.testing.assert_array_equal(image_folder.read_image(tmp_path / 'clear.png', size_px=2)[:, 0, 0], [0, 255])
-
-
-def test_16_bit_images_keep_their_upper_byte(tmp_path):
-    levels = np.array([[0, 300], [32768, 65535]], np.uint16)
-    Image.fromarray(levels).save(tmp_path / 'deep.png')
-    read = image_folder.read_image(tmp_path / 'deep.png', size_px=2, grey=True)[..., 0]
-    np.testing.assert_array_equal(read, levels // 256)
-
-
-def test_a_palette_image_keeps_its_levels(tmp_path):
-    Image.fromarray(np.arange(4, dtype=np.uint8).reshape(2, 2) * 60).convert('P').save(tmp_path / 'p.png')
-    np.testing.assert_array_equal(image_folder.read_image(tmp_path / 'p.png', size_px=2)[..., 0], [[0, 60], [120, 180]])
-
-
-def test_damaged_images_are_named_or_give_the_right_shape(tmp_path):
-    np_rng = np.random.default_rng(0)
-    path = tmp_path / 'a.png'
-    refused = 0
-    for trial in range(300):
-        ending = ('PNG', 'JPEG', 'BMP', 'WEBP')[trial % 4]
-        buffer = io.BytesIO()
-        Image.fromarray(np_rng.integers(0, 256, (12, 12, 3), np.uint8)).save(buffer, ending)
-        content = bytearray(buffer.getvalue())
-        if trial % 8 < 4:
-            content = content[: np_rng.integers(0, len(content) - 3)]
-        else:
-            for _ in range(4):
-                content[np_rng.integers(0, min(120, len(content)))] ^= 1 << np_rng.integers(0, 8)
-        path.write_bytes(content)
-        try:
-            assert image_folder.read_image(path, size_px=12).shape == (12, 12, 3)
-        except ValueError as error:
-            refused += 1
-            assert str(path) in str(error)
-    assert refused > 100
-
-
-def test_a_decompression_bomb_is_refused_by_name(tmp_path, monkeypatch):
-    save(tmp_path / 'big.png', plain(0, 30, 30))
-    for limit in (800, 400):  # Pillow warns above the limit and raises above twice the limit
-        monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', limit)
-        with pytest.raises(ValueError, match=r'big\.png cannot be read as an image .*decompression bomb'):
-            image_folder.read_image(tmp_path / 'big.png', size_px=4)
+@pytest.mark.parametrize(
+    'present, split, message',
+    [
+        (
+            ('train',),
+            'test',
+            r'no images of the test split .*only of train\. With .*/train as the root, test images',
+        ),
+        (
+            ('train', 'Val'),
+            'test',
+            r"only of train\. Left out: 1 in a val.* If 'Val' is to be scored, rename it to 'te",
+        ),
+        (('test',), 'train', r'no images of the train split \(<split>/<class>/<image>\), only of test\.$'),
+    ],
+)
+def test_a_missing_split_is_an_error_with_a_way_out(present, split, message, tmp_path):
+    for place in present:
+        save(tmp_path / place / 'a' / '0.png')
+    with pytest.raises(ValueError, match=message):
+        load_image_folder(split, root=str(tmp_path), size_px=6)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +165,9 @@ def test_a_decompression_bomb_is_refused_by_name(tmp_path, monkeypatch):
         ({'split': 'validation'}, "'train' or 'test', not 'validation'"),
         ({'fit': 'pad'}, "'crop' or 'stretch', not 'pad'"),
         ({'size_px': 0}, 'size_px must be at least 1'),
+        ({'test_share': 1.0}, r'test_share must be at least 0 and below 1, not 1\.0'),
+        ({'dataset': 'a/b'}, "dataset must be a name without '/', not 'a/b'"),
+        ({'dataset': ''}, "dataset must be a name without '/', not ''"),
         ({'root': '/nowhere/at/all'}, '/nowhere/at/all is not a folder'),
         ({}, 'has no images'),
     ],

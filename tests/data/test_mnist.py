@@ -89,6 +89,15 @@ def test_a_label_beyond_nine_is_named(mini, tmp_path):
         load_mnist('test', root=str(tmp_path))
 
 
+def test_labels_of_one_copy_are_not_taken_for_images_of_another(mini, tmp_path):
+    images, labels = mini
+    (tmp_path / 'mnist').mkdir()
+    (tmp_path / 't10k-images-idx3-ubyte').write_bytes(idx(images))
+    (tmp_path / 'mnist' / 't10k-labels-idx1-ubyte').write_bytes(idx(labels))
+    with pytest.raises(ValueError, match='t10k-images-idx3-ubyte is there, but none of t10k-labels-idx1-ubyte'):
+        load_mnist('test', root=str(tmp_path))
+
+
 def test_an_unknown_split_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="not 'validation'"):
         load_mnist('validation', root=str(tmp_path))

@@ -1,5 +1,6 @@
 """Stratified splits and folds: exact proportions, published ids, repeatable."""
 
+import dataclasses
 import fractions
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from sklearn.model_selection import StratifiedKFold
 
 from humalign_jax import records
-from humalign_jax.data import stratified_folds, stratified_split
+from humalign_jax.data import splits, stratified_folds, stratified_split
 
 
 def image_set(counts, seed=0):
@@ -101,3 +102,11 @@ def test_folds_are_random_but_repeatable():
 def test_wrong_folds_are_errors(labels, n_folds):
     with pytest.raises(ValueError, match='must be'):
         stratified_folds(np.array(labels), n_folds, 0)
+
+
+def test_images_with_the_pixels_of_others_are_found():
+    whole = image_set((10, 10))
+    some, others = whole.take(np.array([3, 15, 8])), whole.take(np.array([8, 2, 3]))
+    np.testing.assert_array_equal(splits.repeated_images(some, others), [0, 2])
+    larger = dataclasses.replace(others, images=np.zeros((3, 2, 1, 1), np.uint8))
+    assert len(splits.repeated_images(some, larger)) == 0

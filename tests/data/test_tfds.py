@@ -114,6 +114,19 @@ def test_a_copy_of_another_size_is_not_taken_for_cifar10(prepared):
         load_cifar10('train', root=str(prepared))
 
 
+@pytest.mark.parametrize('named', [True, False])
+def test_a_copy_whose_classes_have_other_names_is_refused_and_one_without_names_is_not(named, prepared):
+    folder = prepared / 'cifar10' / '3.0.2'
+    names = ['apple', *cifar10.CLASS_NAMES[1:]]
+    if not named:
+        assert len(tfds.read_prepared(folder, 'test', class_names=names)[1]) == N
+        return
+    (folder / 'label.labels.txt').write_text('\n'.join(cifar10.CLASS_NAMES))
+    assert len(tfds.read_prepared(folder, 'test', class_names=cifar10.CLASS_NAMES)[1]) == N
+    with pytest.raises(ValueError, match=r'has the classes airplane, automobile.*where apple, automobile'):
+        tfds.read_prepared(folder, 'test', class_names=names)
+
+
 def test_the_newest_version_is_taken_and_unfinished_ones_are_not(tmp_path, monkeypatch):
     monkeypatch.setenv('HOME', str(tmp_path / 'home'))
     monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path / 'elsewhere'))
