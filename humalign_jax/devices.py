@@ -6,6 +6,7 @@ Everything else writes functions for one device and, where devices must agree, n
 
 import collections
 import concurrent.futures
+import functools
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -33,6 +34,28 @@ def local_devices(n_devices: int = 0) -> list[jax.Device]:
             'set the number to 0 (all) or to at most that.'
         )
     return devices[: n_devices or None]
+
+
+def compiled(function: Callable[..., Any] | None = None, **options: Any) -> Callable[..., Any]:
+    """`jax.jit` for analyses: the function runs under jax's default checks, whatever the user has set.
+
+    `jax_debug_nans`, which helps to find a NaN in training, refuses the NaN that mark entries of a tile that are no
+    pair, and strict promotion refuses an index of 32 beside one of 64 bits.
+
+    Args:
+        function: What to compile; without it a decorator is returned.
+        options: Of `jax.jit`.
+    """
+    if function is None:
+        return functools.partial(compiled, **options)
+    program = jax.jit(function, **options)
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with jax.debug_nans(False), jax.debug_infs(False), jax.numpy_dtype_promotion('standard'):
+            return program(*args, **kwargs)
+
+    return run
 
 
 def map_over_devices(

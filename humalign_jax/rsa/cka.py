@@ -4,14 +4,14 @@ Linear CKA needs only the features' cross-products, [d, e], or the Gram matrices
 features the sums run over blocks of stimuli, so memory does not grow with their number.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from humalign_jax.devices import compiled
 from humalign_jax.records import Features
 from humalign_jax.rsa.pairs import join_features
+from humalign_jax.rsa.tiles import PLAIN_EXPONENTS
 
 _CHUNK = 4096  # stimuli per block
 
@@ -51,7 +51,10 @@ def linear_cka(x: Features | np.ndarray, y: Features | np.ndarray, *, debiased: 
 
 
 def checked_pair(x: Features | np.ndarray, y: Features | np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both feature sets as float64, records joined by stimulus id, or a ValueError that says what does not fit."""
+    """Both feature sets as float64, records joined by stimulus id, or a ValueError that says what does not fit.
+
+    Features far from 1 are divided by a power of two, since squares of 1e20 do not fit float32; no index sees that.
+    """
     if isinstance(x, Features) and isinstance(y, Features):
         y = join_features(x, y)
     a, b = (np.asarray(one.values if isinstance(one, Features) else one, np.float64) for one in (x, y))
@@ -67,14 +70,20 @@ def checked_pair(x: Features | np.ndarray, y: Features | np.ndarray, least: int)
                 f'{int((~finite).sum())} stimuli of the {name} feature set have NaN or Inf, first stimulus '
                 f'{int(np.flatnonzero(~finite)[0])}: leave them out.'
             )
-    return a, b
+    return _near_one(a), _near_one(b)
+
+
+def _near_one(x: np.ndarray) -> np.ndarray:
+    """Features over the power of two next to the largest of them, if that is above 1e6 or below 1e-6."""
+    exponent = int(np.frexp(np.max(np.abs(x), initial=0.0))[1])
+    return x if exponent in PLAIN_EXPONENTS else np.ldexp(x, -exponent)
 
 
 def _centred(x: np.ndarray) -> np.ndarray:
     return x - x.mean(axis=0)
 
 
-@functools.partial(jax.jit, donate_argnums=0)
+@compiled(donate_argnums=0)
 def _add_product(total, x, y):
     return total + jnp.matmul(x.T, y, precision=jax.lax.Precision.HIGHEST).astype(total.dtype)
 

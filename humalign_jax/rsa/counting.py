@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from humalign_jax import progress
-from humalign_jax.devices import spread
+from humalign_jax.devices import compiled, spread
 
 GRID_SIZE = 3 * 2**23 + 1  # addresses of float32 values on a grid of 2**25 steps, see `_addresses`
 _LOW_BITS = 14  # a stretch is 2**14 addresses, 64 KB of table
@@ -413,18 +413,18 @@ def _entries(tile, base, lookup, low, grid, shift, size):
     return jnp.minimum(_places(tile, base, lookup, grid, shift) - low, jnp.uint32(size - 1)).astype(jnp.int32)
 
 
-@functools.partial(jax.jit, static_argnames=('grid', 'shift'))
+@compiled(static_argnames=('grid', 'shift'))
 def _bins(tile, base, lookup, *, grid, shift):
     return jnp.minimum(_places(tile, base, lookup, grid, shift), jnp.uint32(_NO_BIN)).astype(jnp.uint16)
 
 
-@functools.partial(jax.jit, static_argnames=('grid', 'shift'), donate_argnums=0)
+@compiled(static_argnames=('grid', 'shift'), donate_argnums=0)
 def _count(counts, tile, base, lookup, low, *, grid, shift):
     entries = _entries(tile, base, lookup, low, grid, shift, len(counts))
     return counts.at[entries.reshape(-1)].add(1, mode='promise_in_bounds')
 
 
-@functools.partial(jax.jit, donate_argnums=0)
+@compiled(donate_argnums=0)
 def _count_stretches(counts, tile):
     stretches = (_addresses(tile, 0.0) >> _LOW_BITS).astype(jnp.int32)
     return counts.at[stretches.reshape(-1)].add(1, mode='promise_in_bounds')
@@ -435,26 +435,26 @@ def _ranks(table, tile, base, lookup, low, *, grid, shift):
     return _look_up(table, _entry_numbers(tile, base, lookup, low, grid=grid, shift=shift, size=len(table)))
 
 
-@functools.partial(jax.jit, static_argnames=('grid', 'shift', 'size'))
+@compiled(static_argnames=('grid', 'shift', 'size'))
 def _entry_numbers(tile, base, lookup, low, *, grid, shift, size):
     return _entries(tile, base, lookup, low, grid, shift, size)
 
 
-@jax.jit
+@compiled
 def _look_up(table, entries):
     return table.at[entries].get(mode='promise_in_bounds')
 
 
-@functools.partial(jax.jit, donate_argnums=0)
+@compiled(donate_argnums=0)
 def _write(kept, tile, place):
     return jax.lax.dynamic_update_index_in_dim(kept, tile, place, 0)
 
 
-@jax.jit
+@compiled
 def _read(kept, place):
     return jax.lax.dynamic_index_in_dim(kept, place, keepdims=False)
 
 
-@jax.jit
+@compiled
 def _product(ranks_a, ranks_b):
     return jnp.sum(ranks_a.astype(jnp.float64) * ranks_b.astype(jnp.float64))

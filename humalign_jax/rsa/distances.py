@@ -105,6 +105,10 @@ class Distance:
         bounded: True if the distance cannot exceed a number that is known from the rows' lengths and if errors
             relative to that number are harmless; its float32 values then lie on a grid (see `rsa.tiles`).
         undefined: What makes a row's distances undefined, for messages; '' if nothing finite does.
+        ignores: What of the features the distance does not depend on, so that those of discrete features follow from
+            exact sums (`rsa.discrete`): 'row scale', 'row scale and offset' or 'offset'; '' where they do not.
+        of_differences: True if it depends on x - y alone and is proportional to it: a common offset and a scale of the
+            features can be taken out before they are rounded.
     """
 
     name: str
@@ -113,6 +117,13 @@ class Distance:
     product: str = ''
     bounded: bool = False
     undefined: str = ''
+    ignores: str = ''
+    of_differences: bool = False
+
+    @property
+    def degree(self) -> int:
+        """Features times c have distances times c to this power, where differences are scaled at all."""
+        return {'square': 2}.get(self.product, 1) if self.of_differences else 0
 
 
 def check_pair(distance: Distance, width: int, dtype: np.dtype) -> None:
@@ -172,12 +183,20 @@ def mahalanobis(covariance: np.ndarray) -> Distance:
 DISTANCES: dict[str, Distance] = {
     distance.name: distance
     for distance in (
-        Distance('correlation', correlation, centred_unit_rows, 'half', bounded=True, undefined='constant'),
-        Distance('cosine', cosine, unit_rows, 'half', bounded=True, undefined='zero'),
-        Distance('euclidean', euclidean, product='root'),
-        Distance('sqeuclidean', sqeuclidean, product='square'),
-        Distance('cityblock', cityblock),
-        Distance('chebyshev', chebyshev),
+        Distance(
+            'correlation',
+            correlation,
+            centred_unit_rows,
+            'half',
+            bounded=True,
+            undefined='constant',
+            ignores='row scale and offset',
+        ),
+        Distance('cosine', cosine, unit_rows, 'half', bounded=True, undefined='zero', ignores='row scale'),
+        Distance('euclidean', euclidean, product='root', ignores='offset', of_differences=True),
+        Distance('sqeuclidean', sqeuclidean, product='square', ignores='offset', of_differences=True),
+        Distance('cityblock', cityblock, of_differences=True),
+        Distance('chebyshev', chebyshev, of_differences=True),
         Distance('jensenshannon', jensenshannon, probability_rows, undefined='zero'),
     )
 }

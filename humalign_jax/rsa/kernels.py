@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from humalign_jax.devices import local_devices, spread
+from humalign_jax.devices import compiled, local_devices, spread
 from humalign_jax.progress import steps
 from humalign_jax.records import Features
 from humalign_jax.rsa.cka import alignment, checked_pair
@@ -126,12 +126,12 @@ def _unbiased_hsic(products: float, rows_x: np.ndarray, rows_y: np.ndarray) -> f
     return products + sums - 2.0 / (n - 2.0) * float(rows_x @ rows_y)
 
 
-@jax.jit
+@compiled
 def _count_leading(x, y):
     return jnp.stack([_counts(_bits(tile) >> _HALF_BITS, ~jnp.isnan(tile)) for tile in (x, y)])
 
 
-@jax.jit
+@compiled
 def _count_trailing(x, y, leading):
     """Counts of the trailing bits of values with these leading bits, [2, 2] -> [2, 2, 2^16]."""
     counts = []
@@ -150,7 +150,7 @@ def _counts(values, counted):
     return jnp.zeros(1 << _HALF_BITS, jnp.int32).at[values.reshape(-1)].add(counted.reshape(-1).astype(jnp.int32))
 
 
-@jax.jit
+@compiled
 def _sums_of_kernels(x, y, scales):
     kernels = []
     for tile, scale in zip((x, y), scales):

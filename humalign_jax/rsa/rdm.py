@@ -16,6 +16,7 @@ from humalign_jax.devices import local_devices, spread
 from humalign_jax.progress import steps
 from humalign_jax.records import Features, Rdm, RepeatedFeatures
 from humalign_jax.rsa import refine as refinement
+from humalign_jax.rsa.discrete import restore_ties
 from humalign_jax.rsa.distances import Distance, distance_named
 from humalign_jax.rsa.tiles import (
     Operands,
@@ -62,9 +63,10 @@ def rdm(  # pyright: ignore[reportInconsistentOverload] (the overloads do not re
         measure: A name in `rsa.DISTANCES`, 'mahalanobis', 'crossnobis', or a function of two vectors [d], [d] -> []
             written in jax.numpy.
         dtype: 'float32' or 'float64'; what distances are returned in. They are computed in it too, but for up to
-            `FEW_FEATURES` features, and for rows that are probabilities, always in float64, so that distances that
-            should be equal are: rounding errors of float32 break the ties of soft labels (CIFAR-10H under cosine:
-            Spearman 0.314 instead of 0.367), and so do those of 1e-16 in unrounded float64 (0.318).
+            `FEW_FEATURES` features, and for rows that are probabilities, always in float64. Discrete features (whole
+            numbers, shares of few answers, one-hot codes: see `rsa.discrete`) are found by themselves. Their distances
+            follow from exact sums, or are computed in float64 and rounded to 40 significant bits at most, so that
+            distances that should be equal are.
         refine: Compute distances of near-duplicates again from their differences in float64, where a matrix product
             in `dtype` would lose digits; without it errors are relative to the largest distances.
         nan_policy: 'raise' for NaN or Inf features, or 'propagate': every pair of such a stimulus is NaN. Constant
@@ -81,10 +83,12 @@ def rdm(  # pyright: ignore[reportInconsistentOverload] (the overloads do not re
 
     Returns:
         Condensed distances [n (n - 1) / 2], as a record if features are one, memory-mapped if `out` is given; None with
-        a consumer. How many stimuli were NaN, undefined or duplicates is in the record's provenance and the sidecar.
+        a consumer. How many stimuli were NaN, undefined or duplicates, and whether the features are discrete, is in the
+        record's provenance and the sidecar.
 
     Raises:
-        ValueError: Wrong shapes, unknown names, NaN or Inf features (the message names the stimulus).
+        ValueError: Wrong shapes, unknown names, NaN or Inf features (the message names the stimulus), or distances too
+            large or too small for `dtype`.
     """
     if out is not None and consumer is not None:
         raise ValueError('give either out (a file) or consumer (a function), not both.')
@@ -106,13 +110,15 @@ def rdm(  # pyright: ignore[reportInconsistentOverload] (the overloads do not re
     counts = dataclasses.asdict(operands.counts)
     name = operands.distance.name
     ids = list(features.ids) if isinstance(features, Features) else None
-    with _destination(out, operands.n, np.dtype(dtype), {'measure': name, 'counts': counts, 'ids': ids}) as condensed:
+    described = {'measure': name, 'counts': counts, 'discrete': operands.is_discrete, 'ids': ids}
+    with _destination(out, operands.n, np.dtype(dtype), described) as condensed:
         tiles.write(condensed)
     if out is not None:
         condensed = np.load(out, mmap_mode='r')
     if not isinstance(features, Features):
         return condensed
-    provenance = {**features.provenance, 'features': features.name, 'counts': counts}
+    more = {'features': features.name, 'counts': counts, 'discrete': operands.is_discrete}
+    provenance = {**features.provenance, **more}
     return Rdm(condensed, features.ids, features.name, name, provenance)
 
 
@@ -204,10 +210,30 @@ class Tiles:
     def tile(self, device: int, start: tuple[int, int]) -> np.ndarray:
         """The tile that begins at row and column `start`, from device number `device`, on the host."""
         tile = distance_tile(self.operands, self._arrays[device], *start)
-        if self._features is None:
-            return np.asarray(tile, self._dtype)
-        tile = refinement.refined(self.operands, self._arrays[device], tile, start, self._features)
-        return np.asarray(tile, self._dtype)
+        if self._features is not None:
+            tile = refinement.refined(self.operands, self._arrays[device], tile, start, self._features)
+        return self._of_features(np.asarray(tile))
+
+    def _of_features(self, tile: np.ndarray) -> np.ndarray:
+        """Distances in the features' units, and in the type that was asked for."""
+        operands = self.operands
+        if operands.factor != 1.0:
+            tile = tile.astype(np.float64) * operands.factor
+        if operands.is_discrete and self._dtype == np.float64:
+            tile = restore_ties(tile)
+        if tile.dtype == self._dtype:
+            return tile
+        with np.errstate(over='ignore', under='ignore'):
+            rounded = tile.astype(self._dtype)
+        if operands.factor != 1.0 or not operands.distance.product:
+            kinds = np.finfo(self._dtype)
+            lost = (np.isinf(rounded) & ~np.isinf(tile)) | ((np.abs(rounded) < kinds.tiny) & (tile != 0))
+            if lost.any():
+                raise ValueError(
+                    f'{operands.distance.name} distances such as {tile[lost][0]:.3g} do not fit {self._dtype}, which '
+                    f"holds {kinds.tiny:.1e} to {kinds.max:.1e}: scale the features, or ask for dtype='float64'."
+                )
+        return rounded
 
     def in_order(self) -> Iterator[tuple[int, int, np.ndarray]]:
         """Row, column and distances of every tile, cut to the stimuli there are."""

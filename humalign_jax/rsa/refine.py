@@ -5,12 +5,11 @@ pair is computed again in float64: by a float64 product where a tile has many su
 even that would not do.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from humalign_jax.devices import compiled
 from humalign_jax.rsa.distances import Distance
 from humalign_jax.rsa.tiles import Operands, transformed_rows
 
@@ -21,8 +20,8 @@ _GATHER = 1 << 21  # numbers gathered at a time, 16 MB
 
 
 def applies(operands: Operands) -> bool:
-    """Whether distances of near-duplicates can be refined: they follow from a product and have no sign."""
-    return bool(operands.distance.product) and not operands.signed
+    """Whether distances of near-duplicates can be refined: they follow from a rounded product and have no sign."""
+    return bool(operands.distance.product) and not operands.signed and not operands.is_exact
 
 
 def refined(
@@ -43,8 +42,7 @@ def refined(
             return np.asarray(tile)
     result = np.array(tile)
     rows, columns = np.nonzero(np.asarray(close))
-    x = transformed_rows(features[start[0] : start[0] + operands.block], operands.distance)
-    y = transformed_rows(features[start[1] : start[1] + operands.block], operands.distance)
+    x, y = (transformed_rows(features[k : k + operands.block], operands.distance, operands.unit) for k in start)
     if len(rows) > _MANY * tile.size and not operands.is_double:
         rows, columns = _by_product(result, x, y, rows, columns, operands.distance)
     step = max(1, _GATHER // x.shape[1])
@@ -69,7 +67,7 @@ def _is_surely_apart(tile: np.ndarray, operands: Operands, start: tuple[int, int
     return half_square >= CLOSE * longest
 
 
-@functools.partial(jax.jit, static_argnames='product')
+@compiled(static_argnames='product')
 def _close(tile, half, group, i, j, n, *, product):
     """Which pairs of the upper triangle are near-duplicates, but not duplicates; how many."""
     block = len(tile)

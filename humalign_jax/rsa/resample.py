@@ -8,7 +8,6 @@ Draws are dealt to devices in chunks of one fixed size and each draw has its own
 devices changes no bit of the result.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -17,7 +16,7 @@ import numpy as np
 import scipy.stats
 
 from humalign_jax import progress
-from humalign_jax.devices import spread
+from humalign_jax.devices import compiled, spread
 
 WEIGHTED_INDICES = ('pearson', 'spearman', 'rho_a', 'cosine')
 
@@ -28,7 +27,7 @@ SAMPLES = 'bootstrap samples'
 EXACT = jax.lax.Precision.HIGHEST  # TF32 would round the weights' products
 
 
-@functools.partial(jax.jit, static_argnames=('n', 'n_draws', 'stream'))
+@compiled(static_argnames=('n', 'n_draws', 'stream'))
 def _weights(seed: jax.Array, n: int, n_draws: int, stream: int) -> jax.Array:
     key = jax.random.fold_in(jax.random.key(seed), stream)
 
@@ -54,7 +53,7 @@ def bootstrap_weights(seed: int, n: int, n_draws: int, *, stream: int) -> np.nda
     return np.asarray(_weights(jnp.uint32(seed), n, n_draws, stream))
 
 
-@functools.partial(jax.jit, static_argnames=('n', 'n_draws'))
+@compiled(static_argnames=('n', 'n_draws'))
 def _half_samples(seed: jax.Array, n: int, n_draws: int) -> jax.Array:
     key = jax.random.fold_in(jax.random.key(seed), 0)
 
@@ -77,7 +76,7 @@ def half_samples(seed: int, n: int, n_draws: int) -> np.ndarray:
     return np.asarray(_half_samples(jnp.uint32(seed), n, n_draws))
 
 
-@functools.partial(jax.jit, static_argnames=('n_draws',))
+@compiled(static_argnames=('n_draws',))
 def _permutations(seed: jax.Array, groups: jax.Array, n_draws: int) -> jax.Array:
     key = jax.random.fold_in(jax.random.key(seed), 2)
     places = jnp.lexsort((jnp.zeros(groups.shape), groups))
@@ -184,7 +183,7 @@ def permuted_products(
     return products.astype(np.float64)
 
 
-@jax.jit
+@compiled
 def _product_sums(blocks: tuple[jax.Array, jax.Array, jax.Array], weights: jax.Array) -> jax.Array:
     """Weighted sums of products of two RDMs, each unordered pair of RDMs once: [draws, r (r + 1) / 2]."""
     first, second = np.triu_indices(blocks[0].shape[1])
@@ -199,7 +198,7 @@ def _product_sums(blocks: tuple[jax.Array, jax.Array, jax.Array], weights: jax.A
     return jax.lax.scan(add_block, jnp.zeros((len(weights), len(first)), jnp.float32), blocks)[0]
 
 
-@jax.jit
+@compiled
 def _rank_product_means(constants: tuple[jax.Array, ...], weights: jax.Array) -> jax.Array:
     """Weighted means of products of centred ranks, [draws, r, r]."""
     rows, columns, dense, order, starts = constants
@@ -221,7 +220,7 @@ def _rank_product_means(constants: tuple[jax.Array, ...], weights: jax.Array) ->
     return jax.lax.map(one_draw, weights)
 
 
-@jax.jit
+@compiled
 def _exchanged_products(constants: tuple[jax.Array, ...], orders: jax.Array) -> jax.Array:
     """Products of the models with the target in each order of the stimuli, [draws, m]."""
     rows, columns, square, models = constants

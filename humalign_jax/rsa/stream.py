@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from humalign_jax.devices import local_devices, spread
+from humalign_jax.devices import compiled, local_devices, spread
 from humalign_jax.progress import steps
 from humalign_jax.records import Features
 from humalign_jax.rsa.counting import (
@@ -53,6 +53,7 @@ class FeatureComparison:
         n_pairs: Pairs compared.
         counts_x: Stimuli out of the ordinary in the first set, before any were left out.
         counts_y: The same in the second set.
+        discrete: Whether the features of each set are discrete, so that their distances have exact ties.
     """
 
     value: float
@@ -62,6 +63,7 @@ class FeatureComparison:
     n_pairs: int
     counts_x: StimulusCounts
     counts_y: StimulusCounts
+    discrete: tuple[bool, bool]
 
 
 def compare_features(
@@ -83,9 +85,8 @@ def compare_features(
     """Rank correlation, correlation or cosine of the RDMs of two feature sets, straight from the features.
 
     The distances are those of `rsa.rdm(.., refine=False)`: float32, near-duplicates as the matrix product gives them.
-    The result does not depend on the number of devices.
-
-    Distances of soft labels that should be equal are: they are computed in float64 and rounded, as `rsa.rdm` says.
+    Distances of discrete features and of soft labels that should be equal are, as `rsa.rdm` says. The result does not
+    depend on the number of devices.
 
     Args:
         x: Features of one system, [n, d] (repeated ones for crossnobis, as for `rsa.rdm`).
@@ -130,14 +131,15 @@ def compare_features(
 
     y = join_features(x, y)
     both = prepare_both(x, y)
-    counts = both[0].counts, both[1].counts
+    found = both[0].counts, both[1].counts, (both[0].is_discrete, both[1].is_discrete)
+    counts = found[:2]
     defined = both[0].valid_rows & both[1].valid_rows
     n = int(defined.sum())
     if n < len(defined) and nan_policy == 'raise':
         raise ValueError(_undefined_message(x, counts, defined))
     if n < len(defined) and nan_policy == 'propagate':
         n = len(defined)
-        return FeatureComparison(math.nan, index, 0.0, n, n * (n - 1) // 2, *counts)
+        return FeatureComparison(math.nan, index, 0.0, n, n * (n - 1) // 2, *found)
     if n < 3:
         raise ValueError(f'{n} of {len(defined)} stimuli have distances in both feature sets: at least 3 are needed.')
     if n < len(defined):
@@ -147,7 +149,7 @@ def compare_features(
         value, error = pair.moments_index(centred=index == 'pearson'), 0.0
     else:
         value, error = pair.rank_index(index, n_bins if mode == 'binned' else 0, memory_bytes)
-    return FeatureComparison(value, index, error, n, n * (n - 1) // 2, *counts)
+    return FeatureComparison(value, index, error, n, n * (n - 1) // 2, *found)
 
 
 class PairedTiles:
@@ -220,19 +222,19 @@ class PairedTiles:
         return xy / math.sqrt(xx * yy) if min(xx, yy) > 0 else math.nan
 
 
-@jax.jit
+@compiled
 def _to_single(tile):
     return tile.astype(jnp.float32)
 
 
-@jax.jit
+@compiled
 def _only_pairs(tile, i, j, n):
     block = len(tile)
     rows, columns = i + jnp.arange(block)[:, None], j + jnp.arange(block)[None, :]
     return jnp.where((rows < columns) & (columns < n), tile, jnp.nan)
 
 
-@jax.jit
+@compiled
 def _moments(x, y):
     """Sums of x, y, x^2, y^2 and x y over pairs, in float64: [5]."""
     x, y = (jnp.where(jnp.isnan(tile), 0, tile).astype(jnp.float64) for tile in (x, y))

@@ -2,23 +2,30 @@
 
 `prepare` turns features into operands once, in float64 on the host; a compiled function of one shape makes any tile
 from them. Because there is one such function, a tile recomputed later has the same bits.
+
+Distances of discrete features are computed from exact sums of whole numbers k (`rsa.discrete`), with q = sum k^2:
+
+    |x - y|^2 = q_x + q_y - 2 x.y,      cos(x, y) = sign(x.y) sqrt((x.y)^2 / (q_x q_y)),
+
+and for correlations the same with d x.y - sum(x) sum(y) in place of x.y, and so of q.
 """
 
-import concurrent.futures
 import dataclasses
-import functools
-import os
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from humalign_jax.rsa import noise
+from humalign_jax.devices import compiled
+from humalign_jax.rsa import discrete, noise
+from humalign_jax.rsa.chunks import by_chunks
 from humalign_jax.rsa.distances import Distance, check_pair, mahalanobis
 
-_CHUNK_ROWS = 128  # rows transformed at a time: 0.5 MB of float64 at 512 features, which the core's own cache holds
+PLAIN_EXPONENTS = range(-20, 21)  # largest features from 1e-6 to 1e6: their squares and sums fit float32
 _CENTRE_ROWS = 256  # the origin only has to lie among the stimuli, so some of them suffice
+_SMALL_SPREAD = 1e-3  # of the largest feature: below, rounding to float32 takes more than 6e-5 of the differences
 _GRID_BITS = 25  # distances on a grid take at most 2**25 + 1 values
 
 
@@ -54,6 +61,10 @@ class Operands:
         block: Rows and columns of a tile.
         valid_rows: Rows whose distances are defined, bool, [n].
         counts: Stimuli out of the ordinary.
+        unit: What features were divided by before they were rounded.
+        is_discrete: Whether features are discrete.
+        sums: Of rows of whole numbers, float64, [2, n_padded]: the sum of squares, for correlations d times it less the
+            squared sum; and the sum. Empty, [2, 0], where rows are no whole numbers.
     """
 
     left: np.ndarray
@@ -66,6 +77,9 @@ class Operands:
     block: int
     valid_rows: np.ndarray
     counts: StimulusCounts
+    unit: float
+    is_discrete: bool
+    sums: np.ndarray
 
     @property
     def n(self) -> int:
@@ -73,16 +87,26 @@ class Operands:
         return self.counts.n_stimuli
 
     @property
+    def is_exact(self) -> bool:
+        """Whether distances follow from exact sums of whole numbers."""
+        return self.sums.size > 0
+
+    @property
     def is_double(self) -> bool:
         """Whether tiles are float64."""
-        return self.left.dtype == np.float64
+        return self.is_exact or self.left.dtype == np.float64
+
+    @property
+    def factor(self) -> float:
+        """What the distances of a tile are multiplied by to be those of the features."""
+        return self.unit**self.distance.degree
 
     def on_device(self, device: jax.Device) -> tuple[jax.Array, ...]:
         """The arrays that `distance_tile` takes, on `device`."""
         with jax.enable_x64(self.is_double):
             left = jax.device_put(self.left, device)
             right = left if self.right is self.left else jax.device_put(self.right, device)
-            return left, right, jax.device_put(self.half, device), jax.device_put(self.group, device)
+            return left, right, *(jax.device_put(array, device) for array in (self.half, self.group, self.sums))
 
 
 def prepare(
@@ -113,8 +137,17 @@ def prepare(
         raise ValueError(f'{what} must be [n, d] with at least two stimuli and one feature, not {features.shape}.')
     if not distance.product:
         check_pair(distance, features.shape[1], dtype)
-    finite = _check_numbers(features, what, ids, nan_policy)
-    transform = _row_transform(features, distance)
+    finite, largest = _check_numbers(features, what, ids, nan_policy)
+    if distance.ignores:
+        whole = discrete.whole_numbers(features, distance.ignores, finite)
+        if whole is not None:
+            return _prepare_exact(whole, distance, finite, block)
+    is_discrete = not distance.ignores.startswith('row scale') and discrete.is_discrete(features, finite)
+    exponent = math.frexp(largest)[1]
+    unit = 2.0**exponent if distance.degree and exponent not in PLAIN_EXPONENTS else 1.0
+    transform = _row_transform(features, distance, unit)
+    if is_discrete or _loses_digits(features, distance, largest):
+        dtype = np.dtype(np.float64)
     n, width = features.shape
     left = np.zeros((_padded(n, block), width), dtype)
     half = np.zeros(len(left), dtype)
@@ -124,7 +157,7 @@ def prepare(
         # From the rounded rows: the distances are then exact functions of what the product sees.
         half[rows] = np.einsum('nd,nd->n', left[rows], left[rows], dtype=np.float64) / 2
 
-    _by_chunks(fill, n)
+    by_chunks(fill, n)
     left[:n][~finite] = np.nan
     defined = np.asarray(~np.isnan(left[:n]).any(axis=1) if distance.undefined else finite)
     half[:n][~defined] = np.nan
@@ -135,7 +168,36 @@ def prepare(
     on_grid = distance.bounded and dtype == np.float32
     grid = 2.0 ** (np.ceil(np.log2(bound)) - _GRID_BITS) if on_grid else 0.0
     group = np.pad(group, (0, len(left) - n), constant_values=-1)
-    return Operands(left, left, half, group, distance, False, grid, block, defined, counts)
+    no_sums = np.zeros((2, 0))
+    return Operands(left, left, half, group, distance, False, grid, block, defined, counts, unit, is_discrete, no_sums)
+
+
+def _prepare_exact(whole: discrete.WholeNumbers, distance: Distance, finite: np.ndarray, block: int) -> Operands:
+    """Operands of discrete features."""
+    n, width = whole.rows.shape
+    sums = np.zeros((2, _padded(n, block)))
+
+    def fill(part: slice) -> float:
+        rows = whole.rows[part].astype(np.float64)
+        squares, total = np.einsum('nd,nd->n', rows, rows), rows.sum(axis=1)
+        sums[0, part] = width * squares - total**2 if distance.ignores == 'row scale and offset' else squares
+        sums[1, part] = total
+        return float(squares.max())
+
+    largest = by_chunks(fill, n)
+    largest = np.max(
+        [np.einsum('nd,nd->n', rows, rows, dtype=np.float64).max() for rows in np.array_split(whole.rows, 8)]
+    )
+    dtype = np.float32 if largest <= discrete.EXACT_SINGLE else np.float64
+    left = np.zeros((_padded(n, block), width), dtype)
+    left[:n] = whole.rows
+    defined = finite & (sums[0, :n] > 0) if distance.undefined else finite
+    group, n_duplicate = _groups(left[:n], defined)
+    sums[0, :n][~defined] = np.nan
+    counts = StimulusCounts(n, int((~finite).sum()), int((finite & ~defined).sum()), n_duplicate)
+    group = np.pad(group, (0, len(left) - n), constant_values=-1)
+    half = np.zeros(1)  # takes no part
+    return Operands(left, left, half, group, distance, False, 0.0, block, defined, counts, whole.step, True, sums)
 
 
 def prepare_crossnobis(
@@ -160,7 +222,7 @@ def prepare_crossnobis(
             f'{what} must be [r, n, d] for crossnobis, with at least two repeats of two stimuli, not {repeats.shape}.'
         )
     r, n, d = repeats.shape
-    finite = _check_numbers(repeats.transpose(1, 0, 2).reshape(n, r * d), what, ids, nan_policy)
+    finite, _ = _check_numbers(repeats.transpose(1, 0, 2).reshape(n, r * d), what, ids, nan_policy)
     usable = np.asarray(repeats[:, finite], np.float64)
     everyone = np.arange(r)
     if covariance is None:
@@ -188,7 +250,8 @@ def prepare_crossnobis(
     counts = StimulusCounts(n, int((~finite).sum()), 0, n_duplicate)
     distance = Distance('crossnobis', lambda x, y: jnp.sum((x - y) ** 2), product='square')
     group = np.pad(group, (0, len(left) - n), constant_values=-1)
-    return Operands(left, right, half, group, distance, True, 0.0, block, finite, counts)
+    no_sums = np.zeros((2, 0))
+    return Operands(left, right, half, group, distance, True, 0.0, block, finite, counts, 1.0, False, no_sums)
 
 
 def tile_starts(n: int, block: int) -> list[tuple[int, int]]:
@@ -204,14 +267,29 @@ def even_block(n: int, largest: int) -> int:
 def distance_tile(operands: Operands, arrays: tuple[jax.Array, ...], i: int, j: int) -> jax.Array:
     """Distances of stimuli i, i+1, .. to stimuli j, j+1, ..: [block, block] on the device that holds `arrays`.
 
-    Entries outside the upper triangle, or of padding, mean nothing.
+    They are to be multiplied by `operands.factor`. Entries outside the upper triangle, or of padding, mean nothing.
     """
     distance = operands.distance
+    left, right, half, group, sums = arrays
     with jax.enable_x64(operands.is_double):
+        if operands.is_exact:
+            return _exact_tile(
+                left,
+                group,
+                sums,
+                np.int32(i),
+                np.int32(j),
+                block=operands.block,
+                ignores=distance.ignores,
+                product=distance.product,
+            )
         if not distance.product:
-            return _pair_tile(arrays[0], np.int32(i), np.int32(j), block=operands.block, pair=distance.pair)
+            return _pair_tile(left, np.int32(i), np.int32(j), block=operands.block, pair=distance.pair)
         return _product_tile(
-            *arrays,
+            left,
+            right,
+            half,
+            group,
             np.int32(i),
             np.int32(j),
             block=operands.block,
@@ -221,7 +299,28 @@ def distance_tile(operands: Operands, arrays: tuple[jax.Array, ...], i: int, j: 
         )
 
 
-@functools.partial(jax.jit, static_argnames=('block', 'product', 'signed', 'grid'))
+@compiled(static_argnames=('block', 'ignores', 'product'))
+def _exact_tile(left, group, sums, i, j, *, block, ignores, product):
+    def cut(array, start):
+        return jax.lax.dynamic_slice_in_dim(array, start, block, axis=-1)
+
+    rows, columns = (jax.lax.dynamic_slice_in_dim(left, start, block) for start in (i, j))
+    inner = jax.lax.dot_general(rows, columns, (((1,), (1,)), ((), ())), precision=jax.lax.Precision.HIGHEST)
+    inner = inner.astype(jnp.float64)
+    (square_x, sum_x), (square_y, sum_y) = cut(sums, i)[..., :, None], cut(sums, j)[..., None, :]
+    if product == 'half':
+        if ignores == 'row scale and offset':
+            inner = left.shape[1] * inner - sum_x * sum_y
+        # Squares: of numbers below 2^53 nothing is rounded before the division, so that equal cosines are equal.
+        cosine = jnp.sign(inner) * jnp.sqrt(jnp.minimum(inner * inner / (square_x * square_y), 1))
+        distance = 1 - cosine
+    else:
+        distance = square_x + square_y - 2 * inner
+    distance = jnp.where(cut(group, i)[:, None] == cut(group, j)[None, :], 0, distance)
+    return jnp.sqrt(distance) if product == 'root' else distance
+
+
+@compiled(static_argnames=('block', 'product', 'signed', 'grid'))
 def _product_tile(left, right, half, group, i, j, *, block, product, signed, grid):
     def cut(array, start):
         return jax.lax.dynamic_slice_in_dim(array, start, block)
@@ -242,16 +341,18 @@ def _product_tile(left, right, half, group, i, j, *, block, product, signed, gri
     return distance
 
 
-@functools.partial(jax.jit, static_argnames=('block', 'pair'))
+@compiled(static_argnames=('block', 'pair'))
 def _pair_tile(x, i, j, *, block, pair):
     rows = jax.lax.dynamic_slice_in_dim(x, i, block)
     columns = jax.lax.dynamic_slice_in_dim(x, j, block)
     return jax.vmap(jax.vmap(pair, in_axes=(None, 0)), in_axes=(0, None))(rows, columns)
 
 
-def transformed_rows(features: np.ndarray, distance: Distance) -> np.ndarray:
-    """Rows in float64 after the distance's transform, all NaN where a feature is NaN or Inf: [m, d] -> [m, d]."""
+def transformed_rows(features: np.ndarray, distance: Distance, unit: float = 1.0) -> np.ndarray:
+    """Rows over `unit` after the distance's transform, float64, [m, d]; all NaN where a feature is NaN or Inf."""
     rows = np.array(features, np.float64)
+    if unit != 1.0:
+        rows /= unit
     with np.errstate(invalid='ignore', over='ignore'):
         total = rows.sum()
     if not np.isfinite(total):  # one pass mostly tells that there is nothing to do
@@ -294,31 +395,55 @@ def _padded(n: int, block: int) -> int:
     return -(-n // block) * block
 
 
-def _row_transform(features, distance):
+def _row_transform(features: np.ndarray, distance: Distance, unit: float) -> Callable[[np.ndarray], np.ndarray]:
     """A function from raw rows to what goes to the device, float64."""
-    if not distance.product and not distance.rows:
+    if not (distance.product or distance.rows or distance.of_differences):
         return lambda rows: np.asarray(rows)
-    if not distance.product:
+    if not (distance.product or distance.of_differences):
         return lambda rows: transformed_rows(rows, distance)
-    some = transformed_rows(features[:: max(1, len(features) // _CENTRE_ROWS)], distance)
-    some = some[np.isfinite(some).all(axis=1)]
+    some = _some_rows(features, distance, unit)
     centre = some.mean(axis=0) if len(some) else np.zeros(some.shape[1])
 
     def centred(rows: np.ndarray) -> np.ndarray:
-        rows = transformed_rows(rows, distance)
+        rows = transformed_rows(rows, distance, unit)
         rows -= centre
         return rows
 
     return centred
 
 
+def _some_rows(features: np.ndarray, distance: Distance, unit: float = 1.0) -> np.ndarray:
+    """Some finite rows after the distance's transform, float64."""
+    some = transformed_rows(features[:: max(1, len(features) // _CENTRE_ROWS)], distance, unit)
+    return some[np.isfinite(some).all(axis=1)]
+
+
+def _loses_digits(features: np.ndarray, distance: Distance, largest: float) -> bool:
+    """Whether float32 is too coarse for a distance whose features keep their offset and scale."""
+    if distance.product or distance.of_differences:
+        return False
+    some = _some_rows(features, distance)
+    spread = float(np.max(np.abs(some - some.mean(axis=0)))) if len(some) else 0.0
+    far = spread < _SMALL_SPREAD * float(np.max(np.abs(some), initial=0.0))
+    return far or (not distance.rows and math.frexp(largest)[1] not in PLAIN_EXPONENTS)
+
+
 def _check_numbers(features, what, ids, nan_policy):
-    """Which rows are finite, bool [n]."""
+    """Which rows are finite, bool [n], and the largest size of a feature in these."""
     if nan_policy not in ('raise', 'propagate'):
         raise ValueError(f"nan_policy must be 'raise' or 'propagate', not {nan_policy!r}.")
     if features.dtype.kind not in 'fiub':
         raise ValueError(f'{what} must be real numbers, not {features.dtype}.')
-    finite = np.concatenate(_by_chunks(lambda rows: np.isfinite(features[rows]).all(axis=1), len(features)))
+
+    def look(part: slice) -> tuple[np.ndarray, float]:
+        rows = features[part]
+        finite, largest = np.isfinite(rows).all(axis=1), np.maximum(np.max(rows), -np.min(rows, initial=0))
+        if not finite.all():
+            largest = np.max(np.abs(rows[finite]), initial=0)
+        return finite, float(largest)
+
+    finite, largest = zip(*by_chunks(look, len(features)))
+    finite = np.concatenate(finite)
     if nan_policy == 'raise' and not finite.all():
         first = int(np.flatnonzero(~finite)[0])
         name = first if ids is None else repr(str(np.asarray(ids)[first]))
@@ -326,7 +451,7 @@ def _check_numbers(features, what, ids, nan_policy):
             f'{what}: {int((~finite).sum())} of {len(finite)} stimuli have NaN or Inf features, first stimulus {name}: '
             "leave them out, or pass nan_policy='propagate' to get NaN for their pairs."
         )
-    return finite
+    return finite, max(largest)
 
 
 def _groups(rows, defined):
@@ -339,16 +464,9 @@ def _groups(rows, defined):
         return np.einsum('nd,d->n', (rows[part] + 0).view(np.uint32), weights)  # + 0 makes -0.0 equal 0.0
 
     # Equal rows have equal sums; other rows with equal sums are told apart by their values.
-    sums = np.concatenate(_by_chunks(weighted, len(rows)))
+    sums = np.concatenate(by_chunks(weighted, len(rows)))
     _, inverse, counts = np.unique(sums, return_inverse=True, return_counts=True)
     seen: dict[bytes, int] = {}
     for k in np.flatnonzero((counts[inverse] > 1) & defined):
         group[k] = seen.setdefault((rows[k] + 0).tobytes(), int(k))
     return group, int((group != np.arange(len(rows))).sum())
-
-
-def _by_chunks(function, n):
-    """`function(rows)` of every slice of `_CHUNK_ROWS` rows, on all cores; NumPy works outside Python's lock."""
-    slices = [slice(start, min(start + _CHUNK_ROWS, n)) for start in range(0, n, _CHUNK_ROWS)]
-    with concurrent.futures.ThreadPoolExecutor(min(len(slices), os.cpu_count() or 1)) as pool:
-        return list(pool.map(function, slices))
