@@ -40,23 +40,22 @@ def exact_ranks(kind: str, d: int, measure: str) -> np.ndarray:
     whole = whole_features(kind, d)[1]
     if measure == 'jensenshannon':  # no fraction: a few values, far apart
         return scipy.stats.rankdata(np.round(pdist(whole, measure), 11))
-    rows = [[int(value) for value in row] for row in whole]
-    keys = [_key(rows[i], rows[j], measure) for i in range(N) for j in range(i + 1, N)]
+    keys = [_key(whole[i], whole[j], measure) for i in range(N) for j in range(i + 1, N)]
     order = {key: place for place, key in enumerate(sorted(set(keys)))}
     return scipy.stats.rankdata([order[key] for key in keys])
 
 
-def _key(x: list[int], y: list[int], measure: str) -> Fraction:
-    """A number that orders like the distance, without rounding."""
-    differences = [abs(a - b) for a, b in zip(x, y)]
+def _key(x: np.ndarray, y: np.ndarray, measure: str) -> Fraction:
+    """A number that orders like the distance of two int64 vectors, without rounding."""
+    differences = np.abs(x - y)
     if measure in ('euclidean', 'sqeuclidean'):
-        return Fraction(sum(a * a for a in differences))
+        return Fraction(int(differences @ differences))
     if measure in ('cityblock', 'chebyshev'):
-        return Fraction(sum(differences) if measure == 'cityblock' else max(differences))
+        return Fraction(int(differences.sum() if measure == 'cityblock' else differences.max()))
     if measure == 'correlation':
-        x, y = ([len(z) * a - sum(z) for a in z] for z in (x, y))
-    inner = sum(a * b for a, b in zip(x, y))
-    return -Fraction(inner * abs(inner), sum(a * a for a in x) * sum(b * b for b in y))
+        x, y = (len(z) * z - z.sum() for z in (x, y))
+    inner = int(x @ y)
+    return -Fraction(inner * abs(inner), int(x @ x) * int(y @ y))
 
 
 @functools.cache
