@@ -25,9 +25,10 @@ import numpy as np
 import scipy.special
 from scipy.spatial.distance import pdist
 
+from humalign_jax import arrays
 from humalign_jax.progress import steps
 from humalign_jax.rsa.compare import INDICES, Rdms, compare, compare_condensed, join_rdms, row_ranks
-from humalign_jax.rsa.pairs import between_category, category_rdm, within_category
+from humalign_jax.rsa.pairs import between_category, category_rdm, condensed_rows, within_category
 
 RANK_INDICES = ('spearman', 'rho_a', 'kendall_tau_a', 'kendall_tau_b')
 PAIRS = ('all', 'within', 'between', 'partial')
@@ -62,7 +63,7 @@ def pool(rdms: np.ndarray, index: str) -> np.ndarray:
 
 def _alike(rdms: np.ndarray, index: str) -> np.ndarray:
     """RDMs scaled so that the index sees each alike, [s, p] -> [s, p] float64."""
-    rdms = np.asarray(rdms, dtype=np.float64)
+    rdms = np.asarray(condensed_rows(rdms), dtype=np.float64)
     if index in RANK_INDICES:
         return row_ranks(rdms)
     if index in ('pearson', 'whitened_pearson'):
@@ -279,7 +280,7 @@ def split_counts(counts: np.ndarray, np_rng: np.random.Generator, n_splits: int 
     Raises:
         ValueError: The counts are not of that kind.
     """
-    counts = np.asarray(counts)
+    counts = arrays.real(counts, 'counts')
     if counts.ndim != 2 or counts.dtype.kind not in 'iuf' or counts.min() < 0 or (counts != np.rint(counts)).any():
         raise ValueError(
             f'counts must be non-negative whole numbers [n, k], not {counts.dtype} {counts.shape}: '

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from humalign_jax import arrays
 from humalign_jax.devices import compiled
 from humalign_jax.records import Features
 from humalign_jax.rsa.pairs import join_features
@@ -57,7 +58,11 @@ def checked_pair(x: Features | np.ndarray, y: Features | np.ndarray, least: int)
     """
     if isinstance(x, Features) and isinstance(y, Features):
         y = join_features(x, y)
-    a, b = (np.asarray(one.values if isinstance(one, Features) else one, np.float64) for one in (x, y))
+    values = [one.values if isinstance(one, Features) else one for one in (x, y)]
+    a, b = (
+        np.asarray(arrays.real(one, f'the {name} feature set'), np.float64)
+        for name, one in zip(('first', 'second'), values)
+    )
     if a.ndim != 2 or b.ndim != 2 or len(a) != len(b) or len(a) < least:
         raise ValueError(
             f'two feature sets [n, d] and [n, e] of the same stimuli, n at least {least}, are needed, '

@@ -13,7 +13,7 @@ import scipy.stats
 
 from humalign_jax.progress import steps
 from humalign_jax.records import Rdm
-from humalign_jax.rsa.pairs import align, n_stimuli_of
+from humalign_jax.rsa.pairs import align, condensed_rows, n_stimuli_of
 from humalign_jax.rsa.ranks import average_ranks
 
 Rdms = Rdm | Sequence[Rdm] | np.ndarray
@@ -109,17 +109,15 @@ def join_rdms(*groups: Rdms) -> list[np.ndarray]:
             'RDM records carry stimulus ids and arrays do not, so that they cannot be joined: wrap the arrays in '
             'records.Rdm with ids, or pass only arrays that are known to be in the same order.'
         )
-    arrays = [
-        np.atleast_2d(np.asarray(group, dtype=None if isinstance(group, np.ndarray) else float)) for group in groups
-    ]
-    for array in arrays:
-        if array.ndim != 2 or array.shape[-1] != arrays[0].shape[-1]:
+    found = [condensed_rows(group) for group in groups]
+    for array in found:
+        if array.shape[-1] != found[0].shape[-1]:
             raise ValueError(
-                f'RDMs must be [p] or [m, p] with one p, not {" and ".join(str(x.shape) for x in arrays)}: arrays have '
+                f'RDMs must be [p] or [m, p] with one p, not {" and ".join(str(x.shape) for x in found)}: arrays have '
                 'no stimulus ids to join by. Leave out what only one of them has, or pass records.Rdm with ids.'
             )
-    n_stimuli_of(arrays[0].shape[-1])
-    return arrays
+    n_stimuli_of(found[0].shape[-1])
+    return found
 
 
 def row_ranks(rdms: np.ndarray) -> np.ndarray:

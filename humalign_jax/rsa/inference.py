@@ -12,7 +12,7 @@ from humalign_jax.rsa.compare import INDICES, WHOLE, Rdms, join_rdms
 from humalign_jax.rsa.crossval import deal_folds, default_folds, evaluate_crossvalidated
 from humalign_jax.rsa.evaluation import evaluate_fixed
 from humalign_jax.rsa.models import Fixed, Model
-from humalign_jax.rsa.pairs import between_category, category_rdm, n_stimuli_of, within_category
+from humalign_jax.rsa.pairs import between_category, category_rdm, condensed_rows, n_stimuli_of, within_category
 from humalign_jax.rsa.resample import WEIGHTED_INDICES, bootstrap_weights, half_samples, stimulus_permutations
 from humalign_jax.rsa.result import InferenceResult, summarise
 
@@ -166,7 +166,7 @@ def _as_models(models: Rdms | Sequence[Model]) -> list[Model]:
     if not isinstance(models, np.ndarray) and all(isinstance(model, Model | Rdm) for model in models):
         listed = [model if isinstance(model, Model) else Fixed([model], model.name) for model in models]
     else:
-        listed = [Fixed(row[None], f'model {i}') for i, row in enumerate(np.atleast_2d(np.asarray(models)))]
+        listed = [Fixed(row[None], f'model {i}') for i, row in enumerate(condensed_rows(models))]
     names = [model.name for model in listed]
     if not names or len(set(names)) != len(names):
         raise ValueError(f'models need names that differ, at least one of them, not {names}.')

@@ -4,6 +4,8 @@ import numpy as np
 import scipy.sparse.linalg
 from scipy.spatial.distance import squareform
 
+from humalign_jax.rsa.pairs import condensed_rows
+
 
 def classical_mds(rdm: np.ndarray, n_dims: int = 2) -> np.ndarray:
     """Classical (Torgerson) multidimensional scaling, by the largest eigenvalues of the centred Gram matrix.
@@ -21,7 +23,7 @@ def classical_mds(rdm: np.ndarray, n_dims: int = 2) -> np.ndarray:
     References:
         Torgerson (1952). doi:10.1007/BF02288916
     """
-    squares = squareform(np.asarray(rdm, dtype=np.float64) ** 2)
+    squares = squareform(np.asarray(condensed_rows(rdm)[0], dtype=np.float64) ** 2)
     n = len(squares)
     if not 1 <= n_dims < n or not np.isfinite(squares).all():
         raise ValueError(f'{n} stimuli with finite distances can be put on 1 to {n - 1} dimensions, not {n_dims}.')

@@ -4,9 +4,11 @@ Every array here is in SciPy's condensed order: pair (i, j), i < j, of n stimuli
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
+from humalign_jax import arrays
 from humalign_jax.records import Features, Rdm
 
 SHOWN_IDS = 3  # how many ids an error message names
@@ -25,6 +27,24 @@ def n_stimuli_of(n_pairs: int) -> int:
             'without the diagonal (scipy.spatial.distance.squareform makes it of a square matrix).'
         )
     return n
+
+
+def condensed_rows(rdms: Any) -> np.ndarray:
+    """Condensed RDMs from an array or a list: [p] or [m, p] -> [m, p], real numbers.
+
+    Raises:
+        ValueError: They are no numbers, have more axes, or are one square matrix, whose rows would pass for RDMs.
+    """
+    values = np.atleast_2d(arrays.real(rdms, 'RDMs'))
+    if values.ndim != 2:
+        raise ValueError(f'RDMs must be condensed, [p] or [m, p], not {list(values.shape)}.')
+    square = values.shape[0] == values.shape[1] > 1
+    if square and not np.diagonal(values).any() and np.array_equal(values, values.T, equal_nan=True):
+        raise ValueError(
+            f'a square RDM {list(values.shape)} came, condensed ones [p] or [m, p] are needed: '
+            'scipy.spatial.distance.squareform(rdm) makes one of it.'
+        )
+    return values
 
 
 def take_stimuli(values: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
+from humalign_jax import arrays
 from humalign_jax.devices import local_devices
 from humalign_jax.rsa.counting import RankTables, Values, rank_products
 
@@ -29,7 +30,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
     Raises:
         ValueError: The arrays are not one-dimensional, differ in length or have fewer than two values.
     """
-    a, b = np.asarray(a), np.asarray(b)
+    a, b = arrays.real(a, 'the first array'), arrays.real(b, 'the second array')
     if a.ndim != 1 or a.shape != b.shape or len(a) < 2:
         raise ValueError(f'two arrays [p] of one length p of at least 2 are needed, not {a.shape} and {b.shape}.')
     spans = [(float(values.min()), float(values.max())) for values in (a, b)]
@@ -48,7 +49,7 @@ def average_ranks(values: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: There are NaN among the values.
     """
-    values = np.asarray(values)
+    values = arrays.real(values, 'values')
     if np.isnan(values).any():
         raise ValueError(f'{int(np.isnan(values).sum())} of {values.size} values are NaN and have no rank.')
     single = _as_single(values)

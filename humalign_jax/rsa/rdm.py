@@ -11,7 +11,7 @@ from typing import Any, overload
 import jax
 import numpy as np
 
-from humalign_jax import storage
+from humalign_jax import arrays, storage
 from humalign_jax.devices import local_devices, spread
 from humalign_jax.progress import steps
 from humalign_jax.records import Features, Rdm, RepeatedFeatures
@@ -166,7 +166,7 @@ def _values(features: Features | np.ndarray) -> np.ndarray:
     """[n, d]; [r, n, d] of repeated measurements."""
     if isinstance(features, RepeatedFeatures):
         return features.repeats
-    return features.values if isinstance(features, Features) else np.asarray(features)
+    return features.values if isinstance(features, Features) else arrays.real(features, 'features')
 
 
 def _are_probabilities(values: np.ndarray) -> bool:

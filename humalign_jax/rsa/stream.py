@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from humalign_jax import arrays
 from humalign_jax.devices import compiled, local_devices, spread
 from humalign_jax.progress import steps
 from humalign_jax.records import Features
@@ -257,7 +258,7 @@ def _error_bound(found: RankProducts, index: str) -> float:
 def _take(features: Features | np.ndarray, rows: np.ndarray) -> Features | np.ndarray:
     if isinstance(features, Features):
         return dataclasses.replace(features, values=features.values[rows], ids=np.asarray(features.ids)[rows])
-    return np.asarray(features)[..., rows, :]
+    return arrays.real(features, 'features')[..., rows, :]
 
 
 def _undefined_message(x, counts, defined) -> str:

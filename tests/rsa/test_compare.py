@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
+import scipy.sparse
+import scipy.spatial.distance
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from humalign_jax import rsa
 from humalign_jax.records import Rdm
 from humalign_jax.rsa import pairs
 from humalign_jax.rsa.compare import INDICES, compare
@@ -231,3 +234,24 @@ def test_mistakes_are_named():
         compare(x, y, sigma_k=np.ones(12))
     with pytest.raises(ValueError, match='positive definite'):
         compare(x, y, 'whitened_cosine', sigma_k=-np.ones(12))
+
+
+def test_a_square_rdm_is_refused_and_not_read_as_rows():
+    square = scipy.spatial.distance.squareform(np.arange(1.0, 46.0))  # 10 stimuli; rows of 10 would be those of 5
+    with pytest.raises(ValueError, match='squareform'):
+        rsa.compare(square, square, 'spearman')
+    with pytest.raises(ValueError, match='squareform'):
+        rsa.infer([np.arange(10.0)], square, n_bootstrap=20)
+
+
+@pytest.mark.parametrize('call', [rsa.rdm, lambda x: rsa.linear_cka(x, x), lambda x: rsa.compare_features(x, x)])
+def test_masked_sparse_and_complex_arrays_are_refused_by_name(call):
+    values = np.random.default_rng(0).normal(size=(12, 5))
+    for array, said in (
+        (np.ma.array(values, mask=values > 1), 'masked'),
+        (scipy.sparse.csr_matrix(values), 'sparse'),
+        (values + 1j, 'complex'),
+        (values.astype(object), 'objects'),
+    ):
+        with pytest.raises(ValueError, match=said):
+            call(array)
