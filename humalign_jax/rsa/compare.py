@@ -103,7 +103,7 @@ def join_rdms(*groups: Rdms) -> list[np.ndarray]:
     if all(records):
         sets = [[group] if isinstance(group, Rdm) else list(group) for group in groups]
         first = sets[0][0]
-        return [np.stack([np.asarray(align(first, rdm)[1].values) for rdm in rdms]) for rdms in sets]
+        return [_squarable(np.stack([np.asarray(align(first, rdm)[1].values) for rdm in rdms])) for rdms in sets]
     if any(records):
         raise ValueError(
             'RDM records carry stimulus ids and arrays do not, so that they cannot be joined: wrap the arrays in '
@@ -117,7 +117,15 @@ def join_rdms(*groups: Rdms) -> list[np.ndarray]:
                 'no stimulus ids to join by. Leave out what only one of them has, or pass records.Rdm with ids.'
             )
     n_stimuli_of(found[0].shape[-1])
-    return found
+    return [_squarable(rdms) for rdms in found]
+
+
+def _squarable(rdms: np.ndarray) -> np.ndarray:
+    """RDMs whose squares fit float64: over a power of two, which no index sees, where distances reach 1e60 or 1e-60."""
+    if rdms.dtype != np.float64:
+        return rdms
+    exponent = int(np.frexp(np.max(np.abs(rdms), initial=0.0, where=np.isfinite(rdms)))[1])
+    return rdms if abs(exponent) < 200 else np.ldexp(rdms, -exponent)
 
 
 def row_ranks(rdms: np.ndarray) -> np.ndarray:

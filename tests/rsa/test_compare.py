@@ -255,3 +255,10 @@ def test_masked_sparse_and_complex_arrays_are_refused_by_name(call):
     ):
         with pytest.raises(ValueError, match=said):
             call(array)
+
+
+@pytest.mark.parametrize('index', INDICES)
+@pytest.mark.parametrize('scale', [1e-200, 1e200])
+def test_indices_do_not_depend_on_the_scale_of_an_rdm(scale, index):
+    x, y = make_rdms(2)
+    assert compare(scale * x, y, index) == pytest.approx(compare(x, y, index), rel=1e-9)
