@@ -2,6 +2,9 @@ r"""Report of a study: one self-contained HTML page, figures as PDF and PNG, tab
 
     python -m humalign_jax.main --config=configs/report.py --config.study=runs/study --workdir=runs/study/report
     python -m humalign_jax.main --config=configs/report.py:tiny --config.study=runs/tiny --workdir=runs/tiny/report
+    python -m humalign_jax.main --config=configs/report.py --config.study=runs/rsa --workdir=runs/rsa/report
+
+A study is a folder of configs/quickstart.py, or one run, such as of configs/rsa.py.
 
 Reads files only: no network is run and no data is loaded, so that a report can be made again without the machine that
 made the study.
@@ -19,6 +22,8 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
     c.layers = ('penultimate', 'mu', 'probs')  # the first that a model has stands for it in the headline table
     c.human_measure = 'cosine'  # between people's labels, where the study has scores with several
     c.n_images = 12  # most human-unlike images of each model
+    # Pairs of beginnings of models' names: the first is said to agree more with people, which the page then judges.
+    c.claims = (('philnet', 'resnet50'),)
     # Epochs of the full recipe by config.model.name; a shorter training is called reduced in the report.
     c.recipe_epochs = dict(philnet=50.0, vae=20.0, resnet18=150.0, resnet34=150.0, resnet50=150.0)
     if size == 'tiny':

@@ -20,7 +20,7 @@ class Study:
         models: Features of each model.
         reference: RDM of each subject, or the one RDM of all; or what it is to be made of.
         reference_measure: Distance for reference features.
-        labels: Category of each stimulus in the order of the first model, [n]; None if not known.
+        labels: Name of the category of each stimulus in the order of the first model, [n]; None if not known.
         counts: Answers of people, whole numbers, for a ceiling from their halves; None where subjects give one.
         simulated: Whether all of it was made up.
     """
@@ -54,7 +54,7 @@ def load(config: ConfigDict) -> Study:
     models = [_load_features(*one, section, name) for *one, name in zip(*_files_of(section, 'features'), names)]
     labels = None
     if config.comparison.labels_file:
-        labels = np.unique(files.load_ids(config.comparison.labels_file), return_inverse=True)[1]
+        labels = files.load_ids(config.comparison.labels_file)
         if len(labels) != len(models[0].ids):
             raise ValueError(
                 f'{config.comparison.labels_file} has {len(labels)} categories, but {models[0].name!r} has '
@@ -127,8 +127,9 @@ def _whole(counts: Features) -> Features:
 def simulate(config: ConfigDict) -> Study:
     """Models of falling quality and subjects that share five latent features, in five categories."""
     sizes, np_rng = config.simulated, np.random.default_rng(config.seed)
-    labels = np.arange(sizes.n_stimuli) % 5
-    shared = np_rng.normal(size=(sizes.n_stimuli, 5)) + 1.5 * np.eye(5)[labels]
+    groups = np.arange(sizes.n_stimuli) % 5
+    labels = np.array([f'category {k}' for k in groups])
+    shared = np_rng.normal(size=(sizes.n_stimuli, 5)) + 1.5 * np.eye(5)[groups]
     ids = stimulus_ids('simulated', 'test', np.arange(sizes.n_stimuli))
 
     def seen(noise: float) -> np.ndarray:

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from humalign_jax import progress, rsa, settings, storage
 from humalign_jax.devices import local_devices
 from humalign_jax.experiments._room import check_memory
+from humalign_jax.experiments._rsa_display import keep_rdms
 from humalign_jax.experiments._rsa_study import REPEATED, Study, load, simulate
 from humalign_jax.records import Features, Rdm, RepeatedFeatures, Score
 from humalign_jax.report import bars, rdms, style
@@ -59,7 +60,9 @@ def run(config: ConfigDict, workdir: str) -> None:
         ceiling = _answer_ceiling(config, study.counts, models[0].ids, stored=True)
     if labels is not None:
         same = rsa.category_rdm(labels)
-        models.append(Rdm(same, models[0].ids, 'same category', 'hamming', {'simulated': study.simulated}))
+        models.append(
+            Rdm(same, models[0].ids, 'same category', 'hamming', {'simulated': study.simulated, 'anchor': True})
+        )
 
     origin = _origin(config, study, reference, models[0].ids)
     rows, results = [], {}
@@ -194,7 +197,7 @@ def _streamed_scores(config: ConfigDict, study: Study) -> list[Score]:
     if labels is not None:
         numbers = np.unique(labels, return_inverse=True)[1].astype(np.float32)[:, None]
         values = (numbers == np.unique(numbers)).astype(np.float32) if of_features else numbers
-        same = Features(values, models[0].ids, 'same category')
+        same = Features(values, models[0].ids, 'same category', {'anchor': True})
         entries.append((same.name, same, NO_MEASURE if of_features else _differ))
     origin = _origin(config, study, reference, models[0].ids)
     scores = []
@@ -228,7 +231,7 @@ def _about(model: Rdm | Features, measure: str) -> dict[str, Any]:
     """What a score says of the model: the distance, and the file and its digest where it was read from one."""
     return {
         'measure': measure,
-        **{key: model.provenance[key] for key in ('file', 'key', 'sha256') if key in model.provenance},
+        **{key: model.provenance[key] for key in ('file', 'key', 'sha256', 'anchor') if key in model.provenance},
     }
 
 
@@ -378,21 +381,27 @@ def _draw(
     mark = ' (simulated)' if simulated else ''
     mean = np.mean([rsa.average_ranks(rdm.values) for rdm in reference], axis=0)
     panels = [Rdm(mean, reference[0].ids, 'reference' + mark, 'rank')]
-    panels += [rdm for rdm in models if rdm.name != 'same category'][:7]
+    panels += [rdm for rdm in models if rdm.name != 'same category']
     n_pairs = len(mean)
     ranked = [dataclasses.replace(rdm, values=rsa.average_ranks(rdm.values) / n_pairs) for rdm in panels]
-    style.save_figure(rdms.draw_rdms(ranked, labels=labels, ranks=True, unit='dissimilarity, 0 to 1'), folder / 'rdms')
+    keep_rdms(folder.parent / 'display', ranked[0], ranked[1:], labels, simulated)
+    categories = None if labels is None else [str(name) for name in labels]
+    names, numbers = ((), None) if labels is None else np.unique(categories, return_inverse=True)
+    figure = rdms.draw_rdms(ranked, labels=numbers, class_names=names, ranks=True, unit='dissimilarity, 0 to 1')
+    style.save_figure(figure, folder / 'rdms')
     if len(reference[0].ids) <= MAX_MAP_STIMULI:
         points = rsa.classical_mds(np.mean([rdm.values for rdm in reference], axis=0))
-        storage.write_array(folder / 'map.npy', points, {'ids': reference[0].ids, 'method': 'classical MDS'})
-        style.save_figure(rdms.draw_map(points, labels=labels, title='reference' + mark), folder / 'map')
+        about = {'ids': reference[0].ids, 'method': 'classical MDS', 'categories': categories}
+        storage.write_array(folder / 'map.npy', points, about)
+        figure = rdms.draw_map(points, labels=numbers, class_names=names, title='reference' + mark)
+        style.save_figure(figure, folder / 'map')
     for kind, (scores, result) in results.items():
         figure = bars.draw_scores(
             scores,
             result.names,
             label=f'{index}, {kind} pairs{mark}',
             by_subject=result.scores_by_subject,
-            p_zero=result.p_zero,
             p_differences=result.p_differences_fwer,
+            baselines=('same category',),
         )
         style.save_figure(figure, folder / f'scores_{kind}')

@@ -9,13 +9,16 @@ from humalign_jax.report.study import Entry, Study
 from humalign_jax.report.tables import Cell, Row, Table, best_of, number_cell
 
 PAIRS = {
-    'all': 'all pairs of images',
+    'all': 'all pairs',
     'within': 'pairs of one class',
     'between': 'pairs of two classes',
     'partial': 'all pairs, category partialled out',
 }
 _SHORT = ('kl', 'js', 'psnr', 'ssim', 'l1', 'rsa')
-_PERSONS = ('spearman', 'pearson', 'kendall')
+_NAMES = {
+    **{name: name.capitalize() for name in ('spearman', 'pearson', 'kendall', 'bures', 'procrustes')},
+    **{name: name.upper() for name in ('cka', 'rbf', 'rv')},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,20 +45,27 @@ def headline(study: Study) -> Table | None:
     columns = [column for column in columns if column.of]
     if not columns:
         return None
-    notes = [
-        'Brackets: 95 % intervals. Bold: best network of the column (a baseline is never marked).',
-        'Accuracy is against the published label; second-best label: how often the second choice is the second '
-        'choice of people.',
-    ]
-    if any(column.head.startswith('RSA') for column in columns):
-        notes.append(
-            f'RSA: {index_text(study)} correlation of dissimilarities of image pairs, of the layer named below the '
-            'model; “% of ceiling” is the score divided by the upper noise ceiling.'
-        )
+    heads = {column.head for column in columns}
+    entries = [entry for column in columns for entry in column.of.values()]
+    notes = ['Bold: best model of the column (a baseline is never marked).']
+    if any(math.isfinite(entry.score.low) for entry in entries):
+        notes[0] = 'Brackets: 95 % intervals. ' + notes[0]
+    said = ['Accuracy is against the published label'] if 'Accuracy' in heads else []
+    if 'Second-best label' in heads:
+        said.append('second-best label: how often the second choice is the second choice of people')
+    notes += [_capital('; '.join(said)) + '.'] if said else []
+    similarities = [entry for entry in entries if entry.score.name.startswith('rsa/')]
+    if similarities:
+        words = f'RSA: {measured(study)}'
+        if any(study.main_layer(model) for model in study.models):
+            words += ', of the layer named below the model'
+        if any(math.isfinite(entry.score.ceiling_upper) for entry in similarities):
+            words += '; “% of ceiling” is the score divided by the upper noise ceiling'
+        notes.append(f'{words}.')
     return _table(
         study,
         'headline',
-        'How closely each model agrees with people.',
+        f'How closely each model agrees with {study.reference}.',
         columns,
         notes,
         heads={model: study.main_layer(model) for model in study.models},
@@ -78,7 +88,7 @@ def more_soft_labels(study: Study) -> Table | None:
     if not columns:
         return None
     notes = [
-        'Temperature: the softness of the outputs, fitted on the validation images; above 1 the network was too sure '
+        'Temperature: the softness of the outputs, fitted on validation data; above 1 the network was too sure '
         'of itself. Uncertainty: Spearman correlation of the entropy of the model’s and of people’s distributions.'
     ]
     return _table(study, 'soft_labels', 'Models’ probabilities beside people’s answers.', columns, notes)
@@ -94,13 +104,21 @@ def rsa(study: Study) -> Table | None:
     columns = [column for column in columns if column.of]
     if not columns:
         return None
-    caption = f'Representational similarity with people ({index_text(study)} correlation of dissimilarities).'
+    caption = f'Representational similarity with {study.reference} ({measured(study)}).'
     return _table(study, 'rsa', caption, columns, [], heads={model: study.main_layer(model) for model in study.models})
 
 
 def index_text(study: Study) -> str:
-    """The RSA index as it is written: after a person, with a capital."""
-    return study.index.replace('_', ' ').capitalize() if study.index.startswith(_PERSONS) else study.index
+    """The RSA index in words, such as 'Spearman correlation' or 'linear CKA'."""
+    words = [_NAMES.get(word, word) for word in study.index.split('_')]
+    kinds = ((('Pearson', 'Spearman', 'rho', 'tau'), ' correlation'), (('CKA', 'RV'), ''))
+    noun = next((noun for among, noun in kinds if set(among) & set(words)), ' similarity')
+    return ' '.join(words) + noun
+
+
+def measured(study: Study) -> str:
+    """What an RSA score is: the index, and of what."""
+    return f'{index_text(study)} of {"features" if study.compares_features else "dissimilarities"}'
 
 
 def differences(study: Study) -> Table | None:
@@ -115,10 +133,10 @@ def differences(study: Study) -> Table | None:
         return None
     return Table(
         'rsa_differences',
-        f'Differences of the {index_text(study)} scores between models, image level.',
+        f'Differences between models: {measured(study)}.',
         ('Models', 'Pairs', 'Difference', 'p', 'p, family-wise', 'p, false discovery'),
         tuple(rows),
-        ('Corrected p values: over all pairs of models of one kind of image pairs.',),
+        ('Corrected p values: over all pairs of models of one kind of pairs.',),
     )
 
 
@@ -129,7 +147,7 @@ def uncertainty(study: Study) -> Table | None:
     if not bins:
         return None
     columns = [_column(name, 'larger', _plain(study, prefix + name)) for name in bins]
-    return _table(study, 'uncertainty', 'Accuracy by how uncertain people are about the image.', columns, [])
+    return _table(study, 'uncertainty', 'Accuracy by how uncertain people are.', columns, [])
 
 
 def arms(study: Study) -> list[Table]:
@@ -151,8 +169,8 @@ def arms(study: Study) -> list[Table]:
         ]
         rows = list(dict.fromkeys(str(e.get('arm')) for e in scored))
         anchors = list(dict.fromkeys(e.model for e in baselines))
-        caption = 'Training on people’s answers: held-out images, all folds.'
-        notes = ['Every image is scored by a network that was not trained on it.']
+        caption = 'Training on people’s answers: held-out stimuli, all folds.'
+        notes = ['Every stimulus is scored by a network that was not trained on it.']
         tables.append(_table(study, 'arms', caption, columns, notes, rows=(rows, anchors), head='Fine-tuned on'))
     differences = [e for e in own if e.score.name.endswith('/difference')]
     if differences:
@@ -168,7 +186,7 @@ def arms(study: Study) -> list[Table]:
             for e in differences
         )
         columns = ('Arms', 'Score', 'Difference', 'Resampled')
-        tables.append(Table('arm_differences', 'Differences of the arms on the same held-out images.', columns, made))
+        tables.append(Table('arm_differences', 'Differences of the arms on the same held-out stimuli.', columns, made))
     return tables
 
 
@@ -258,7 +276,7 @@ def _table(
         caption,
         (head, *(column.head + arrows.get(column.better, '') for column in columns)),
         tuple(made),
-        (*notes, *_ceiling_notes(made, columns), *_gaps(made, columns)),
+        (*notes, *_ceiling_notes(study, made, columns), *_gaps(made, columns)),
     )
 
 
@@ -279,11 +297,11 @@ def _ceilings(columns: Sequence[Column]) -> list[Row]:
     return rows
 
 
-def _ceiling_notes(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
+def _ceiling_notes(study: Study, rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
     """Which of the two bounds is the better one."""
     if not any(row.kind == 'ceiling' for row in rows):
         return []
-    words = 'The noise ceilings say what people’s own disagreement allows'
+    words = f'The noise ceilings say what {study.whose_noise} allows'
     if any(column.better == 'smaller' for column in columns):
         words += '; where smaller is better (↓), the lower one is the bound that nothing passes'
     return [f'{words}. What each one is stands in its score’s row under “Where each number comes from”.']
@@ -293,7 +311,7 @@ def _gaps(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
     """What the en dashes stand for."""
     notes = []
     if any(cell.why == 'not measured' for row in rows for cell in row.cells):
-        notes.append(f'{numbers.MISSING} not measured: the row has no such output, or its stage has not run.')
+        notes.append(f'{numbers.MISSING} not measured: there is no such score.')
     undefined = [
         f'{row.cells[0].text}, {column.head}: {cell.why}'
         for row in rows

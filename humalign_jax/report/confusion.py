@@ -36,9 +36,9 @@ def draw_confusions(
                 ax.set_axis_off()
                 continue
             plot_confusion(ax, matrices[i], class_names, limits=limits, fontsize=4.0 if n_columns == 3 else 5.0)
-            ax.set_title(names[i])
+            ax.set_title(style.wrapped(names[i], side - 0.1))
         bar = figure.colorbar(axes[0, 0].images[0], ax=axes, shrink=0.7, aspect=25)
-        bar.set_label(what)
+        bar.set_label(style.wrapped(what, 0.6 * figure.get_size_inches()[1]))
         bar.outline.set_visible(False)
     return figure
 
@@ -60,8 +60,8 @@ def plot_confusion(
     """
     k = len(shares)
     ax.imshow(shares, cmap=SHARE_COLOURS, vmin=limits[0], vmax=limits[1], interpolation='nearest', aspect='equal')
-    ax.set_xticks(range(k), list(class_names), rotation=60, ha='right', rotation_mode='anchor', fontsize=6)
-    ax.set_yticks(range(k), list(class_names), fontsize=6)
+    style.name_x(ax, range(k), class_names)
+    style.name_y(ax, range(k), class_names, span=k)
     ax.set_xlabel('chosen class')
     ax.set_ylabel('true class')
     ax.tick_params(length=0)

@@ -31,7 +31,7 @@ def plot_metric(axes: Axes, rows: Sequence[Mapping[str, Any]], metric: str, *, l
         if points:
             axes.plot(*zip(*points), line, color=colour, markersize=3, label=split)
     axes.set_xlabel('epoch')
-    axes.set_ylabel(label)
+    axes.set_ylabel(style.wrapped(label, 1.5))
     axes.legend()
     return axes
 

@@ -11,7 +11,9 @@ def draw_dimension_kl(kl: np.ndarray, *, threshold: float, title: str = '') -> m
     """A figure of its own with `plot_dimension_kl` in it; see there."""
     with style.figure_style():
         figure = matplotlib.figure.Figure(figsize=(style.COLUMN_INCHES, 2.2), layout='constrained')
-        plot_dimension_kl(figure.subplots(), kl, threshold=threshold).set_title(title)
+        plot_dimension_kl(figure.subplots(), kl, threshold=threshold).set_title(
+            style.wrapped(title, style.COLUMN_INCHES - 0.6)
+        )
     return figure
 
 

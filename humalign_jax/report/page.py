@@ -2,10 +2,11 @@
 
 import collections
 import dataclasses
+import glob
 import importlib.resources
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -40,12 +41,14 @@ class Heading:
         date: When the page was made, such as '2026-01-31'.
         facts: Short phrases: images, observers, networks.
         simulated: How much of it is made up, '' if nothing.
+        has_observers: Whether models are compared with observers' answers.
     """
 
     title: str
     date: str
     facts: tuple[str, ...]
     simulated: str
+    has_observers: bool
 
 
 def write_page(
@@ -56,6 +59,7 @@ def write_page(
     title: str,
     n_images: int,
     recipe_epochs: Mapping[str, float],
+    claims: Sequence[tuple[str, str]],
 ) -> list[sections.Section]:
     """Writes `report.html`, `figures/` and `tables/` into a folder.
 
@@ -66,12 +70,13 @@ def write_page(
         title: Its title; '' for one that names the models.
         n_images: Most human-unlike images shown of each model.
         recipe_epochs: Epochs of the full recipe of each kind of model, by `config.model.name`.
+        claims: Beginnings of the names of two models, of which the first is said to agree more with people.
 
     Returns:
         The sections of the page.
     """
     folder = pathlib.Path(folder)
-    options = sections.Options(n_images, recipe_epochs, folder / 'figures')
+    options = sections.Options(n_images, recipe_epochs, claims, folder / 'figures')
     made = sections.make_sections(study, options)
     tables.write_tables(folder / 'tables', sections.tables_of(made))
     storage.write_text(folder / 'report.html', render(study, made, _heading(study, title, date)))
@@ -106,6 +111,7 @@ def render(study: Study, made: list[sections.Section], heading: Heading) -> str:
         run_numbers={name: number for number, name in enumerate(study.runs, 1)},
         cells=lambda entry: _provenance_cells(entry, study.folder),
         dash=numbers.MISSING,
+        has_inference=any(any(study.folder.glob(f'{glob.escape(run)}/inference_*.npz')) for run in study.runs),
     )
 
 
@@ -130,20 +136,21 @@ def _heading(study: Study, title: str, date: str) -> Heading:
         (int(e.get('n_stimuli') or 0) for e in study.entries), default=0
     )
     facts = [f'Observers: {", ".join(study.humans)}'] if study.humans else []
-    facts += [f'Images: {", ".join(data)}' + (f', n = {n}' if n else '')] if data or n else []
-    facts += [f'Scores: {len(study.entries)} from {len({e.run for e in study.entries})} runs']
+    facts += [f'Reference: {", ".join(study.references)}'] if study.references and not study.humans else []
+    stimuli = [', '.join(data)] * bool(data) + [f'n = {n}'] * bool(n)
+    facts += [f'Stimuli: {", ".join(stimuli)}'] if stimuli else []
+    n_runs = len({e.run for e in study.entries})
+    facts += [f'Scores: {len(study.entries)} from {n_runs} run{"s" if n_runs > 1 else ""}']
     marked = sum(entry.simulated for entry in study.entries)
     note = ''
     if marked:
         share = 'All scores' if marked == len(study.entries) else f'{marked} of {len(study.entries)} scores'
-        note = (
-            f'{share} on this page rest on rendered images and on observers that are a program. They say nothing about '
-            'people.'
-        )
-    who = 'people' if not marked else 'simulated observers'
+        what = 'rendered images or on observers that are a program' if study.humans else 'data that a program made'
+        note = f'{share} on this page rest on {what}. They say nothing about people.'
+    who = 'simulated observers' if marked and study.humans else study.reference
     named = f'{", ".join(models[:-1])} and {models[-1]}' if len(models) > 1 else ''.join(models)
     asked = f'How closely {"does" if len(models) == 1 else "do"} {named or "the models"} agree with {who}?'
-    return Heading(title or asked, date, tuple(facts), note)
+    return Heading(title or asked, date, tuple(facts), note, bool(study.humans))
 
 
 def _run_facts(run: Run) -> dict[str, Any]:

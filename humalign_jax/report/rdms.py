@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from humalign_jax.records import Rdm
 from humalign_jax.report import style
 
+_MARKERS = 'osD^v'
 MAX_CELLS = 400  # a side of a drawn matrix; larger RDMs come block-averaged
 
 
@@ -37,7 +38,9 @@ def draw_rdms(
     width = style.PAGE_INCHES if n_columns > 2 else style.COLUMN_INCHES * n_columns
     side = (width - 0.9) / n_columns
     with style.figure_style():
-        figure = matplotlib.figure.Figure(figsize=(width, n_rows * (side + 0.35)), layout='constrained')
+        titles = [style.wrapped(rdm.name, side - 0.1) for rdm in rdms]
+        above = 0.2 + 0.14 * max(1 + title.count('\n') for title in titles)
+        figure = matplotlib.figure.Figure(figsize=(width, n_rows * (side + above)), layout='constrained')
         axes = figure.subplots(n_rows, n_columns, squeeze=False)
         limits = (min(np.nanmin(rdm.values) for rdm in rdms), max(np.nanmax(rdm.values) for rdm in rdms))
         for i, ax in enumerate(axes.flat):
@@ -45,9 +48,9 @@ def draw_rdms(
                 ax.set_axis_off()
                 continue
             names = class_names if i % n_columns == 0 else ()
-            plot_rdm(ax, rdms[i], labels=labels, class_names=names, limits=limits)
+            plot_rdm(ax, rdms[i], labels=labels, class_names=names, limits=limits).set_title(titles[i])
         bar = figure.colorbar(axes[0, 0].images[0], ax=axes, shrink=0.8, aspect=25)
-        bar.set_label(f'rank of {unit}' if ranks else unit)
+        bar.set_label(style.wrapped(f'rank of {unit}' if ranks else unit, 0.8 * figure.get_size_inches()[1]))
         bar.outline.set_visible(False)
     return figure
 
@@ -55,10 +58,12 @@ def draw_rdms(
 def draw_map(
     points: np.ndarray, *, labels: np.ndarray | None = None, class_names: Sequence[str] = (), title: str = ''
 ) -> matplotlib.figure.Figure:
-    """A figure of its own with `plot_map` in it; see there."""
+    """A figure of its own with `plot_map` in it and, below it, what the colours mean; see there."""
     with style.figure_style():
         figure = matplotlib.figure.Figure(figsize=(style.COLUMN_INCHES, 2.6), layout='constrained')
-        plot_map(figure.subplots(), points, labels=labels, class_names=class_names).set_title(title)
+        ax = plot_map(figure.subplots(), points, labels=labels, class_names=class_names)
+        ax.set_title(style.wrapped(title, style.COLUMN_INCHES - 0.4))
+        style.legend_below(figure, ax)
     return figure
 
 
@@ -95,7 +100,7 @@ def plot_rdm(
         interpolation='nearest',
         aspect='equal',
     )
-    ax.set_title(rdm.name)
+    ax.set_title(style.wrapped(rdm.name, style.axes_inches(ax)[0]))
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():
@@ -107,7 +112,7 @@ def plot_rdm(
             ax.axhline(end, color='white', linewidth=0.4)
             ax.axvline(end, color='white', linewidth=0.4)
         if len(class_names):
-            ax.set_yticks(ends - counts / 2.0, [str(class_names[int(value)]) for value in values])
+            style.name_y(ax, list(ends - counts / 2.0), [str(class_names[int(value)]) for value in values], span=n)
             ax.tick_params(length=0)
     else:
         ax.set_xlabel(f'{n} stimuli')
@@ -146,15 +151,17 @@ def plot_map(
     Args:
         ax: Where to draw.
         points: Coordinates, [n, 2].
-        labels: Category of each stimulus, [n]; gives colours and markers.
-        class_names: Names of the categories, [k], for a legend; () for none.
+        labels: Category of each stimulus, [n]; gives colours and markers, of which there are 40. With more categories,
+            or without names for them, all points look the same.
+        class_names: Names of the categories, [k]; `labels` are places in this list.
 
     Returns:
-        The axes.
+        The axes; the points of each category have a label for a legend.
     """
     labels = np.zeros(len(points), dtype=int) if labels is None else np.asarray(labels)
-    markers = 'osD^v'
     size = 18.0 if len(points) <= 200 else 6.0
+    is_told = 0 < len(np.unique(labels)) <= len(style.COLOURS) * len(_MARKERS) and len(class_names) > 0
+    labels = labels if is_told else np.zeros(len(points), dtype=int)
     for k, value in enumerate(np.unique(labels)):
         own = points[labels == value]
         ax.scatter(
@@ -162,15 +169,13 @@ def plot_map(
             own[:, 1],
             s=size,
             color=style.COLOURS[k % len(style.COLOURS)],
-            marker=markers[(k // len(style.COLOURS)) % len(markers)],
+            marker=_MARKERS[k // len(style.COLOURS)],
             linewidths=0.0,
-            label=str(class_names[int(value)]) if len(class_names) else None,
+            label=style.plain(str(class_names[int(value)])) if is_told else None,
         )
     ax.set_aspect('equal', adjustable='datalim')
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():
         spine.set_visible(False)
-    if len(class_names):
-        ax.legend(loc='center left', bbox_to_anchor=(1.0, 0.5), handletextpad=0.2)
     return ax

@@ -15,6 +15,7 @@ from humalign_jax.report.study import Entry, Study
 ALPHA = 0.05
 SAME = 'same category'  # the baseline that knows the category and nothing else
 CLASS_MEAN = 'class-mean human label'
+_MOST_NAMED = 8  # references named in a sentence
 Part = str | Entry
 
 
@@ -43,22 +44,25 @@ def number(entry: Entry) -> str:
     return f'{numbers.value_text(entry.score)} {numbers.interval_text(entry.score)}'.strip()
 
 
-def read(study: Study, recipe_epochs: Mapping[str, float] | None = None) -> list[Passage]:
+def read(
+    study: Study, recipe_epochs: Mapping[str, float] | None = None, claims: Sequence[tuple[str, str]] = ()
+) -> list[Passage]:
     """The passages of a study, those with nothing to say left out.
 
     Args:
         study: The study.
         recipe_epochs: Epochs of the full recipe of each kind of model, by `config.model.name`.
+        claims: Beginnings of the names of two models, of which the first is said to agree more with people.
     """
     passages = [
-        ('What was measured', [*_who_answered(study), *reduced_training(study, recipe_epochs or {})]),
+        ('What was measured', [*_compared_with(study), *reduced_training(study, recipe_epochs or {})]),
         ('Plain agreement, and what the category alone gives', [*_plain_scores(study), *_against_same(study)]),
         (
             'Once the category is accounted for',
             [*_beyond_category(study, 'within'), *_beyond_category(study, 'partial')],
         ),
         ('Which models differ', _which_differ(study)),
-        ('The claim that PhilNet is above ResNet-50', _philnet_above_resnet(study)),
+        *((f'The claim that {one} is above {two}', _one_above_other(study, one, two)) for one, two in claims),
         ('The claim that the VAE’s code keeps category structure', _vae_keeps_structure(study)),
         ('Probabilities and errors', [*_against_class_mean(study), *_error_consistency(study)]),
         ('Training on people’s answers', _training_arms(study)),
@@ -78,8 +82,8 @@ def reduced_training(study: Study, recipe_epochs: Mapping[str, float]) -> list[S
         epochs = epochs_run(run.config, run.metrics)
         full = recipe_epochs.get(kind)
         length = f'{epochs:.3g} epoch' + ('s' if epochs != 1 else '')
-        if str(run.config.get('data', {}).get('name')) == 'synthetic':
-            sentences.append(_say(f'{model} was trained for {length} on rendered images.'))
+        if any(entry.simulated for entry in study.entries if entry.run == run.name):
+            sentences.append(_say(f'{model} was trained for {length} on simulated data.'))
         elif full is None:
             sentences.append(_say(f'{model} was trained for {length}.'))
         elif epochs < full:
@@ -100,19 +104,28 @@ def epochs_run(config: Mapping, metrics: Sequence[Mapping]) -> float:
     return float(max(seen)) if seen else float(config['train'].get('epochs', math.nan))
 
 
-def _who_answered(study: Study) -> list[Sentence]:
+def _compared_with(study: Study) -> list[Sentence]:
+    """Whose answers or which RDMs models are compared with, about how many stimuli."""
     n = [e.score.n for e in study.find('soft_labels/cross_entropy', arm=None, fold=None)] or [
         int(e.get('n_stimuli', e.score.n)) for e in study.find(f'rsa/{study.index}') if e.get('level') != 'class'
     ]
-    if not study.humans:
-        return []
-    count = f' about {max(n):,} images'.replace(',', ' ') if n else ''
-    sentences = [_say(f'Models are compared with the answers of {" and ".join(study.humans)}{count}.')]
+    count = f'{max(n):,} stimuli'.replace(',', ' ') if n else ''
+    sentences = []
+    if study.humans:
+        about = f' about {count}' if count else ''
+        sentences.append(_say(f'Models are compared with the answers of {" and ".join(study.humans)}{about}.'))
+    elif study.references:
+        names = study.references
+        listed = ', '.join(names[:_MOST_NAMED]) + (', …' if len(names) > _MOST_NAMED else '')
+        what = listed if len(names) == 1 else f'{len(names)} references ({listed}), and scores are means over them'
+        about = f'Over {count}, models' if count else 'Models'
+        sentences.append(_say(f'{about} are compared with {what}.'))
     if study.simulated:
+        whole = all(entry.simulated for entry in study.entries)
         sentences.append(
             _say(
-                'These observers are a program and the images are rendered: the numbers test the method, and say '
-                'nothing about people.'
+                f'{"The data are" if whole else "Some data are"} simulated: a program made stimuli or answers. These '
+                'numbers test the method, and say nothing about people.'
             )
         )
     return sentences
@@ -124,8 +137,7 @@ def _plain_scores(study: Study) -> list[Sentence]:
         return []
     top = max(scored, key=lambda e: e.score.value)
     sentence: list[Part] = [
-        f'Over all pairs of images, {top.model} ({_layer(top)}) has the highest {index_text(study)} correlation with '
-        'people, ',
+        f'Over all pairs of stimuli, {_with_layer(top)} has the highest {index_text(study)} with {study.reference}, ',
         top,
     ]
     if _finite(top.score.ceiling_upper):
@@ -141,10 +153,10 @@ def _against_same(study: Study) -> list[Sentence]:
     sentences = [
         Sentence(
             (
-                'A matrix that only knows whether two images have the same category scores ',
+                'A matrix that only knows whether two stimuli have the same category scores ',
                 baseline,
-                ' by the same measure; a classifier without errors reaches this without resembling people in any '
-                'other way.',
+                ' by the same measure: a model that knows the category of every stimulus, and nothing else, reaches '
+                'this.',
             )
         )
     ]
@@ -165,7 +177,7 @@ def _beyond_category(study: Study, pairs: str) -> list[Sentence]:
     if not scored:
         return []
     what = {
-        'within': 'Among pairs of images of one class, where the category can play no part',
+        'within': 'Among pairs of stimuli of one class, where the category can play no part',
         'partial': 'With the category partialled out of both sides',
     }[pairs]
     sentences = []
@@ -187,9 +199,10 @@ def _beyond_category(study: Study, pairs: str) -> list[Sentence]:
         sentences.append(
             Sentence((f'{what}, no agreement above zero was shown for ', *_listed(gone), '.')),
         )
-    pixels = study.rsa('pixels', pairs=pairs)
-    if pixels is not None and (left or gone):
-        sentences.append(Sentence(('Raw pixels score ', pixels, ' on the same pairs.')))
+    for name in study.anchors if left or gone else ():
+        baseline = study.rsa(name, pairs=pairs)
+        if baseline is not None and _finite(baseline.score.value):
+            sentences.append(Sentence((f'The baseline {name} scores ', baseline, ' on the same pairs.')))
     return sentences
 
 
@@ -221,14 +234,13 @@ def _which_differ(study: Study) -> list[Sentence]:
     return sentences
 
 
-def _philnet_above_resnet(study: Study) -> list[Sentence]:
-    first, second = _named(study, 'philnet'), _named(study, 'resnet50', 'resnet_50', 'resnet-50')
+def _one_above_other(study: Study, one_name: str, two_name: str) -> list[Sentence]:
+    """Whether a claim that one model agrees more with people than another holds here; nothing without the first."""
+    first, second = _named(study, one_name), _named(study, two_name)
     if first is None:
         return []
     if second is None:
-        there = _named(study, 'resnet')
-        also = f' ({there} is in it, but is another network)' if there else ''
-        return [_say(f'Not tested: there is no ResNet-50 in this study{also}.')]
+        return [_say(f'Not tested: no model in this study has a name that begins with {two_name}.')]
     sentences, verdicts = [], {}
     for pairs, what in (
         ('all', 'Over all pairs'),
@@ -251,7 +263,7 @@ def _philnet_above_resnet(study: Study) -> list[Sentence]:
         plain = held.get(verdicts.get('all', ''), 'is not supported')
         sentences.append(
             _say(
-                f'For these trained networks the claim {plain} in the plain score and {partial} once class separation '
+                f'For these models the claim {plain} in the plain score and {partial} once class separation '
                 'is partialled out.'
             )
         )
@@ -261,9 +273,9 @@ def _philnet_above_resnet(study: Study) -> list[Sentence]:
         sentences.append(
             Sentence(
                 (
-                    'The two also differ in accuracy (',
+                    'Their accuracies are ',
                     *(one, ' and ', two),  # type: ignore[arg-type]
-                    ') and in how far they were trained, which this comparison does not separate from architecture.',
+                    '. This comparison does not separate architecture from accuracy or length of training.',
                 )
             )
         )
@@ -271,7 +283,9 @@ def _philnet_above_resnet(study: Study) -> list[Sentence]:
 
 
 def _vae_keeps_structure(study: Study) -> list[Sentence]:
-    model = _named(study, 'vae')
+    trained = [name.split('/')[1] for name, run in study.runs.items() if run.config.get('experiment') == 'train_vae']
+    scored = [e.model for e in study.entries if e.score.name.startswith('vae/') and not e.is_anchor]
+    model = next(iter([*trained, *scored]), None)
     sentences = []
     probe = next(iter(study.find('vae/linear_probe_accuracy')), None)
     if probe is not None and _finite(probe.score.value):
@@ -287,29 +301,33 @@ def _vae_keeps_structure(study: Study) -> list[Sentence]:
     if model is None:
         return sentences
     scores = {pairs: study.rsa(model, pairs=pairs) for pairs in ('all', 'within', 'partial')}
-    for pairs, what in (('all', 'Over all pairs of images'), ('partial', 'With category partialled out')):
+    for pairs, what in (('all', 'Over all pairs of stimuli'), ('partial', 'With category partialled out')):
         entry = scores[pairs]
         if entry is None or not _finite(entry.score.low):
             continue
-        verdict = 'agrees with people above zero' if entry.score.low > 0 else 'is not shown to agree with people'
-        sentence: list[Part] = [f'{what}, its {_layer(entry)} {verdict}: ', entry]
-        pixels = study.rsa('pixels', pairs=pairs)
-        if pixels is not None:
-            relation = _relation(study, entry, pixels, pairs)
-            sentence += [f'; that is {relation} raw pixels (', pixels, ')']
+        agrees = f'agree with {study.reference}'
+        verdict = f'is shown to {agrees}' if entry.score.low > 0 else f'is not shown to {agrees}'
+        sentence: list[Part] = [f'{what}, its {entry.get("layer") or "code"!s} {verdict}: ', entry]
+        for name in study.anchors:
+            baseline = study.rsa(name, pairs=pairs)
+            if baseline is not None and _finite(baseline.score.value):
+                relation = _relation(study, entry, baseline, pairs)
+                sentence += [f'; that is {relation} the baseline {name} (', baseline, ')']
         sentences.append(Sentence((*sentence, '.')))
     by_class = study.rsa(model, pairs='all', level='class')
     if by_class is not None:
-        sentences.append(Sentence(('Over pairs of class means its correlation with people is ', by_class, '.')))
+        sentences.append(
+            Sentence((f'Over pairs of class means its {index_text(study)} with {study.reference} is ', by_class, '.'))
+        )
     whole, partial = scores['all'], scores['partial']
     if whole is not None and partial is not None and _finite(whole.score.low) and _finite(partial.score.low):
         if whole.score.low > 0 and partial.score.low > 0:
             verdict = (
-                'holds in the weak sense that some human-like structure is there, also beyond the category; the '
-                'share of the ceiling tells how much'
+                f'holds in the weak sense that the code shares some structure with {study.reference}, also beyond the '
+                'category; the share of the ceiling tells how much'
             )
         elif whole.score.low > 0:
-            verdict = 'holds for the category itself only: beyond it no human-like structure was shown'
+            verdict = 'holds for the category itself only: beyond it no shared structure was shown'
         else:
             verdict = 'is not supported by these scores'
         sentences.append(_say(f'For this trained VAE the claim {verdict}.'))
@@ -338,7 +356,7 @@ def _against_class_mean(study: Study) -> list[Sentence]:
         if above:
             tail += ['; ' if tail else '', 'farther from people are ', *_listed(above)]
         if not tail:
-            tail = ['no network is told apart from it']
+            tail = ['no network is shown to differ from it']
         sentences.append(
             Sentence(
                 (
@@ -359,12 +377,12 @@ def _error_consistency(study: Study) -> list[Sentence]:
         return []
     top = max(scored, key=lambda e: e.score.value)
     if not top.score.low > 0:
-        words = 'No network’s errors were shown to fall on the same images as people’s more than by chance: kappa '
+        words = 'No network’s errors were shown to fall on the same stimuli as people’s more than by chance: kappa '
         return [Sentence((words, *_listed(scored), '.'))]
     parts: list[Part] = [
-        f'Errors fall on the same images as people’s errors most for {top.model}: kappa ',
+        f'Errors fall on the same stimuli as people’s errors most for {top.model}: kappa ',
         top,
-        ' (0 is what the two accuracies alone would give, 1 is the same images)',
+        ' (0 is what the two accuracies alone would give, 1 is the same stimuli)',
     ]
     if _finite(top.score.ceiling_lower) or _finite(top.score.ceiling_upper):
         parts.append(f'; among people {numbers.ceiling_text(top.score)}')
@@ -394,7 +412,7 @@ def _training_arms(study: Study) -> list[Sentence]:
             relation, 'are not shown to differ from networks'
         )
         parts: list[Part] = [
-            f'On held-out images, networks fine-tuned on people’s answers {verdict} {words}: cross-entropy ',
+            f'On held-out stimuli, networks fine-tuned on people’s answers {verdict} {words}: cross-entropy ',
             *(human, ' against ', scored[other], ' nats'),
         ]
         parts += [' (difference ', tested, ')'] if tested is not None else []
@@ -420,27 +438,33 @@ def _limits(study: Study) -> list[Sentence]:
     """What no score of this study can carry."""
     lines = []
     if study.simulated:
-        lines.append('Nothing here is about people: observers are simulated.')
+        lines.append('Simulated data say nothing about people.')
     if study.index:
-        lines += [
-            'A correlation of dissimilarities says that two systems order pairs of images alike. It does not say that '
-            'they compute alike, nor why.',
-            'People gave names to small images, one of ten. Similarity between their answers is similarity in naming, '
-            'not in everything that people perceive.',
-            'Most images were named alike by nearly everyone, so that many pairs of one class are equal for people; '
-            'scores within a class rest on the images that people disagree about.',
-        ]
-    seeds = {str(run.config.get('seed')) for name, run in study.runs.items() if name.startswith('networks/')}
-    if len(seeds) == 1 and study.models:
         lines.append(
-            'There is one training of each network: intervals are over images, and say how the score would vary with '
-            'other images, not with another seed or recipe.'
+            'These similarities say that two representations arrange the stimuli alike. They do not say that two '
+            'systems compute alike, nor why.'
         )
-    lines.append(
-        'Networks differ in accuracy, size and length of training; a difference between two of them is not evidence '
-        'for any one of these.'
-    )
-    lines.append('Intervals are for one score at a time; only p values called corrected allow for the number of tests.')
+    k = len(study.class_names)
+    if study.humans and k:
+        lines.append(
+            f'People answered with one of {k} classes. Similarity between their answers is similarity in naming, not '
+            'in everything that people perceive.'
+        )
+    trained = {name: run for name, run in study.runs.items() if name.startswith('networks/')}
+    if len({str(run.config.get('seed')) for run in trained.values()}) == 1:
+        lines.append(
+            'There is one training of each network: intervals say how the score would vary with other data of the '
+            'same kind, not with another seed or recipe.'
+        )
+    if len(trained) > 1:
+        lines.append(
+            'Networks differ in accuracy, size and length of training; a difference between two of them is not '
+            'evidence for any one of these.'
+        )
+    if any(_finite(e.score.low) for e in study.entries):
+        line = 'Intervals are for one score at a time'
+        corrected = any(_finite(_p(e)) for e in study.entries)
+        lines.append(line + ('; only p values called corrected allow for the number of tests.' if corrected else '.'))
     return [_say(line) for line in lines]
 
 
@@ -520,9 +544,9 @@ def _and(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else '; '.join(names)
 
 
-def _layer(entry: Entry) -> str:
+def _with_layer(entry: Entry) -> str:
     layer = str(entry.get('layer') or '')
-    return f'layer {layer}' if layer else 'representation'
+    return f'{entry.model} (layer {layer})' if layer else entry.model
 
 
 def _say(text: str) -> Sentence:

@@ -1,6 +1,7 @@
 """The sections of a study's page: tables, figures and words, each present only if its data are there."""
 
 import dataclasses
+import glob
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
@@ -85,41 +86,33 @@ class Options:
     Attributes:
         n_images: Most human-unlike images of each model.
         recipe_epochs: Epochs of the full recipe of each kind of model, by `config.model.name`.
+        claims: Beginnings of the names of two models, of which the first is said to agree more with people.
         figures: Folder for PDF and PNG files.
     """
 
     n_images: int
     recipe_epochs: Mapping[str, float]
+    claims: Sequence[tuple[str, str]]
     figures: pathlib.Path
 
 
 def make_sections(study: Study, options: Options) -> list[Section]:
     """All sections that the study has data for, drawing their figures on the way."""
-    makers: tuple[tuple[str, str, Callable[[Study, Options], list[Block]], str], ...] = (
-        ('headline', 'Headline table', _headline, ''),
-        ('reading', 'What the numbers say', _reading, ''),
-        ('rsa', 'Representational similarity', _rsa, 'There are no RSA scores: the stage human_rsa has not run.'),
-        ('rdms', 'Dissimilarity matrices', _rdms, ''),
-        (
-            'confusions',
-            'Confusions and errors',
-            _confusions,
-            'There are no confusion matrices beside people’s: the stage alignment has not run.',
-        ),
-        ('soft-labels', 'Probabilities beside people’s answers', _soft_labels, ''),
-        ('images', 'Most human-unlike images', _images, ''),
-        (
-            'training-on-people',
-            'Training on people’s answers',
-            _arms,
-            'No network was trained on people’s answers: the stage train_soft_labels has not run.',
-        ),
-        ('vae', 'What the VAE keeps', _vae, 'The VAE was not analysed: the stage latents has not run.'),
-        ('training', 'Training curves', _training, 'There are no training runs in this study.'),
+    makers: tuple[tuple[str, str, Callable[[Study, Options], list[Block]]], ...] = (
+        ('headline', 'Headline table', _headline),
+        ('reading', 'What the numbers say', _reading),
+        ('rsa', 'Representational similarity', _rsa),
+        ('rdms', 'Dissimilarity matrices', _rdms),
+        ('confusions', 'Confusions and errors', _confusions),
+        ('soft-labels', 'Probabilities beside people’s answers', _soft_labels),
+        ('images', 'Most human-unlike images', _images),
+        ('training-on-people', 'Training on people’s answers', _arms),
+        ('vae', 'What the VAE keeps', _vae),
+        ('training', 'Training curves', _training),
     )
     sections = []
-    for anchor, title, make, without in makers:
-        blocks = make(study, options) or ([Words(without)] if without else [])
+    for anchor, title, make in makers:
+        blocks = make(study, options)
         if blocks:
             sections.append(Section(anchor, title, tuple(blocks)))
     return sections
@@ -136,7 +129,7 @@ def _headline(study: Study, options: Options) -> list[Block]:
 
 
 def _reading(study: Study, options: Options) -> list[Block]:
-    return [*reading.read(study, options.recipe_epochs)]
+    return [*reading.read(study, options.recipe_epochs, options.claims)]
 
 
 def _rsa(study: Study, options: Options) -> list[Block]:
@@ -154,27 +147,34 @@ def _rsa_bars(study: Study, options: Options) -> Group | None:
         entries = [e for e in found if e is not None and np.isfinite(e.score.value)]
         if not entries:
             continue
-        with style.figure_style():
-            figure = matplotlib.figure.Figure(figsize=(3.5, 3.0), layout='constrained')
-            ax = bars.plot_scores(
-                figure.subplots(),
-                [e.score for e in entries],
-                [e.model for e in entries],
-                label=f'{index_text(study)}{_mark(study)}',
-                p_differences=_p_matrix(study, [e.model for e in entries], pairs),
-            )
-            for bar, entry in zip(ax.containers[0], entries):
-                bar.set_color(style.GREY if entry.is_anchor else style.COLOURS[0])  # type: ignore[attr-defined]
-        alt = f'Bars of the {index_text(study)} correlation with people over {what}: {_spoken(entries)}.'
+        figure = bars.draw_scores(
+            [e.score for e in entries],
+            [e.model for e in entries],
+            label=f'{index_text(study)}{_mark(study)}',
+            by_subject=study.by_subject(entries),
+            p_differences=_p_matrix(study, [e.model for e in entries], pairs),
+            baselines=[e.model for e in entries if e.is_anchor],
+            width=PANEL_INCHES[0],
+        )
+        alt = f'Bars of the {index_text(study)} with {study.reference} over {what}: {_spoken(entries)}.'
         panels.append(figures.picture_of(figure, alt, title=_capital(what)))
         figures.save(figure, options.figures, f'rsa_{pairs}')
     if not panels:
         return None
-    caption = (
-        f'{index_text(study)} correlation of each model’s dissimilarities with people’s, image level, with 95 % '
-        'intervals; networks blue, baselines grey, the noise ceiling as a band. A line above the bars joins models '
-        'that differ (corrected p below 5 %).'
-    )
+    shown = [e for pairs in comparisons.PAIRS for e in study.find(f'rsa/{study.index}', pairs=pairs)]
+    parts = [f'Each model beside {study.reference}: {comparisons.measured(study)}; models blue']
+    parts += ['baselines grey'] if any(e.is_anchor for e in shown) else []
+    parts += ['the noise ceiling as a band'] if any(np.isfinite(e.score.ceiling_upper) for e in shown) else []
+    caption = f'{", ".join(parts)}.'
+    if any(np.isfinite(e.score.low) for e in shown):
+        caption += (
+            ' A dark mark in the row “above 0” says that the 95 % interval drawn lies above 0; it is no other test.'
+        )
+    if any(study.differences(pairs=pairs) for pairs in comparisons.PAIRS):
+        caption += (
+            ' In each row below it, the ring is a model, and dark marks are the models that differ from it (p below '
+            '0.05, corrected for all pairs of models); pale marks were not shown to.'
+        )
     return Group('rsa_all', caption, tuple(panels))
 
 
@@ -182,7 +182,7 @@ def _p_matrix(study: Study, models: Sequence[str], pairs: str) -> np.ndarray | N
     tested = study.differences(pairs=pairs)
     if not tested:
         return None
-    matrix = np.ones((len(models), len(models)))
+    matrix = np.full((len(models), len(models)), np.nan)  # NaN: not tested
     for entry in tested:
         names, p = (entry.model, str(entry.get('other'))), entry.get('p_fwer')
         if set(names) <= set(models) and isinstance(p, int | float):
@@ -192,7 +192,7 @@ def _p_matrix(study: Study, models: Sequence[str], pairs: str) -> np.ndarray | N
 
 
 def _layer_profile(study: Study, options: Options) -> Group | None:
-    """A line for each network over its layers, one panel for each kind of pairs."""
+    """A panel for each network over its own layers, one figure for each kind of pairs."""
     panels = []
     for pairs, what in comparisons.PAIRS.items():
         lines: dict[str, dict[str, Score]] = {}
@@ -201,18 +201,17 @@ def _layer_profile(study: Study, options: Options) -> Group | None:
             found = {layer: study.rsa(model, pairs=pairs, layer=layer) for layer in layers}
             lines[model] = {k: e.score for k, e in found.items() if e is not None and np.isfinite(e.score.value)}
         lines = {model: scores for model, scores in lines.items() if scores}
-        places = trends.in_order(list(lines.values()))
-        if len(places) < 2:
+        if max(map(len, lines.values()), default=0) < 2:
             continue
         baselines = {}
-        for name in ('pixels', reading.SAME):
+        for name in study.anchors:
             entry = study.rsa(name, pairs=pairs)
             if entry is not None and np.isfinite(entry.score.value):
                 baselines[name] = entry.score.value
-        label = f'{index_text(study)}{_mark(study)}'
+        label = f'{index_text(study)}, {what}{_mark(study)}'
         figure = trends.draw_layer_profile(lines, label=label, baselines=baselines)
-        alt = f'{index_text(study)} correlation with people over {what}, by layer: ' + '; '.join(
-            f'{model}: ' + ', '.join(f'{place} {numbers.text(s[place].value, 2)}' for place in places if place in s)
+        alt = f'{index_text(study)} with {study.reference} over {what}, by layer: ' + '; '.join(
+            f'{model}: ' + ', '.join(f'{place} {numbers.text(s[place].value, 2)}' for place in s)
             for model, s in lines.items()
         )
         with style.figure_style():
@@ -221,20 +220,23 @@ def _layer_profile(study: Study, options: Options) -> Group | None:
     if not panels:
         return None
     caption = (
-        'Layer profile: agreement with people layer by layer, with 95 % intervals and the noise ceiling in grey; '
-        'dashed lines are baselines.'
+        f'Layer profile: agreement with {study.reference} layer by layer, with 95 % intervals and the noise ceiling in '
+        'grey; dashed lines are baselines. Each network has an axis of its own: layers at the same place in two panels '
+        'do not correspond.'
     )
-    return Group('layers_all', caption, tuple(panels))
+    return Group('layers_all', caption, tuple(panels), layout='wide')
 
 
 def _rdms(study: Study, options: Options) -> list[Block]:
-    """RDMs that the stage human_rsa left, by level, as ranks so that they share limits."""
+    """RDMs that runs left for display, by level, as ranks so that they share limits; then the map of the reference."""
     blocks: list[Block] = []
     for level in ('class', 'image'):
-        files = study.arrays(f'human_rsa/rdm_{level}_*.npy')
-        found = [_rdm_of(values, sidecar, _people(study)) for _, values, sidecar in files]
-        if not found:
+        files = list(study.arrays(f'human_rsa/rdm_{level}_*.npy'))
+        if level == 'image':
+            files += [found for run in study.runs for found in study.arrays(f'{glob.escape(run)}/display/rdm_*.npy')]
+        if not files:
             continue
+        found = [_rdm_of(values, sidecar, _people(study)) for _, values, sidecar in files]
         found.sort(key=lambda item: item[0].name != _people(study))
         ranked = [
             (dataclasses.replace(rdm, values=_percentiles(rdm.values)), labels, names) for rdm, labels, names in found
@@ -257,28 +259,61 @@ def _rdms(study: Study, options: Options) -> list[Block]:
             unit='dissimilarity, 0 to 1',
         )
         figures.save(combined, options.figures, f'rdms_{level}')
-        what = 'class means' if level == 'class' else 'images, sorted by class and averaged in blocks'
+        what = 'class means'
+        if level == 'image':
+            n_cells, n = max((len(values), int(sidecar.get('n', len(values)))) for _, values, sidecar in files)
+            what = f'{n} stimuli'
+            what += ', sorted by category' if ranked[0][1] is not None else ''
+            what += ' and averaged in blocks' if n > n_cells else ''
         caption = (
             f'Dissimilarities of {what}{_mark(study)}: each matrix as ranks from 0 (most alike) to 1 (least alike) of '
             'its own pairs, so that all share one colour scale; the diagonal is left white.'
         )
-        blocks.append(Words({'class': 'Classes', 'image': 'Images'}[level], is_heading=True))
+        blocks.append(Words({'class': 'Classes', 'image': 'Stimuli'}[level], is_heading=True))
         blocks.append(Group(f'rdms_{level}', caption, tuple(panels)))
+    return blocks + _maps(study, options)
+
+
+def _maps(study: Study, options: Options) -> list[Block]:
+    """Stimuli as points, where a run left their places."""
+    blocks: list[Block] = []
+    for i, run in enumerate(study.runs):
+        found = study.array(f'{run}/figures/map.npy')
+        if found is None:
+            continue
+        points, sidecar = np.asarray(found[0]), found[1]
+        names, labels = (), None
+        if sidecar.get('categories'):
+            names, labels = np.unique([str(name) for name in sidecar['categories']], return_inverse=True)
+        figure = rdms.draw_map(points, labels=labels, class_names=list(map(str, names)))
+        with style.figure_style():
+            of = f', of {len(names)} categories' if len(names) else ''
+            alt = f'{len(points)} stimuli as points of a plane{of}.'
+            picture = figures.picture_of(figure, alt)
+            figures.save(figure, options.figures, f'map_{i}' if i else 'map')
+        caption = (
+            f'Map of {len(points)} stimuli by {study.reference}{_mark(study)}, {sidecar.get("method", "a plane")}: '
+            'stimuli that are near each other are alike. Only distances mean anything, and two dimensions show them in '
+            'part.'
+        )
+        blocks += [Words('Map', is_heading=True), Group('map', caption, (picture,))]
     return blocks
 
 
-def _rdm_of(values: np.ndarray, sidecar: Mapping, people: str) -> tuple[Rdm, np.ndarray, tuple[str, ...]]:
-    """An RDM of class means, condensed, or of images in blocks, square; its classes, and their names."""
-    names = tuple(str(name) for name in sidecar['class_names'])
+def _rdm_of(values: np.ndarray, sidecar: Mapping, reference: str) -> tuple[Rdm, np.ndarray | None, tuple[str, ...]]:
+    """An RDM of class means, condensed, or of stimuli in blocks, square; its categories, and their names."""
+    names = tuple(str(name) for name in sidecar.get('class_names') or ())
+    labels = None
     if values.ndim == 2:
-        labels = np.array([names.index(str(name)) for name in sidecar['classes']])
+        if names:
+            labels = np.array([names.index(str(name)) for name in sidecar['classes']])
+        ids = np.array([f'block {i}' for i in range(len(values))])
         values = np.asarray(values)[np.triu_indices(len(values), 1)]
-        ids = np.array([f'block {i}' for i in range(len(labels))])
     else:
         labels, ids = np.arange(len(names)), np.array(names)
     model = str(sidecar.get('model', ''))
     layer = f', {sidecar["layer"]}' if sidecar.get('layer') not in (None, '', model) else ''
-    name = people if model == 'human' else f'{model}{layer}'
+    name = reference if model == 'human' or sidecar.get('is_reference') else f'{model}{layer}'
     return Rdm(np.asarray(values, np.float64), ids, name, str(sidecar.get('measure', ''))), labels, names
 
 
@@ -290,7 +325,7 @@ def _percentiles(values: np.ndarray) -> np.ndarray:
 
 def _rdm_alt(rdm: Rdm, names: Sequence[str], level: str) -> str:
     what = (
-        f'Heat map of the dissimilarities of {len(rdm.ids)} {"classes" if level == "class" else "images"}: {rdm.name}'
+        f'Heat map of the dissimilarities of {len(rdm.ids)} {"classes" if level == "class" else "stimuli"}: {rdm.name}'
     )
     if level != 'class' or len(names) != len(rdm.ids):
         return f'{what}.'
@@ -374,14 +409,14 @@ def _soft_labels(study: Study, options: Options) -> list[Block]:
             xlabel='how uncertain people are',
             show_ceiling=False,
         )
-        figure.legend(loc='outside lower center', ncols=3)
+        style.legend_below(figure, figure.axes[0])
         alt = 'Accuracy by how uncertain people are: ' + '; '.join(
             f'{model}: ' + ', '.join(f'{place} {numbers.text(score.value, 2)}' for place, score in scores.items())
             for model, scores in lines.items()
         )
         picture = figures.picture_of(figure, f'{alt}.')
         figures.save(figure, options.figures, 'uncertainty')
-    caption = 'Accuracy among images that people agree on and that they do not, with 95 % intervals.'
+    caption = 'Accuracy where people agree and where they do not, with 95 % intervals.'
     return [
         *blocks,
         Words('By people’s uncertainty', is_heading=True),
@@ -424,8 +459,7 @@ def _arms(study: Study, options: Options) -> list[Block]:
         with style.figure_style():
             figure = matplotlib.figure.Figure(figsize=PANEL_INCHES, layout='constrained')
             trends.plot_folds(figure.subplots(), folds, means, anchors, label=f'{label}{_mark(study)}')
-            if anchors:
-                figure.legend(loc='outside lower center')
+            style.legend_below(figure, figure.axes[0])
             alt = f'{label}, held out, by arm: ' + '; '.join(
                 f'{arm}: {len(scores)} folds from {numbers.text(min(s.value for s in scores), 3)} to '
                 f'{numbers.text(max(s.value for s in scores), 3)}'
@@ -535,6 +569,9 @@ def _spoken(entries: Sequence[Entry]) -> str:
 
 
 def _people(study: Study) -> str:
+    """Whom or what models are compared with, as a title."""
+    if not study.humans:
+        return study.reference
     return 'simulated observers' if study.simulated else 'people'
 
 

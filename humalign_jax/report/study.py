@@ -15,7 +15,9 @@ import numpy as np
 
 from humalign_jax import storage
 from humalign_jax.records import Score
+from humalign_jax.report import inferred
 
+NO_MEASURE = 'none'  # the distance of scores that compare features themselves
 _NOT_RUNS = ('superseded', 'checkpoints', 'tensorboard')
 
 
@@ -116,6 +118,38 @@ class Study:
         return [name for name in said if name != 'none']
 
     @property
+    def references(self) -> list[str]:
+        """Names of the RDMs or features that models are compared with, where scores list them."""
+        listed = (entry.get('reference') for entry in self.entries)
+        return list(dict.fromkeys(str(name) for names in listed if isinstance(names, list | tuple) for name in names))
+
+    @property
+    def reference(self) -> str:
+        """What models are compared with, as a sentence calls it: people only if scores say whose answers they are."""
+        return 'people' if self.humans else 'the reference'
+
+    @property
+    def whose_noise(self) -> str:
+        """What a noise ceiling rests on, as a sentence calls it."""
+        if self.humans:
+            return 'people’s own disagreement'
+        return 'disagreement among the subjects' if len(self.references) > 1 else 'noise in the reference'
+
+    @property
+    def class_names(self) -> list[str]:
+        """Classes that people chose from, from the first array that lists them; [] if none does."""
+        for pattern in ('alignment/*/human_confusion.npy', 'human_rsa/rdm_*.npy'):
+            for _, _, sidecar in self.arrays(pattern):
+                if sidecar.get('class_names'):
+                    return [str(name) for name in sidecar['class_names']]
+        return []
+
+    @property
+    def compares_features(self) -> bool:
+        """Whether the RSA scores compare features themselves, without distances."""
+        return any(entry.get('measure') == NO_MEASURE for entry in self.find(f'rsa/{self.index}'))
+
+    @property
     def anchors(self) -> list[str]:
         """Names of the baselines, in the order in which they were written."""
         return list(dict.fromkeys(entry.model for entry in self.entries if entry.is_anchor))
@@ -160,6 +194,18 @@ class Study:
         preferred = [entry for entry in found if entry.get('human_measure') == self.human_measure]
         return preferred or found
 
+    def by_subject(self, entries: Sequence[Entry]) -> np.ndarray | None:
+        """RSA score of each entry with each subject, [m, k]; None where their run left none."""
+        runs = {(entry.run, entry.get('pairs')) for entry in entries}
+        if len(runs) != 1:
+            return None
+        run, pairs = runs.pop()
+        found = inferred.load(self.folder / run, str(pairs))
+        if found is None:
+            return None
+        rows = {str(name): row for name, row in zip(found['names'], found['scores_by_subject'])}
+        return np.stack([rows[e.model] for e in entries]) if rows.keys() >= {e.model for e in entries} else None
+
     def _is_main(self, model: str, layer: Any) -> bool:
         return layer is None or str(layer) == self.main_layer(model)
 
@@ -194,7 +240,8 @@ def load_study(
     """Reads a study's scores and runs; see `Study` for the arguments.
 
     Raises:
-        ValueError: The folder is missing, holds no score, or a file of it is damaged.
+        ValueError: The folder is missing, holds no score, or holds RSA scores with several references; or a file of it
+            is damaged.
     """
     root = pathlib.Path(folder)
     if not root.is_dir():
@@ -210,6 +257,11 @@ def load_study(
         except (TypeError, KeyError) as error:
             raise ValueError(f'{place / "scores.jsonl"} has a row that is no score ({error}).') from error
         entries.append(Entry(score, place.relative_to(root).as_posix(), number))
+    for place in places:
+        name = place.relative_to(root).as_posix()
+        own = [entry.score for entry in entries if entry.run == name]
+        entries += [Entry(score, name, len(entries) + i) for i, score in enumerate(inferred.differences(place, own), 1)]
+    _check_references(root, entries)
     runs = {}
     for place in places:
         name = place.relative_to(root).as_posix()
@@ -221,6 +273,22 @@ def load_study(
             metrics=storage.read_jsonl(place / 'metrics.jsonl'),
         )
     return Study(root, tuple(entries), runs, tuple(layers), human_measure)
+
+
+def _check_references(root: pathlib.Path, entries: Sequence[Entry]) -> None:
+    """Raises ValueError if RSA scores of two runs would stand beside each other as if they had the same reference."""
+    runs: dict[tuple[str, ...], str] = {}
+    for entry in entries:
+        if not re.fullmatch('rsa/[^/]+', entry.score.name):
+            continue
+        reference = tuple(map(str, entry.get('reference') or [entry.get('human') or '']))
+        runs.setdefault(reference, entry.run)
+    if len(runs) > 1:
+        listed = '; '.join(f'{run}: {", ".join(names) or "not named"}' for names, run in runs.items())
+        raise ValueError(
+            f'{root} holds RSA scores with {len(runs)} references ({listed}), which cannot stand on one page: give '
+            '--config.study=<folder of one of these runs>, each with a --workdir of its own.'
+        )
 
 
 def _run_folders(root: pathlib.Path) -> Iterator[pathlib.Path]:

@@ -1,14 +1,20 @@
-"""How every figure looks: fonts, sizes in inches, colours that colour-blind readers can tell apart, files."""
+"""How every figure looks: fonts, sizes in inches, colours that colour-blind readers can tell apart, text, files."""
 
 import contextlib
+import itertools
+import math
 import os
 import pathlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 import matplotlib
 import matplotlib.figure
 import matplotlib.font_manager
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 from humalign_jax import storage
 
@@ -21,15 +27,22 @@ GREY = '#8C8C8C'
 CEILING_GREY = '#D9D9D9'
 RDM_COLOURS = 'viridis'
 
+TEXT_POINTS, TICK_POINTS, CAPTION_POINTS = 8.0, 7.0, 6.0
+LINE_HEIGHT = 1.2  # of the font's size
+LONGEST_NAME_INCHES = 2.4  # of a name at an axis of a figure that grows by it; what is longer loses its middle
+_SHARE_OF_NAMES = 0.5  # of the axes, that names may take in other figures
+_LEFT_BY_LABELS = 0.8  # of the room for axes
+_SMALLEST_POINTS = 3.5  # smaller text is left out
+
 _SETTINGS = {
     'font.family': 'sans-serif',
     'font.sans-serif': ['Arial', 'Helvetica', 'DejaVu Sans'],
-    'font.size': 8.0,
-    'axes.titlesize': 8.0,
-    'axes.labelsize': 8.0,
-    'xtick.labelsize': 7.0,
-    'ytick.labelsize': 7.0,
-    'legend.fontsize': 7.0,
+    'font.size': TEXT_POINTS,
+    'axes.titlesize': TEXT_POINTS,
+    'axes.labelsize': TEXT_POINTS,
+    'xtick.labelsize': TICK_POINTS,
+    'ytick.labelsize': TICK_POINTS,
+    'legend.fontsize': TICK_POINTS,
     'legend.frameon': False,
     'axes.spines.top': False,
     'axes.spines.right': False,
@@ -69,6 +82,120 @@ def save_figure(figure: matplotlib.figure.Figure, stem: str | os.PathLike) -> tu
             figure.savefig(file, format=path.suffix[1:], metadata=metadata, dpi=200)
     plt.close(figure)
     return paths
+
+
+def plain(text: str) -> str:
+    """Text that matplotlib shows as it is: every label, title, tick and legend goes through here.
+
+    Two `$` would make a formula of what is between them, which fails where it is none; a legend leaves out names that
+    begin with `_`; control characters have no glyph.
+    """
+    shown = ''.join(c if c.isprintable() or c == '\n' else ' ' for c in text)
+    return (' ' if shown.startswith('_') else '') + shown.replace('$', r'\$')
+
+
+def wrapped(text: str, inches: float, points: float = TEXT_POINTS) -> str:
+    """Plain text in lines of at most so many inches, broken between words, else behind `_ - / . ,`, else anywhere."""
+    lines = []
+    for paragraph in text.split('\n'):
+        line = ''
+        for word in re.split(r'(?<=[ _\-/.,])', paragraph):
+            if text_inches((line + word).rstrip(), points) > inches and line:
+                lines.append(line)
+                line = ''
+            while text_inches(word.rstrip(), points) > inches and len(word) > 1:
+                fits = [n for n in range(1, len(word)) if text_inches(word[:n], points) <= inches]
+                cut = max(fits, default=1)
+                lines.append(word[:cut])
+                word = word[cut:]
+            line += word
+        lines.append(line)
+    return plain('\n'.join(line.strip() for line in lines))
+
+
+def shortened(text: str, inches: float, points: float = TICK_POINTS) -> str:
+    """Plain text on one line of at most so many inches: what is longer loses its middle."""
+    line = ' '.join(text.split())
+    kept = len(line)
+    while kept > 2 and text_inches(line, points) > inches:
+        kept -= 1
+        line = f'{text[: kept - kept // 2].rstrip()}…{text[len(text) - kept // 2 :].lstrip()}'
+    return plain(line)
+
+
+def text_inches(text: str, points: float) -> float:
+    """Width of a line of text."""
+    if not text:
+        return 0.0
+    width, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=points), ismath=False)
+    return width / 72.0
+
+
+def axes_inches(ax: Axes) -> tuple[float, float]:
+    """About the width and height that axes have once their labels have taken a share."""
+    box, (width, height) = ax.get_position(), ax.figure.get_size_inches()  # type: ignore[union-attr]
+    return _LEFT_BY_LABELS * box.width * width, _LEFT_BY_LABELS * box.height * height
+
+
+def name_x(ax: Axes, positions: Sequence[float], names: Sequence[str], *, longest: float = 0.0) -> float:
+    """Names under an axis of which no two overlap: level, slanted or upright, in smaller type where they are many.
+
+    Args:
+        ax: Axes; its limits may still change.
+        positions: Where the names stand, ascending.
+        names: The names.
+        longest: Inches that a name may take, if the figure grows by them; 0 for a share of the axes.
+
+    Returns:
+        Height of the names, in inches, by which a figure may grow.
+    """
+    room = axes_inches(ax)[0] / max(len(names), 1)
+    points = min(TICK_POINTS, 72.0 * room / LINE_HEIGHT)
+    if points < _SMALLEST_POINTS:
+        ax.set_xticks([])
+        return 0.0
+    most = longest or _SHARE_OF_NAMES * axes_inches(ax)[1]
+    texts = [shortened(name, most, points) for name in names]
+    longest = max(text_inches(text, points) for text in texts)
+    turned = 0.0
+    if longest > 0.92 * room:
+        slanted = math.radians(40.0)
+        fits = room * math.sin(slanted) > LINE_HEIGHT * points / 72.0 and longest * math.cos(slanted) < 1.2
+        turned = 40.0 if fits else 90.0
+    ax.set_xticks(
+        positions, texts, rotation=turned, ha='right' if turned else 'center', va='center' if turned == 90.0 else 'top',
+        rotation_mode='anchor', fontsize=points,
+    )  # fmt: skip
+    return longest * math.sin(math.radians(turned))
+
+
+def name_y(ax: Axes, positions: Sequence[float], names: Sequence[str], *, span: float) -> None:
+    """Names at the left of an axis as high as `span` units, in smaller type where they are near each other.
+
+    Names that would be too small to read are left out.
+    """
+    gap = min((b - a for a, b in itertools.pairwise(sorted(positions))), default=span)
+    points = min(TICK_POINTS, 72.0 * axes_inches(ax)[1] * gap / span / LINE_HEIGHT)
+    if points < _SMALLEST_POINTS:
+        ax.set_yticks([])
+        return
+    most = _SHARE_OF_NAMES * axes_inches(ax)[0]
+    ax.set_yticks(positions, [shortened(name, most, points) for name in names], fontsize=points)
+
+
+def legend_below(figure: matplotlib.figure.Figure, ax: Axes) -> None:
+    """The legend of what is drawn in `ax` below all axes, in as many columns as fit; the figure grows by its height."""
+    handles, labels = ax.get_legend_handles_labels()
+    if not handles:
+        return
+    width, height = figure.get_size_inches()
+    sample = 0.45  # inches that the piece of line before a name takes
+    names = [wrapped(label.replace(r'\$', '$').strip(), width - 2 * sample, TICK_POINTS) for label in labels]
+    longest = max(text_inches(line, TICK_POINTS) for name in names for line in name.split('\n'))
+    columns = max(1, min(len(names), int((width - 0.2) / (longest + sample))))
+    rows = -(-sum(1 + name.count('\n') for name in names) // columns)
+    figure.set_size_inches(width, height + rows * 1.6 * TICK_POINTS / 72.0)
+    figure.legend(handles, names, loc='outside lower center', ncols=columns)
 
 
 def _is_installed(family: str) -> bool:

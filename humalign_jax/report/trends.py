@@ -9,49 +9,49 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from humalign_jax.records import Score
-from humalign_jax.report import style
+from humalign_jax.report import levels, style
 
 MARKERS = 'osD^vPX*'
-_LEGEND_CHARACTERS = 60  # that fit side by side under a figure as wide as a column
-DASHES = ('--', ':', '-.', (0, (5, 1)), (0, (1, 1)))
+_LAYER_INCHES, _PANEL_INCHES = 0.3, 0.5  # that a layer takes along its axis, and a panel beside its layers
 
 
 def draw_layer_profile(
     lines: Mapping[str, Mapping[str, Score]], *, label: str, baselines: Mapping[str, float] | None = None
 ) -> matplotlib.figure.Figure:
-    """A figure of its own with scores along the layers of each network.
+    """Scores along the layers of each network, a panel for each: layers of two networks do not correspond.
 
     Args:
         lines: Scores by layer, input first, by network.
-        label: What the axis measures.
+        label: What the axis measures; all panels share it.
         baselines: Numbers drawn as dashed lines.
 
     Returns:
         The figure.
     """
-    names = [*lines, *(baselines or {})]
-    columns = max(1, min(3, _LEGEND_CHARACTERS // (max(map(len, names)) + 7)))  # a line's sample is as wide as 7
-    height = 3.0 + 0.17 * math.ceil(len(names) / columns)
+    most = max(map(len, lines.values()))
+    n_columns = max(1, min(len(lines), int(style.PAGE_INCHES / (_LAYER_INCHES * most + _PANEL_INCHES))))
+    n_rows = -(-len(lines) // n_columns)
+    side = min(_LAYER_INCHES * most + _PANEL_INCHES, style.PAGE_INCHES / n_columns)
+    width = min(max(style.COLUMN_INCHES, side * n_columns + 0.9), style.PAGE_INCHES)
     with style.figure_style():
-        figure = matplotlib.figure.Figure(figsize=(style.COLUMN_INCHES, height), layout='constrained')
-        places = in_order(list(lines.values()))
-        plot_lines(figure.subplots(), lines, label=label, places=places, xlabel='layer', baselines=baselines)
-        figure.legend(loc='outside lower center', ncols=columns)
+        figure = matplotlib.figure.Figure(figsize=(width, 2.6 * n_rows), layout='constrained')
+        axes = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True)
+        below = 0.0
+        for i, (ax, (name, scores)) in enumerate(zip(axes.flat, lines.items())):
+            is_last, is_first = i % n_columns == n_columns - 1 or i == len(lines) - 1, i % n_columns == 0
+            places = list(scores)
+            named = {'': scores}  # in the title, not in the legend
+            plot_lines(ax, named, label=label if is_first else '', places=places, xlabel='layer', name_ceiling=is_last)
+            ax.set_title(style.wrapped(name, style.axes_inches(ax)[0]))
+            below = max(below, style.name_x(ax, range(len(places)), places, longest=style.LONGEST_NAME_INCHES))
+        limits = axes[0, 0].get_ylim()
+        for ax in list(axes.flat)[: len(lines)]:
+            levels.plot_baselines(ax, baselines or {}, limits=limits)
+        for ax in list(axes.flat)[len(lines) :]:
+            ax.set_axis_off()
+        figure.set_size_inches(width, n_rows * (2.4 + below))
+        style.legend_below(figure, axes[0, 0])
     return figure
-
-
-def in_order(lines: Sequence[Mapping[str, Score]]) -> list[str]:
-    """All places, each after those that come before it in the longest line."""
-    places: list[str] = []
-    for line in sorted(lines, key=len, reverse=True):
-        before = 0
-        for place in line:
-            if place in places:
-                before = places.index(place) + 1
-            else:
-                places.insert(before, place)
-                before += 1
-    return places
 
 
 def plot_lines(
@@ -61,10 +61,10 @@ def plot_lines(
     label: str,
     places: Sequence[str],
     xlabel: str,
-    baselines: Mapping[str, float] | None = None,
     show_ceiling: bool = True,
+    name_ceiling: bool = True,
 ) -> Axes:
-    """A line with 95 % intervals for each model, over places such as layers, under the band of the noise ceiling.
+    """A line with 95 % intervals for each model, over places that all have in common, under the noise ceiling.
 
     Args:
         ax: Where to draw.
@@ -72,11 +72,11 @@ def plot_lines(
         label: The vertical axis's label, with its unit.
         places: Places in order; a model may lack some.
         xlabel: What the places are.
-        baselines: Numbers drawn as dashed lines over the whole width.
         show_ceiling: Whether to draw the band of the first score that has one.
+        name_ceiling: Whether to write its name beside it.
 
     Returns:
-        The axes; lines and baselines have labels for a legend.
+        The axes; lines have labels for a legend.
     """
     for i, (name, scores) in enumerate(lines.items()):
         at = [j for j, place in enumerate(places) if place in scores]
@@ -86,22 +86,16 @@ def plot_lines(
         shift = 0.06 * (i - (len(lines) - 1) / 2.0)  # intervals of two models do not hide each other
         ax.errorbar(
             np.array(at) + shift, values, yerr=spread, marker=MARKERS[i % len(MARKERS)], markersize=3.5, capsize=2,
-            elinewidth=0.8, color=style.COLOURS[i % len(style.COLOURS)], label=name,
+            elinewidth=0.8, color=style.COLOURS[i % len(style.COLOURS)], label=style.plain(name),
         )  # fmt: skip
     everything = [score for scores in lines.values() for score in scores.values()]
     banded = next((s for s in everything if math.isfinite(s.ceiling_lower) and math.isfinite(s.ceiling_upper)), None)
     if show_ceiling and banded is not None:
-        plot_ceiling(ax, banded.ceiling_lower, banded.ceiling_upper)
-    for dash, (name, value) in zip(DASHES, (baselines or {}).items()):
-        ax.axhline(value, color='0.3', linewidth=0.9, linestyle=dash, label=name)
-    is_crowded = max(map(len, places)) > 9 or len(places) > 5
-    ax.set_xticks(
-        range(len(places)), list(places), rotation=35 if is_crowded else 0, ha='right' if is_crowded else 'center',
-        rotation_mode='anchor',
-    )  # fmt: skip
+        levels.plot_ceiling(ax, banded.ceiling_lower, banded.ceiling_upper, named=name_ceiling)
+    style.name_x(ax, range(len(places)), places)
     ax.set_xlim(-0.4, len(places) - 0.6)
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel(label)
+    ax.set_xlabel(style.plain(xlabel))
+    ax.set_ylabel(style.wrapped(label, 1.5))
     return ax
 
 
@@ -133,12 +127,10 @@ def plot_folds(
             mean = means[arm]
             spread = np.nan_to_num([[max(mean.value - mean.low, 0.0)], [max(mean.high - mean.value, 0.0)]])
             ax.errorbar([i + 0.2], [mean.value], yerr=spread, fmt='D', markersize=4.5, capsize=3, color=colour)
-    for dash, (name, value) in zip(DASHES, baselines.items()):
-        ax.axhline(value, color='0.3', linewidth=0.9, linestyle=dash, label=name)
-    ax.set_xticks(range(len(arms)), list(arms))
+    style.name_x(ax, range(len(arms)), list(arms))
     ax.set_xlim(-0.6, len(arms) - 0.4)
-    ax.set_ylabel(label)
-    return ax
+    ax.set_ylabel(style.wrapped(label, 1.5))
+    return levels.plot_baselines(ax, baselines)
 
 
 def plot_watch(ax: Axes, rows: Sequence[Mapping[str, Any]], column: str, *, label: str) -> Axes:
@@ -158,20 +150,10 @@ def plot_watch(ax: Axes, rows: Sequence[Mapping[str, Any]], column: str, *, labe
     ends = [f'{column}_ceiling_lower', f'{column}_ceiling_upper']
     bands = [[float(row[end]) for end in ends] for row in rows if all(_is_number(row.get(end)) for end in ends)]
     if bands:
-        plot_ceiling(ax, *bands[-1])
+        levels.plot_ceiling(ax, *bands[-1])
     ax.set_xlim(left=0.0)
     ax.set_xlabel('epoch')
-    ax.set_ylabel(label)
-    return ax
-
-
-def plot_ceiling(ax: Axes, lower: float, upper: float) -> Axes:
-    """The band between lower and upper noise ceiling, with its name."""
-    ax.axhspan(lower, upper, color=style.CEILING_GREY, linewidth=0.0, zorder=0)
-    ax.annotate(
-        'noise ceiling', (1.0, upper), (-2, -1), xycoords=('axes fraction', 'data'), textcoords='offset points',
-        ha='right', va='top', fontsize=6, color='0.35',
-    )  # fmt: skip
+    ax.set_ylabel(style.wrapped(label, 1.5))
     return ax
 
 

@@ -4,6 +4,8 @@ import importlib.util
 import pathlib
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
 from humalign_jax.report import page
 from humalign_jax.report.study import load_study
@@ -27,7 +29,14 @@ def make_page():
     """`(folder of a study) -> Study`: writes its page into `<folder>/report`."""
 
     def make(folder, **options):
-        options = {'date': '2026-01-31', 'title': '', 'n_images': 3, 'recipe_epochs': {'philnet': 50.0}, **options}
+        options = {
+            'date': '2026-01-31',
+            'title': '',
+            'n_images': 3,
+            'recipe_epochs': {'philnet': 50.0},
+            'claims': [],
+            **options,
+        }
         study = load_study(folder)
         page.write_page(study, folder / 'report', **options)
         return study
@@ -42,3 +51,24 @@ def whole(tmp_path_factory, fake_study, make_page):
     written = fake_study.write_study(folder)
     study = make_page(folder)
     return study, written, (folder / 'report' / 'report.html').read_text(encoding='utf-8'), folder / 'report'
+
+
+@pytest.fixture(scope='session')
+def drawn_texts():
+    """`figure -> (texts that are drawn, width and height in pixels, renderer)`."""
+    draw = Text.draw
+
+    def of(figure):
+        canvas, seen = FigureCanvasAgg(figure), []
+
+        def remember(text, renderer, *args, **kwargs):
+            if text.get_visible() and text.get_text().strip():
+                seen.append(text)
+            return draw(text, renderer, *args, **kwargs)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Text, 'draw', remember)
+            canvas.draw()
+        return list(dict.fromkeys(seen)), canvas.get_width_height(), canvas.get_renderer()
+
+    return of

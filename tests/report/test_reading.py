@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from humalign_jax.records import Score
-from humalign_jax.report import reading
+from humalign_jax.report import comparisons, reading
 from humalign_jax.report.study import Entry, Run, Study
 
 NAN = float('nan')
@@ -71,7 +71,7 @@ def test_agreement_beyond_the_category_needs_an_interval_above_zero():
     assert 'partialled out of both sides, agreement remains for net (0.200 [0.180, 0.220]).' in said
     assert 'no agreement above zero was shown for vae (0.010 [−0.010, 0.030]).' in said
     assert 'net, is 33 % of the upper noise ceiling (0.600)' in said
-    assert 'Raw pixels score 0.030' in said
+    assert 'The baseline pixels scores 0.030' in said
 
 
 @pytest.mark.parametrize(
@@ -82,13 +82,16 @@ def test_philnet_above_resnet_is_judged_with_the_category_partialled_out(value, 
     scores = [rsa('philnet', 0.5), rsa('resnet50', 0.4), difference('philnet', 'resnet50', 0.1, 0.001)]
     scores += [rsa('philnet', 0.3, pairs='partial'), rsa('resnet50', 0.3 - value, pairs='partial')]
     scores += [difference('resnet50', 'philnet', -value, p, pairs='partial')]
-    said = text(make_study(*scores), 'PhilNet')
+    said = text(make_study(*scores), 'philnet is above resnet50', claims=[('philnet', 'resnet50')])
     assert f'the claim holds in the plain score and {verdict} once class separation is partialled out' in said
 
 
-def test_without_resnet50_the_claim_is_not_tested():
-    said = text(make_study(rsa('philnet', 0.5), rsa('resnet18', 0.4)), 'PhilNet')
-    assert said == 'Not tested: there is no ResNet-50 in this study (resnet18 is in it, but is another network).'
+def test_a_claim_without_its_second_model_is_not_tested_and_without_its_first_not_mentioned():
+    study = make_study(rsa('philnet', 0.5), rsa('resnet18', 0.4))
+    said = text(study, 'philnet is above resnet50', claims=[('philnet', 'resnet50')])
+    assert said == 'Not tested: no model in this study has a name that begins with resnet50.'
+    assert 'claim' not in text(study, claims=[('resnet50', 'philnet')])
+    assert 'claim' not in text(study)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +103,9 @@ def test_without_resnet50_the_claim_is_not_tested():
     ],
 )
 def test_the_vae_keeps_structure_in_three_degrees(whole, partial, verdict):
-    study = make_study(rsa('vae', whole, layer='mu'), rsa('vae', partial, pairs='partial', layer='mu'))
+    run = Run('networks/code', {'experiment': 'train_vae'}, [], [])
+    scores = rsa('code', whole, layer='mu'), rsa('code', partial, pairs='partial', layer='mu')
+    study = make_study(*scores, runs=[run])
     assert f'For this trained VAE the claim {verdict}' in text(study, 'VAE')
 
 
@@ -147,6 +152,61 @@ def test_arms_are_compared_by_their_paired_difference_over_folds(gap, words):
 def test_limits_are_always_said_and_nothing_is_called_a_cause(whole):
     study = whole[0]
     said = text(study, 'do not show')
-    assert 'observers are simulated' in said and 'one training of each network' in said
+    assert 'Simulated data say nothing about people' in said and 'one training of each network' in said
+    assert 'People answered with one of 4 classes.' in said
     everything = text(study)
     assert not any(word in everything.lower() for word in ('because', 'causes', 'due to', 'thanks to', 'proves'))
+
+
+def foreign(model, value, half=0.02, **said):
+    said = {'model': model, 'pairs': 'all', 'reference': ['IT of BE', 'IT of TI'], 'n_stimuli': 92, **said}
+    return Score('rsa/cosine', value, value - half, value + half, 2, 'some', 0.7, 0.8, said)
+
+
+def test_without_people_in_the_provenance_no_sentence_speaks_of_people_images_or_networks():
+    scores = foreign('HMAX', 0.5), foreign('V1', 0.3), foreign(reading.SAME, 0.4, anchor=True)
+    said = text(make_study(*scores), claims=[('philnet', 'resnet50')])
+    for word in ('people', 'image', 'network', 'class', 'classifier', 'VAE', 'PhilNet', 'layer', 'pixel', ' ten'):
+        assert word not in said, word
+    assert 'Over 92 stimuli, models are compared with 2 references (IT of BE, IT of TI), and scores are means' in said
+    assert 'HMAX has the highest cosine similarity with the reference, 0.500' in said
+
+
+def test_one_reference_is_called_by_its_name():
+    score = foreign('HMAX', 0.5, reference=['monkey IT'])
+    assert 'Over 92 stimuli, models are compared with monkey IT.' in text(make_study(score))
+
+
+def test_a_baseline_is_not_compared_with_itself():
+    said = text(make_study(foreign('HMAX', 0.5), foreign(reading.SAME, 0.4, anchor=True)), 'what the category')
+    assert said.endswith('Above this baseline: HMAX (0.500 [0.480, 0.520]).') and f'{reading.SAME} (' not in said
+
+
+def test_limits_of_intervals_and_p_values_are_said_only_of_those_that_are_there():
+    assert 'Intervals' not in text(make_study(foreign('HMAX', 0.5, NAN)))
+    assert text(make_study(foreign('HMAX', 0.5))).endswith('Intervals are for one score at a time.')
+
+
+@pytest.mark.parametrize(
+    ('index', 'words'),
+    [
+        ('spearman', 'Spearman correlation'),
+        ('kendall_tau_a', 'Kendall tau a correlation'),
+        ('rho_a', 'rho a correlation'),
+        ('whitened_pearson', 'whitened Pearson correlation'),
+        ('whitened_cosine', 'whitened cosine similarity'),
+        ('bures', 'Bures similarity'),
+        ('debiased_rbf_cka', 'debiased RBF CKA'),
+        ('procrustes', 'Procrustes similarity'),
+        ('rv', 'RV'),
+    ],
+)
+def test_only_correlations_are_called_correlations(index, words):
+    score = Score(f'rsa/{index}', 0.5, NAN, NAN, 9, 'none', provenance={'model': 'a', 'pairs': 'all'})
+    assert comparisons.index_text(make_study(score)) == words
+
+
+def test_features_compared_directly_have_no_dissimilarities():
+    about = {'model': 'a', 'pairs': 'all', 'measure': 'none'}
+    score = Score('rsa/linear_cka', 0.5, NAN, NAN, 9, 'none', provenance=about)
+    assert comparisons.measured(make_study(score)) == 'linear CKA of features'

@@ -19,9 +19,7 @@ def score(value, ceiling=(0.6, 0.7)):
 
 def test_a_line_skips_places_its_model_does_not_have():
     lines = {'a': {'x': score(0.1), 'y': score(0.2), 'z': score(0.3)}, 'b': {'x': score(0.4), 'z': score(0.5)}}
-    ax = trends.plot_lines(
-        axes(), lines, label='rho', places=['x', 'y', 'z'], xlabel='layer', baselines={'pixels': 0.05}
-    )
+    ax = trends.plot_lines(axes(), lines, label='rho', places=['x', 'y', 'z'], xlabel='place')
     drawn = {container.get_label(): container.lines[0] for container in ax.containers}
     np.testing.assert_allclose(drawn['a'].get_ydata(), [0.1, 0.2, 0.3])
     np.testing.assert_allclose(np.rint(drawn['b'].get_xdata()), [0, 2])
@@ -29,7 +27,6 @@ def test_a_line_skips_places_its_model_does_not_have():
     np.testing.assert_allclose(ends, [(0.3, 0.6), (0.4, 0.7)])
     band = next(patch for patch in ax.patches if patch.get_facecolor()[:3] == to_rgb(style.CEILING_GREY))
     assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((0.6, 0.7))
-    assert [line.get_ydata()[0] for line in ax.lines if line.get_label() == 'pixels'] == [0.05]
 
 
 def test_folds_are_points_beside_their_mean():
