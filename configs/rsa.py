@@ -5,7 +5,12 @@ r"""RSA of any feature files with any reference: RDMs, scores with intervals and
     python -m humalign_jax.main --config=configs/rsa.py:tiny --workdir=runs/tiny    # seconds, on simulated data
 
 Files may be .npy, .npz, .h5, .mat or .csv (see humalign_jax/rsa/files.py). Stimuli join by id. Where a file has no ids,
-say what its rows are with `dataset` and `split` (rows in the published order), or list the ids in a text file.
+say what its rows are with `dataset` and `split` (rows in the published order), list the ids in a text file, or join by
+position, which every score then says:
+
+    --config.features.dataset=cifar10 --config.features.split=test      # the same with config.reference
+    --config.features.ids_file=images.txt
+    --config.comparison.join=position
 
 Tens of thousands of stimuli: --config.inference.n_bootstrap=0 --config.features.write_rdms=False holds no RDM at all.
 """
@@ -42,7 +47,8 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
     )
     c.comparison = dict(
         index='spearman',  # a name of rsa.INDICES, or of rsa.FEATURE_INDICES (CKA, Procrustes, RV) with n_bootstrap=0
-        join='exact',  # shared: keep the stimuli that all files have
+        join='exact',  # shared: keep the stimuli that all files have; position: row k of every file is the same one
+        undefined='raise',  # omit: leave out of all files the stimuli that have no distances in one (NaN, constant rows)
         labels_file='',  # text file with the category of each stimulus, in the order of the first feature file
         pairs=('all',),  # with labels also within, between, partial; adds the same/different RDM as a model
     )

@@ -4,18 +4,24 @@ Every artefact goes to a temporary name in the same folder, is flushed to the di
 full disk leaves the previous version. Nothing here knows what the files mean.
 """
 
+import collections
 import contextlib
 import hashlib
 import json
 import os
 import pathlib
+import re
 import tempfile
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import numpy as np
 
 PathLike = str | os.PathLike
+
+_NAME_LENGTH = 100  # file systems take 255 bytes, and names get prefixes and suffixes
+_RESERVED = re.compile(r'(con|prn|aux|nul|com\d|lpt\d)(\..*)?', re.IGNORECASE)  # no file names on Windows
 
 
 @contextlib.contextmanager
@@ -103,6 +109,38 @@ def read_jsonl(path: PathLike) -> list[dict[str, Any]]:
 def write_jsonl(path: PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes one JSON object per line, atomically."""
     write_text(path, ''.join(json.dumps(row, default=_plain, ensure_ascii=False) + '\n' for row in rows))
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """A file name without suffix for each of several names, safe on any file system.
+
+    Only ASCII letters, digits and `-_.` stay; other characters become `_`, which also stands before names that Windows
+    keeps for itself. Names that would then be one file, also where capitals do not count, and those that are too long
+    get eight digits of their own SHA-256.
+
+    Args:
+        names: Different names, such as those of models.
+
+    Raises:
+        ValueError: Two names are equal.
+    """
+    repeated = [name for name, count in collections.Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(f'names must differ, but {", ".join(map(repr, repeated[:3]))} occur more than once.')
+    plain = [_ascii_name(name) for name in names]
+    taken = collections.Counter(name.lower() for name in plain)
+    return [
+        f'{name[:_NAME_LENGTH]}-{hashlib.sha256(given.encode()).hexdigest()[:8]}'
+        if taken[name.lower()] > 1 or len(name) > _NAME_LENGTH
+        else name
+        for given, name in zip(names, plain)
+    ]
+
+
+def _ascii_name(name: str) -> str:
+    without_accents = ''.join(c for c in unicodedata.normalize('NFKD', name) if not unicodedata.combining(c))
+    safe = re.sub(r'[^A-Za-z0-9._-]', '_', without_accents).strip('.') or '_'
+    return f'_{safe}' if _RESERVED.fullmatch(safe) else safe
 
 
 def file_digest(path: PathLike) -> str:

@@ -1,6 +1,10 @@
 """What the experiment `rsa` compares, from files or made up."""
 
+import collections
 import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -8,8 +12,11 @@ from ml_collections import ConfigDict
 from humalign_jax.records import Features, Rdm, RepeatedFeatures, stimulus_ids
 from humalign_jax.rsa import files
 
+SAME = 'same category'  # the model that knows the categories alone
 KINDS = ('rdm', 'features', 'soft_labels', 'counts')
 REPEATED = 'crossnobis'  # the measure of repeated measurements
+
+Record = TypeVar('Record', Features, Rdm)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,10 +55,15 @@ def load(config: ConfigDict) -> Study:
             f'{reference.kind} are no repeated measurements, which {REPEATED!r} needs: '
             "use config.reference.kind='features'."
         )
-    names = section.names or (None,) * len(section.files)
+    names = tuple(section.names) or (None,) * len(section.files)
     if len(names) != len(section.files):
         raise ValueError(f'config.features has {len(section.files)} files and {len(names)} names.')
+    if section.names:
+        check_names(names, bool(config.comparison.labels_file))
     models = [_load_features(*one, section, name) for *one, name in zip(*_files_of(section, 'features'), names)]
+    if not section.names:
+        models = _named_apart(models, *_files_of(section, 'features')[:2])
+        check_names([model.name for model in models], bool(config.comparison.labels_file))
     labels = None
     if config.comparison.labels_file:
         labels = np.unique(files.load_ids(config.comparison.labels_file), return_inverse=True)[1]
@@ -76,7 +88,35 @@ def load(config: ConfigDict) -> Study:
                 )
             values = dataclasses.replace(values, values=values.values / totals)
         loaded.append(values)
+    loaded = _named_apart(loaded, *_files_of(reference, 'reference')[:2])
     return Study(models, loaded, reference.measure, labels, counts if len(loaded) == 1 else None, simulated=False)
+
+
+def check_names(names: Sequence[str], with_categories: bool) -> None:
+    """Raises ValueError if two models have one name, or one has that of the baseline which categories add."""
+    repeated = [name for name, count in collections.Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(
+            f'two models are named {repeated[0]!r}: give config.features.names, one for each file, such as '
+            f"--config.features.names='({', '.join(repr(f'model {i + 1}') for i in range(len(names)))},)'."
+        )
+    if with_categories and SAME in names:
+        raise ValueError(f'{SAME!r} is the baseline that categories add: give config.features.names without it.')
+
+
+def _named_apart(records: Sequence[Record], paths: Sequence[str], keys: Sequence[str]) -> list[Record]:
+    """The records, equal names replaced by as much of path and array as tells them apart, such as 'a/fc' and 'b/fc'."""
+    names = [record.name for record in records]
+    for name, count in collections.Counter(names).items():
+        rows = [row for row, record in enumerate(records) if record.name == name]
+        places = [(*pathlib.PurePath(paths[row]).with_suffix('').parts, *filter(None, [keys[row]])) for row in rows]
+        for length in range(2, max(map(len, places)) + 1) if count > 1 else ():
+            made = ['/'.join(place[-length:]) for place in places]
+            if len(set(made)) == count:
+                for row, longer in zip(rows, made):
+                    names[row] = longer
+                break
+    return [dataclasses.replace(record, name=name) for record, name in zip(records, names)]
 
 
 def _files_of(section: ConfigDict, where: str) -> tuple[tuple[str, ...], ...]:
