@@ -79,6 +79,45 @@ def write_array(path: PathLike, values: np.ndarray, sidecar: Mapping[str, Any]) 
     write_json(path.with_suffix('.json'), {**sidecar, **described})
 
 
+def read_array(path: PathLike, *, key: str | None = None) -> np.ndarray:
+    """The array of a `.npy` file, or the array `key` of a `.npz` file. Nothing is unpickled.
+
+    Raises:
+        ValueError: The file cannot be read, or has no such array; the message names the file and what it seems to be.
+    """
+    path = pathlib.Path(path)
+    try:
+        with open(path, 'rb') as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray) and key is None:
+                return loaded
+            names = () if isinstance(loaded, np.ndarray) else tuple(loaded.files)
+            if key in names:
+                return loaded[key]
+    except Exception as error:  # zipfile, zlib, struct and NumPy raise a dozen kinds at damaged bytes
+        raise ValueError(f'{path} cannot be read as {path.suffix}: {_what_it_is(path, error)}.') from error
+    raise ValueError(f'{path} has no array named {key!r}; it has {", ".join(names) or "one array without a name"}.')
+
+
+def _what_it_is(path: pathlib.Path, error: Exception) -> str:
+    """What a file seems to be that could not be read as an array."""
+    if isinstance(error, FileNotFoundError):
+        return 'it does not exist'
+    if not path.is_file():
+        return 'it is no regular file'
+    with contextlib.suppress(OSError), open(path, 'rb') as file:
+        head = file.read(200)
+        if not head:
+            return 'it is empty; copy or download it again'
+        if head.startswith(b'version https://git-lfs'):
+            return "it is a Git LFS pointer in place of the file; fetch the file itself with 'git lfs pull'"
+        if head.lstrip().startswith(b'<'):
+            return 'it is a web page, saved in place of the file; download the file itself'
+        if 'pickle' in str(error):
+            return 'it holds Python objects, which are never opened, or it is damaged or of another kind'
+    return f'{error or type(error).__name__}; it is damaged, cut short or of another kind'
+
+
 def append_jsonl(path: PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
     """Appends one JSON object per line and waits until they are on the disk."""
     path = pathlib.Path(path)
