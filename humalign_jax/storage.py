@@ -79,14 +79,60 @@ def write_array(path: PathLike, values: np.ndarray, sidecar: Mapping[str, Any]) 
     write_json(path.with_suffix('.json'), {**sidecar, **described})
 
 
-def read_array(path: PathLike, *, key: str | None = None) -> np.ndarray:
+def read_described(path: PathLike, *, memory_mapped: bool = False) -> tuple[np.ndarray, dict[str, Any]]:
+    """A `.npy` file and the `.json` beside it, {} without one; the two are what `write_array` wrote together.
+
+    Args:
+        path: The `.npy` file.
+        memory_mapped: Leave the values on the disk until they are used.
+
+    Raises:
+        ValueError: A file cannot be read, or one of the two was changed or replaced: the SHA-256 of values or of ids is
+            not what the .json says.
+    """
+    path = pathlib.Path(path)
+    values, sidecar = read_array(path, memory_mapped=memory_mapped), read_sidecar(path)
+    if 'sha256' in sidecar and sidecar['sha256'] != array_digest(values):
+        raise ValueError(
+            f'{path} and {path.with_suffix(".json").name} do not belong together: the array was changed, or one of the '
+            'two files was replaced. Write both again.'
+        )
+    return values, sidecar
+
+
+def read_sidecar(path: PathLike) -> dict[str, Any]:
+    """What the `.json` beside an array says; {} without one.
+
+    Raises:
+        ValueError: It is no JSON object, or its list of ids was changed: their SHA-256 is not what it says.
+    """
+    beside = pathlib.Path(path).with_suffix('.json')
+    if not beside.is_file():
+        return {}
+    sidecar = read_json(beside)
+    if not isinstance(sidecar, dict):
+        raise ValueError(f'{beside} should describe {pathlib.Path(path).name}, but is no JSON object.')
+    told = sidecar.get('stimuli_sha256')
+    if told and 'ids' in sidecar and array_digest(np.array(sidecar['ids'], dtype=np.str_)) != told:
+        raise ValueError(f'{beside}: the list of ids was changed since it was written. Write the array again.')
+    return sidecar
+
+
+def read_array(path: PathLike, *, key: str | None = None, memory_mapped: bool = False) -> np.ndarray:
     """The array of a `.npy` file, or the array `key` of a `.npz` file. Nothing is unpickled.
+
+    Args:
+        path: The file.
+        key: Which array of a `.npz` file.
+        memory_mapped: Leave the values of a `.npy` file on the disk until they are used.
 
     Raises:
         ValueError: The file cannot be read, or has no such array; the message names the file and what it seems to be.
     """
     path = pathlib.Path(path)
     try:
+        if memory_mapped:
+            return np.load(path, mmap_mode='r', allow_pickle=False)
         with open(path, 'rb') as file:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray) and key is None:

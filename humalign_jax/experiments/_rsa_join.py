@@ -154,7 +154,9 @@ def _refuse_undefined(
             why = 'pairs that are NaN or infinite'
             if isinstance(item, Features):
                 finite = np.isfinite(np.asarray(item.values)[mask]).all()
-                why = f'constant features, for which {measure!r} is not defined' if finite else 'NaN or infinite features'
+                why = (
+                    f'constant features, for which {measure!r} is not defined' if finite else 'NaN or infinite features'
+                )
             names = _listed(np.asarray(item.ids)[mask])
             said.append(f'{_file_of(item)}: {mask.sum()} of {len(mask)} stimuli have {why}: {names}')
     if said:
@@ -191,4 +193,3 @@ def _places(own: np.ndarray, ids: np.ndarray) -> np.ndarray:
 def _listed(ids: np.ndarray) -> str:
     more = f' and {len(ids) - _SHOWN} more' if len(ids) > _SHOWN else ''
     return ', '.join(map(str, ids[:_SHOWN])) + more
-

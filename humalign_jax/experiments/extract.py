@@ -169,7 +169,8 @@ def _is_there(path: pathlib.Path, expected: Mapping[str, Any]) -> bool:
 
 def _write_labels(folder: pathlib.Path, images: ImageSet) -> None:
     about = {'data': f'{images.name}/{images.split}', 'simulated': images.simulated, 'class_names': images.class_names}
-    storage.write_array(folder / 'labels.npy', images.labels.astype(np.int32), {**about, 'ids': images.ids})
+    ids = {'stimuli_sha256': storage.array_digest(images.ids), 'ids': images.ids}
+    storage.write_array(folder / 'labels.npy', images.labels.astype(np.int32), {**about, **ids})
 
 
 def _extract(config: ConfigDict, folder: pathlib.Path, source: _Source, sidecars: Mapping[str, dict[str, Any]]) -> None:

@@ -69,8 +69,8 @@ def align(a: Rdm, b: Rdm, *, join: str = 'exact') -> tuple[Rdm, Rdm]:
         'position' the ids are those of the first of the two that has any, else 'position/00000' and on.
 
     Raises:
-        ValueError: The stimuli differ (join 'exact'), or fewer than two are shared, the message names the first few; one
-            of the two was read from a file without ids; or under 'position' their numbers differ.
+        ValueError: The stimuli differ (join 'exact'), or fewer than two are shared, the message names the first few; or
+            one of the two was read from a file without ids; or under 'position' their numbers differ.
     """
     check_join(join)
     if join == 'position':
@@ -147,7 +147,7 @@ def _refuse_without_ids(a: Features | Rdm, b: Features | Rdm) -> None:
     without = [repr(record.name) for record in (a, b) if not has_ids(record)]
     if without:
         raise ValueError(
-            f'{" and ".join(without)} came from a file without stimulus ids, and records join by id: load with ids=..., '
+            f'{" and ".join(without)} came from a file without stimulus ids, and records join by id: load with ids=, '
             "or with dataset='cifar10', split='test' and the like if rows are in the published order. If row k of "
             'both is the same stimulus, compare their values, a.values and b.values, which have no ids.'
         )

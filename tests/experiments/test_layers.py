@@ -1,0 +1,182 @@
+"""Folders of networks that this package never saw: layers, classes and ids in other people's files."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+
+from humalign_jax import data, storage
+from humalign_jax.experiments import _layers, _rsa_entries, alignment, human_rsa
+from humalign_jax.records import Features, Score
+from humalign_jax.rsa import files
+
+from .conftest import load_config
+
+N = 60
+HERE = {'dataset': 'synthetic', 'split': 'test', 'ids_file': '', 'labels_file': ''}
+
+
+@pytest.fixture(scope='module')
+def images():
+    return data.load('synthetic', 'test', n_test=N, seed=0, n_observers=50)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / 'mynet').mkdir()
+    return tmp_path / 'mynet'
+
+
+def config_of(folder, **stimuli):
+    config = load_config('human_rsa', 'tiny')
+    config.human.n_test, config.simulated.n_models = N, 0
+    config.features, config.pairs, config.levels, config.baselines = (str(folder),), ('all',), ('image',), ()
+    config.stimuli.update(stimuli)
+    return config
+
+
+def write(path, name, values):
+    """An array in one of the formats, without ids."""
+    if path.suffix == '.npy':
+        np.save(path, values)
+    elif path.suffix == '.npz':
+        np.savez(path, **{name: values})
+    elif path.suffix == '.mat':
+        scipy.io.savemat(path, {name: values})
+    elif path.suffix == '.csv':
+        np.savetxt(path, values, delimiter=',')
+    else:
+        with h5py.File(path, 'w') as file:
+            file[name] = values
+
+
+@pytest.mark.parametrize('suffix', ['.npy', '.npz', '.h5', '.mat', '.csv'])
+def test_a_folder_of_arrays_without_ids_is_joined_by_dataset_and_split(suffix, folder, images):
+    latent = images.extras['latent'].astype(np.float64)
+    write(folder / f'penultimate{suffix}', 'penultimate', latent)
+    write(folder / f'labels{suffix}', 'labels', images.labels[:, None])
+    study = _rsa_entries.load_entries(config_of(folder, dataset='synthetic', split='test'))
+    assert (study.entries[0].model, study.entries[0].layer, study.data) == ('mynet', 'penultimate', 'synthetic/test')
+    np.testing.assert_array_equal(study.labels, images.labels)
+    np.testing.assert_array_equal(study.ids, images.ids)
+    np.testing.assert_allclose(_rsa_entries.features_of(study.entries[0], study).values, latent, rtol=1e-6)
+
+
+def test_ids_of_a_file_in_any_order_join_with_answers_and_with_names_of_classes(folder, images, tmp_path):
+    order = np.random.default_rng(0).permutation(N)
+    np.save(folder / 'penultimate.npy', images.extras['latent'][order])
+    names = [images.class_names[k] for k in images.labels[order]]
+    (folder / 'labels.txt').write_text('\n'.join(names) + '\n')
+    (tmp_path / 'ids.txt').write_text('\n'.join(images.ids[order]) + '\n')
+    study = _rsa_entries.load_entries(config_of(folder, ids_file=str(tmp_path / 'ids.txt')))
+    np.testing.assert_array_equal(study.ids, images.ids[order])
+    np.testing.assert_array_equal(study.labels, images.labels[order])
+    np.testing.assert_array_equal(study.answers.counts, images.extras['counts'][order])
+
+
+def test_scores_of_saved_features_are_those_of_the_same_values_extracted(folder, images, tmp_path):
+    def scores_of(config, out):
+        out.mkdir()
+        human_rsa.run(config, str(out))
+        return [Score.from_json(row) for row in storage.read_jsonl(out / 'scores.jsonl')]
+
+    values = images.extras['latent'].astype(np.float32)
+    files.save_features(folder / 'penultimate.npy', Features(values, images.ids, 'mynet/penultimate'))
+    np.save(folder / 'labels.npy', images.labels)
+    (foreign,) = scores_of(config_of(folder, dataset='synthetic', split='test'), tmp_path / 'out')
+    about = {'model': 'mynet', 'layer': 'penultimate', 'ids': images.ids, 'simulated': True}
+    (tmp_path / 'ours').mkdir()
+    storage.write_array(tmp_path / 'ours' / 'penultimate.npy', values, about)
+    described = {'ids': images.ids, 'class_names': images.class_names, 'data': 'synthetic/test'}
+    storage.write_array(tmp_path / 'ours' / 'labels.npy', images.labels, described)
+    (extracted,) = scores_of(config_of(tmp_path / 'ours'), tmp_path / 'out2')
+    assert foreign.value == extracted.value
+    assert foreign.provenance['model'] == extracted.provenance['model'] == 'mynet'
+
+
+def fails(message, config):
+    with pytest.raises(ValueError, match=message) as caught:
+        _rsa_entries.load_entries(config)
+    assert 'extract' not in str(caught.value)
+
+
+def test_what_a_foreign_folder_lacks_is_said_with_flags(folder, images):
+    config = config_of(folder)
+    fails('has no file of a layer: put one', config)
+    np.save(folder / 'fc.npy', images.extras['latent'])
+    fails(r"only fc: name the layer .* --config\.headline='\(\"fc\",\)'", config)
+    config.headline = ('fc',)
+    fails(r'fc\.npy has no stimulus ids.*--config\.stimuli\.dataset=cifar10.*--config\.stimuli\.ids_file=FILE', config)
+    config.stimuli.update(dataset='synthetic', split='test')
+    fails(r'there is no labels\.npy .*--config\.stimuli\.labels_file=FILE', config)
+    np.save(folder / 'labels.npy', images.labels + 1)
+    fails('labels are 1 to 10, but there are 10 classes, 0 to 9; if they count from 1, subtract 1', config)
+    (folder / 'labels.npy').unlink()
+    (folder / 'labels.txt').write_text('house\n' * N)
+    fails("has the class 'house', which is none of", config)
+    config.stimuli.split = ''
+    fails(r'config\.stimuli\.dataset and config\.stimuli\.split', config)
+
+
+def test_labels_in_another_order_than_the_answers_are_refused(folder, images):
+    np.save(folder / 'penultimate.npy', images.extras['latent'])
+    np.save(folder / 'labels.npy', images.labels[np.random.default_rng(0).permutation(N)])
+    fails('labels and answers are in different orders', config_of(folder, dataset='synthetic', split='test'))
+
+
+def test_two_folders_that_disagree_on_classes_are_refused(folder, images, tmp_path):
+    (tmp_path / 'other').mkdir()
+    for place, labels in ((folder, images.labels), (tmp_path / 'other', np.roll(images.labels, 1))):
+        np.save(place / 'penultimate.npy', images.extras['latent'])
+        np.save(place / 'labels.npy', labels)
+    config = config_of(folder, dataset='synthetic', split='test')
+    config.features = (str(folder), str(tmp_path / 'other'))
+    fails(r'disagree on the class of \d+ images', config)
+
+
+@pytest.mark.parametrize('name', ['pixels', 'same category', 'human'])
+def test_names_of_baselines_are_no_networks(name, folder, images):
+    np.save(folder / 'penultimate.npy', images.extras['latent'])
+    config = config_of(folder, dataset='synthetic', split='test')
+    config.names = (name,)
+    fails(f'cannot be named {name!r}', config)
+
+
+@pytest.mark.parametrize('change', ['ids', 'sha256'])
+def test_an_edited_sidecar_is_refused(change, folder, images):
+    described = {'ids': images.ids, 'stimuli_sha256': storage.array_digest(images.ids)}
+    storage.write_array(folder / 'penultimate.npy', images.extras['latent'], described)
+    sidecar = storage.read_json(folder / 'penultimate.json')
+    sidecar[change] = sidecar[change][::-1]
+    (folder / 'penultimate.json').write_text(json.dumps(sidecar))
+    with pytest.raises(ValueError, match=r'penultimate\.json.*(list of ids was changed|do not belong together)'):
+        _layers.read_layer(folder / 'penultimate.npy', HERE, 'stimuli')
+
+
+def test_an_edited_file_of_labels_is_refused(folder, images):
+    np.save(folder / 'penultimate.npy', images.extras['latent'])
+    storage.write_array(folder / 'labels.npy', images.labels, {'ids': images.ids})
+    np.save(folder / 'labels.npy', np.roll(images.labels, 1))
+    with pytest.raises(ValueError, match=r'labels\.npy and labels\.json do not belong together'):
+        _rsa_entries.load_entries(config_of(folder, dataset='synthetic', split='test'))
+
+
+def test_logits_of_a_foreign_network_are_scored(folder, images, tmp_path):
+    config = load_config('alignment', 'tiny')
+    config.simulated.n_test = 0
+    config.human.update(n_test=N, seed=0)
+    config.n_bootstrap, config.n_splits = 20, 2
+    config.features, config.stimuli.dataset, config.stimuli.split = str(folder), 'synthetic', 'test'
+    logits = np.log(images.extras['soft_label'] + 1e-6)
+    scipy.io.savemat(folder / 'logits.mat', {'logits': logits})
+    np.save(folder / 'labels.npy', images.labels)
+    alignment.run(config, str(tmp_path / 'out'))
+    scores = [Score.from_json(row) for row in storage.read_jsonl(tmp_path / 'out' / 'scores.jsonl')]
+    (accuracy,) = [s for s in scores if s.name == 'soft_labels/accuracy']
+    assert accuracy.value == (logits.argmax(axis=1) == images.labels).mean()
+    assert (accuracy.provenance['model'], accuracy.provenance['data']) == ('mynet', 'synthetic/test')
+    config.stimuli.split = 'train'
+    with pytest.raises(ValueError, match="images of the split 'train', which the model was trained on"):
+        alignment.run(config, str(tmp_path / 'out'))
