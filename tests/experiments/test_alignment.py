@@ -209,9 +209,7 @@ def test_a_temperature_from_another_checkpoint_is_refused(study, tmp_path):
     path.write_text(json.dumps({**storage.read_json(path), 'checkpoint_sha256': 'another'}))
     path = tmp_path / 'test' / 'logits.json'
     path.write_text(json.dumps({**storage.read_json(path), 'checkpoint_sha256': 'one'}))
-    with pytest.raises(
-        ValueError, match=r"checkpoint_sha256 'one', config\.validation of 'another'"
-    ):
+    with pytest.raises(ValueError, match=r"checkpoint_sha256 'one', config\.validation of 'another'"):
         alignment.run(config, str(tmp_path / 'out'))
 
 
