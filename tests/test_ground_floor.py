@@ -164,7 +164,7 @@ def test_a_file_name_does_not_depend_on_the_order_of_names():
     ('content', 'message'),
     [
         (b' <html>', 'it is a web page'),
-        (b'version https://git-lfs.github.com/spec/v1', "a Git LFS pointer .* 'git lfs pull'"),
+        (b'version https://git-lfs.github.com/spec/v1', "it is a Git LFS pointer .* 'git lfs pull'"),
         (b'', 'it is empty'),
         (b'text', 'it holds Python objects, which are never opened, or it is damaged'),
         (None, 'it does not exist'),
