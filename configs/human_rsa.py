@@ -4,9 +4,9 @@ r"""RSA of networks against people: every layer, image by image and class by cla
         --config.features='("study/features/philnet/test", "study/features/vae/test")' --config.human.root=DATA
     python -m humalign_jax.main --config=configs/human_rsa.py:tiny --workdir=runs/tiny    # seconds, on simulated data
 
-`features` are folders written by configs/extract.py, or anyone's: `<layer>.npy` (or .npz, .h5, .mat, .csv) and `labels.npy`
-with the classes. Files without ids need `stimuli` (docs/study.md shows it). Scores stand beside three baselines that see nothing of an image
-but its category or its pixels; read them before any network's.
+`features` are folders written by configs/extract.py, or anyone's: `<layer>.npy` (or .npz, .h5, .mat, .csv), and
+`labels.npy` with the classes. Files without ids need `stimuli` (docs/study.md shows it). Scores stand beside three
+baselines that see nothing of an image but its category or its pixels; read them before any network's.
 
 Expect: 10,000 images are 49,995,000 pairs, for which a layer of 512 units takes some ten seconds of processor time
 (estimated from its parts on a busy machine) and the run 2.5 GB of memory (measured).

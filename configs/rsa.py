@@ -48,7 +48,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
     c.comparison = dict(
         index='spearman',  # a name of rsa.INDICES, or of rsa.FEATURE_INDICES (CKA, Procrustes, RV) with n_bootstrap=0
         join='exact',  # shared: keep the stimuli that all files have; position: row k of every file is the same one
-        undefined='raise',  # omit: leave out of all files the stimuli that have no distances in one (NaN, constant rows)
+        undefined='raise',  # omit: leave stimuli without distances in one file (NaN, constant rows) out of all
         labels_file='',  # text file with the category of each stimulus, in the order of the first feature file
         pairs=('all',),  # with labels also within, between, partial; adds the same/different RDM as a model
     )

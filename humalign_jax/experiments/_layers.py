@@ -21,6 +21,7 @@ from humalign_jax.rsa import files, pairs
 
 KEYS = ('dataset', 'split', 'ids_file', 'labels_file')
 NO_STIMULI = dict.fromkeys(KEYS, '')  # where all files have ids and every folder its labels
+NO_CODES = {'train': '', 'validation': '', 'test': '', 'dataset': ''}  # of latents: codes come from a run
 _SPLITS = ('train', 'validation', 'test')
 _LABELS, _IDS = 'labels', 'ids'  # files that are no layers
 # What `extract` writes of the folder itself, and not of where a layer comes from.
@@ -89,8 +90,8 @@ def said_of(path: pathlib.Path) -> dict[str, Any]:
     """What the .json beside a layer's file says of where the values come from; {} without one."""
     sidecar = _sidecar(path)
     nested = sidecar.get('provenance')
-    said = dict(nested) if isinstance(nested, Mapping) else {}
-    return said | {key: value for key, value in sidecar.items() if key not in _NOT_SAID}
+    said = {**(nested if isinstance(nested, Mapping) else {}), **sidecar}
+    return {key: value for key, value in said.items() if key not in _NOT_SAID}
 
 
 def model_name(folder: pathlib.Path) -> str:
@@ -123,12 +124,13 @@ def read_layer(path: pathlib.Path, stimuli: Mapping[str, str], where: str) -> Fe
             return Features(values, np.array(sidecar['ids'], dtype=np.str_), path.stem, said_of(path))
     found = files.load_features(path)
     ids = found.ids if pairs.has_ids(found) else _told_ids(len(found.ids), stimuli, path, where)
-    return dataclasses.replace(found, ids=ids, name=path.stem)
+    about = {key: value for key, value in found.provenance.items() if key not in _NOT_SAID}
+    return dataclasses.replace(found, ids=ids, name=path.stem, provenance=about)
 
 
 def find_labels(folder: pathlib.Path, stimuli: Mapping[str, str]) -> pathlib.Path | None:
     """The file with the classes of a folder's stimuli; None where there is none."""
-    if stimuli['labels_file']:
+    if stimuli.get('labels_file'):
         return pathlib.Path(stimuli['labels_file']).expanduser()
     candidates = [folder / f'{_LABELS}{suffix}' for suffix in (*files.SUFFIXES, '.txt')]
     return next((path for path in candidates if path.is_file()), None)
@@ -150,7 +152,7 @@ def read_labels(path: pathlib.Path, stimuli: Mapping[str, str], where: str, clas
         path: The file.
         stimuli: What the rows are where the file has no ids: a section with `KEYS`.
         where: That section's place in the config, for messages.
-        class_names: Names of the k classes, to which class numbers count and class names belong.
+        class_names: Names of the k classes, to which class numbers count and class names belong; () for any numbers.
 
     Raises:
         ValueError: The file is damaged, there are no ids, or a class is none of these.
@@ -161,6 +163,8 @@ def read_labels(path: pathlib.Path, stimuli: Mapping[str, str], where: str, clas
     check_ids(ids, len(values), str(path))
     said = tuple(about.get('class_names') or class_names)
     if values.dtype.kind not in 'fiub':
+        if not said:
+            raise ValueError(f'{path} must hold class numbers here, from 0, not names such as {str(values[0])!r}.')
         number = {name: k for k, name in enumerate(said)}
         unknown = sorted(set(values.tolist()) - set(number))
         if unknown:
@@ -169,10 +173,10 @@ def read_labels(path: pathlib.Path, stimuli: Mapping[str, str], where: str, clas
     whole = values.astype(np.int64) if np.isfinite(values).all() else np.zeros(0)
     if not np.array_equal(whole, values):
         raise ValueError(f'{path}: class numbers must be whole.')
-    if whole.min() < 0 or whole.max() >= len(said):
+    if whole.min() < 0 or (said and whole.max() >= len(said)):
         raise ValueError(
-            f'{path}: labels are {whole.min()} to {whole.max()}, but there are {len(said)} classes, 0 to '
-            f'{len(said) - 1}; if they count from 1, subtract 1.'
+            f'{path}: labels are {whole.min()} to {whole.max()}, but class numbers count from 0'
+            f'{f" to {len(said) - 1}, of {len(said)} classes" if said else ""}; if these count from 1, subtract 1.'
         )
     return Labels(whole, np.asarray(ids, dtype=np.str_), said, about, path)
 
@@ -194,17 +198,21 @@ def check_section(section: Mapping[str, str], where: str) -> dict[str, str]:
 
 def _told_ids(n: int, stimuli: Mapping[str, str], path: pathlib.Path, where: str) -> np.ndarray:
     """Ids of the n rows of a file that has none of its own."""
-    if stimuli['ids_file']:
+    if stimuli.get('ids_file'):
         ids = files.load_ids(stimuli['ids_file'])
         if len(ids) != n:
             raise ValueError(f'{stimuli["ids_file"]} has {len(ids)} ids, but {path} {n} rows.')
         return ids
     if stimuli['dataset']:
         return stimulus_ids(stimuli['dataset'], stimuli['split'], np.arange(n))
+    flags = f'--config.{where}.dataset=cifar10'
+    more = 'else write them into the file as an array named ids; of a .npy file, into the .json beside it'
+    if 'ids_file' in stimuli:
+        flags += f' --config.{where}.split=test'
+        more = f'else list the ids, one a line for each row: --config.{where}.ids_file=FILE'
     raise ValueError(
         f'{path} has no stimulus ids, and everything joins by id. If its rows are in the published order of a data '
-        f'set: --config.{where}.dataset=cifar10 --config.{where}.split=test (and the like); else list the ids, one a '
-        f'line for each row: --config.{where}.ids_file=FILE.'
+        f'set: {flags} (or the like); {more}.'
     )
 
 

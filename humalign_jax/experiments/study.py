@@ -176,7 +176,9 @@ def _human_rsa(config: ConfigDict, folder: pathlib.Path) -> Stage:
 
 def _latents(config: ConfigDict, name: str, folder: pathlib.Path) -> Stage:
     run_folder = _run_folder(config, name, folder)
-    section = _stage_config('latents', config, config.latents, run=str(run_folder), name=name)
+    section = _stage_config(
+        'latents', config, config.latents, run=str(run_folder), codes=dict(_layers.NO_CODES), name=name
+    )
     return Stage(f'latents/{name}', section, (run_folder,))
 
 

@@ -52,7 +52,8 @@ def take_stimuli(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def has_ids(record: Features | Rdm) -> bool:
     """Whether a record's ids name stimuli; ids that were made up for the rows of a file without any do not."""
-    return not (len(record.ids) and str(record.ids[0]).startswith(_MADE_UP))
+    made_up = len(record.ids) > 0 and str(record.ids[0]).startswith(_MADE_UP)
+    return not made_up or record.provenance.get('ids') == 'given'
 
 
 def align(a: Rdm, b: Rdm, *, join: str = 'exact') -> tuple[Rdm, Rdm]:

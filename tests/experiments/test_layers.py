@@ -6,9 +6,11 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
+from scipy.spatial.distance import pdist
+from scipy.stats import spearmanr
 
 from humalign_jax import data, storage
-from humalign_jax.experiments import _layers, _rsa_entries, alignment, human_rsa
+from humalign_jax.experiments import _layers, _rsa_entries, alignment, human_rsa, latents
 from humalign_jax.records import Features, Score
 from humalign_jax.rsa import files
 
@@ -112,7 +114,10 @@ def test_what_a_foreign_folder_lacks_is_said_with_flags(folder, images):
     config.stimuli.update(dataset='synthetic', split='test')
     fails(r'there is no labels\.npy .*--config\.stimuli\.labels_file=FILE', config)
     np.save(folder / 'labels.npy', images.labels + 1)
-    fails('labels are 1 to 10, but there are 10 classes, 0 to 9; if they count from 1, subtract 1', config)
+    fails(
+        'labels are 1 to 10, but class numbers count from 0 to 9, of 10 classes; if these count',
+        config,
+    )
     (folder / 'labels.npy').unlink()
     (folder / 'labels.txt').write_text('house\n' * N)
     fails("has the class 'house', which is none of", config)
@@ -180,3 +185,51 @@ def test_logits_of_a_foreign_network_are_scored(folder, images, tmp_path):
     config.stimuli.split = 'train'
     with pytest.raises(ValueError, match="images of the split 'train', which the model was trained on"):
         alignment.run(config, str(tmp_path / 'out'))
+
+
+@pytest.fixture
+def codes(tmp_path):
+    """Folders of codes in which the first of four latents tells two classes, and a config that reads them."""
+    np_rng = np.random.default_rng(0)
+    for split, n in (('train', 80), ('validation', 40), ('test', 60)):
+        (tmp_path / split).mkdir()
+        labels = np_rng.integers(0, 2, n)
+        mu = np_rng.normal(size=(n, 4)) * 0.1 + 3.0 * np.eye(4)[0] * labels[:, None]
+        write(tmp_path / split / 'mu.h5', 'mu', mu)
+        write(tmp_path / split / 'logvar.mat', 'logvar', np.full((n, 4), -1.0))
+        np.save(tmp_path / split / 'labels.npy', labels)
+    config = load_config('latents', 'full')
+    config.codes.update(dataset='mine', **{split: str(tmp_path / split) for split in ('train', 'validation', 'test')})
+    config.probe.strengths = (1e-3,)
+    return config
+
+
+def test_codes_of_a_foreign_vae_are_scored(codes, tmp_path):
+    latents.run(codes, str(tmp_path / 'out'))
+    scores = [Score.from_json(row) for row in storage.read_jsonl(tmp_path / 'out' / 'scores.jsonl')]
+    of_mu = {s.name: s for s in scores if s.provenance['layer'] == 'mu' and s.provenance.get('measure') != 'euclidean'}
+    with h5py.File(tmp_path / 'test' / 'mu.h5') as file:
+        mu = file['mu'][()].astype(np.float32)
+    labels = np.load(tmp_path / 'test' / 'labels.npy')
+    kl = 0.5 * (np.exp(-1.0) + mu.astype(float) ** 2 - 1.0 + 1.0)
+    assert of_mu['vae/kl'].value == pytest.approx(kl.sum(axis=1).mean(), rel=1e-5)
+    assert of_mu['vae/active_dimensions'].value == 4
+    assert of_mu['vae/active_units'].value == (mu.var(axis=0) > 0.01).sum()
+    assert of_mu['vae/linear_probe_accuracy'].value == 1.0
+    expected = spearmanr(pdist(mu, 'correlation'), pdist(labels[:, None], 'hamming')).statistic
+    assert of_mu['vae/rsa_same_category'].value == pytest.approx(expected, abs=1e-4)
+    assert of_mu['vae/kl'].provenance['data'] == 'mine/test'
+
+
+def test_foreign_codes_without_ids_or_with_shared_images_are_refused(codes, tmp_path):
+    codes.codes.dataset = ''
+    with pytest.raises(ValueError, match=r'has no stimulus ids.*--config\.codes\.dataset=cifar10 .*an array named ids'):
+        latents.run(codes, str(tmp_path / 'out'))
+    ids = [f's{i}' for i in range(80)]
+    for split, n in (('train', 80), ('validation', 40), ('test', 60)):
+        (tmp_path / split / 'mu.h5').unlink()
+        (tmp_path / split / 'logvar.mat').unlink()
+        np.savez(tmp_path / split / 'mu.npz', mu=np.ones((n, 4)), ids=ids[:n])
+        storage.write_array(tmp_path / split / 'labels.npy', np.zeros(n, int), {'ids': ids[:n]})
+    with pytest.raises(ValueError, match=r'40 images are in both config\.codes\.train and config\.codes\.validation'):
+        latents.run(codes, str(tmp_path / 'out'))
