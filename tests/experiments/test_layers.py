@@ -1,11 +1,16 @@
 """Folders of networks that this package never saw: layers, classes and ids in other people's files."""
 
+import contextlib
 import json
+import re
+import sys
+import types
 
 import h5py
 import numpy as np
 import pytest
 import scipy.io
+from ml_collections import ConfigDict
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
@@ -14,7 +19,7 @@ from humalign_jax.experiments import _layers, _rsa_entries, alignment, human_rsa
 from humalign_jax.records import Features, Score
 from humalign_jax.rsa import files
 
-from .conftest import load_config
+from .conftest import ROOT, load_config
 
 N = 60
 HERE = {'dataset': 'synthetic', 'split': 'test', 'ids_file': '', 'labels_file': ''}
@@ -185,6 +190,78 @@ def test_logits_of_a_foreign_network_are_scored(folder, images, tmp_path):
     config.stimuli.split = 'train'
     with pytest.raises(ValueError, match="images of the split 'train', which the model was trained on"):
         alignment.run(config, str(tmp_path / 'out'))
+
+
+class Tensor(np.ndarray):
+    """As much of a torch.Tensor as docs/study.md needs."""
+
+    def flatten(self, first):
+        return self.reshape(*self.shape[:first], -1)
+
+    def cpu(self):
+        return self
+
+    numpy = cpu
+
+
+class Network:
+    """As much of a torch.nn.Module: its features are its images, its logits the first ten of them."""
+
+    def eval(self):
+        return self
+
+    @property
+    def avgpool(self):
+        return self
+
+    def register_forward_hook(self, hook):
+        self.hook = hook
+
+    def __call__(self, images):
+        self.hook(self, (images,), images)
+        return images[:, :10, 0]
+
+
+def test_the_pytorch_example_of_the_docs_leaves_a_folder_that_is_scored(tmp_path, monkeypatch):
+    np_rng = np.random.default_rng(0)
+    labels = np_rng.integers(0, 10, 10_000)
+    counts = np.stack([np_rng.multinomial(50, 0.9 * np.eye(10)[label] + 0.01) for label in labels[:N]])
+    np.save(tmp_path / 'cifar10h-counts.npy', np.resize(counts, (10_000, 10)))
+    images = np.concatenate([np.eye(10)[labels[:N]], np_rng.normal(size=(N, 20))], axis=1)[:, :, None].view(Tensor)
+    loader = [(images[:40], labels[:40].view(Tensor)), (images[40:], labels[40:N].view(Tensor))]
+    (code,) = re.findall(r'```python\n(.*?)```', (ROOT / 'docs' / 'study.md').read_text(), re.DOTALL)
+    torch = types.SimpleNamespace(no_grad=contextlib.nullcontext, cat=lambda parts: np.concatenate(parts).view(Tensor))
+    monkeypatch.setitem(sys.modules, 'torch', torch)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {'model': Network(), 'loader': loader})
+
+    config = load_config('human_rsa', 'full')
+    config.features, config.human.root = ('features/mynet/test',), str(tmp_path)
+    config.stimuli.update(dataset='cifar10', split='test')
+    study = _rsa_entries.load_entries(config)
+    assert [entry.key for entry in study.entries[:2]] == ['mynet/penultimate', 'mynet/logits']
+    np.testing.assert_array_equal(_rsa_entries.features_of(study.entries[0], study).values, images[:, :, 0])
+    np.testing.assert_array_equal(study.answers.counts, counts)
+
+    config = load_config('alignment', 'full')
+    config.features, config.human.root, config.n_bootstrap, config.n_splits = 'features/mynet/test', '.', 20, 2
+    config.stimuli.update(dataset='cifar10', split='test')
+    alignment.run(config, str(tmp_path / 'out'))
+    scores = [Score.from_json(row) for row in storage.read_jsonl(tmp_path / 'out' / 'scores.jsonl')]
+    accuracy = {s.provenance['model']: s.value for s in scores if s.name == 'soft_labels/accuracy'}
+    assert accuracy == {'mynet': 1.0}
+
+
+def test_every_setting_that_the_docs_show_for_networks_from_elsewhere_is_one():
+    text = (ROOT / 'docs' / 'study.md').read_text()
+    section = text[text.index('## Networks from elsewhere') : text.index('## One stage alone')]
+    known = {
+        key
+        for name in ('human_rsa', 'alignment', 'latents', 'report')
+        for key in ConfigDict(load_config(name, 'full')).to_dict()
+    }
+    shown = {match for match in re.findall(r'--config\.(\w+)', section)}
+    assert {'stimuli', 'features', 'headline', 'validation_stimuli', 'codes', 'study'} <= shown <= known
 
 
 @pytest.fixture
