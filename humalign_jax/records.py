@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from humalign_jax import arrays
+
 
 def stimulus_ids(dataset: str, split: str, index: np.ndarray) -> np.ndarray:
     """Ids of stimuli numbered in the published order: [n] integers -> [n] strings."""
@@ -89,8 +91,8 @@ class Features:
     """One layer's responses to n stimuli.
 
     Attributes:
-        values: Float array, [n, d].
-        ids: Stimulus ids, unique, [n].
+        values: Float array, [n, d]; whatever `arrays.numeric` takes becomes one.
+        ids: Stimulus ids, unique, [n]; text, or whole numbers, which become text.
         name: What a legend calls it, such as 'philnet/penultimate'.
         provenance: Where the values come from (checkpoint, layer, preprocessing, hashes).
     """
@@ -101,11 +103,11 @@ class Features:
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if np.ndim(self.values) != 2:
-            raise ValueError(
-                f'features {self.name!r} must be [n, d], not {np.shape(self.values)}: flatten each stimulus.'
-            )
-        check_ids(self.ids, len(self.values), f'features {self.name!r}')
+        what = f'features {self.name!r}'
+        _convert(self, 'values', what)
+        if self.values.ndim != 2:
+            raise ValueError(f'{what} must be [n, d], not {self.values.shape}: flatten each stimulus.')
+        _convert_ids(self, len(self.values), what)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,12 +122,16 @@ class RepeatedFeatures(Features):
     noise: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if np.ndim(self.values) != 3:
-            raise ValueError(f'repeated features {self.name!r} must be [n, r, d], not {np.shape(self.values)}.')
-        d = np.shape(self.values)[2]
-        if self.noise is not None and np.shape(self.noise) != (d, d):
-            raise ValueError(f'the noise of {self.name!r} must be [{d}, {d}], not {list(np.shape(self.noise))}.')
-        check_ids(self.ids, len(self.values), f'features {self.name!r}')
+        what = f'features {self.name!r}'
+        _convert(self, 'values', what)
+        if self.values.ndim != 3:
+            raise ValueError(f'repeated features {self.name!r} must be [n, r, d], not {self.values.shape}.')
+        if self.noise is not None:
+            _convert(self, 'noise', f'the noise of {self.name!r}')
+            d = self.values.shape[2]
+            if self.noise.shape != (d, d):
+                raise ValueError(f'the noise of {self.name!r} must be [{d}, {d}], not {list(self.noise.shape)}.')
+        _convert_ids(self, len(self.values), what)
 
     @property
     def repeats(self) -> np.ndarray:
@@ -152,13 +158,14 @@ class Rdm:
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        what = f'RDM {self.name!r}'
+        _convert(self, 'values', what)
         n = len(self.ids)
-        if np.shape(self.values) != (n * (n - 1) // 2,):
+        if self.values.shape != (n * (n - 1) // 2,):
             raise ValueError(
-                f'RDM {self.name!r} of {n} stimuli needs {n * (n - 1) // 2} values in condensed order, '
-                f'not {np.shape(self.values)}.'
+                f'{what} of {n} stimuli needs {n * (n - 1) // 2} values in condensed order, not {self.values.shape}.'
             )
-        check_ids(self.ids, n, f'RDM {self.name!r}')
+        _convert_ids(self, n, what)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,3 +218,14 @@ def check_ids(ids: Sequence[str] | np.ndarray, n: int, what: str) -> None:
     if len(unique) != n:
         repeated = ', '.join(repr(str(i)) for i in unique[counts > 1][:3])
         raise ValueError(f'{what}: stimulus ids must be unique, but {repeated} occur more than once.')
+
+
+def _convert(record: Any, field: str, what: str) -> None:
+    """Makes a field of a frozen record the float array that `arrays.numeric` makes of it."""
+    object.__setattr__(record, field, arrays.numeric(getattr(record, field), what))
+
+
+def _convert_ids(record: Any, n: int, what: str) -> None:
+    """Makes the ids of a frozen record an array of n strings."""
+    object.__setattr__(record, 'ids', arrays.stimulus_names(record.ids, what))
+    check_ids(record.ids, n, what)

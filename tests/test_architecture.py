@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / 'humalign_jax'
-GROUND = {'records', 'storage', 'settings', 'workdir', 'devices', 'progress'}
+GROUND = {'arrays', 'records', 'storage', 'settings', 'workdir', 'devices', 'progress', 'text'}
 # What each package may import from the others, beside the ground floor.
 MAY = {
     'alignment': {'rsa'},

@@ -269,7 +269,7 @@ def split_counts(counts: np.ndarray, np_rng: np.random.Generator, n_splits: int 
     The first half gets the smaller share of an odd number of answers.
 
     Args:
-        counts: Non-negative integers, [n, k], at least two a row.
+        counts: Non-negative whole numbers of any type, [n, k], at least two a row.
         np_rng: Source of randomness.
         n_splits: How many independent splits; None for one, without a leading axis.
 
@@ -280,15 +280,18 @@ def split_counts(counts: np.ndarray, np_rng: np.random.Generator, n_splits: int 
         ValueError: The counts are not of that kind.
     """
     counts = np.asarray(counts)
-    if counts.ndim != 2 or not np.issubdtype(counts.dtype, np.integer) or counts.min() < 0:
+    if counts.ndim != 2 or counts.dtype.kind not in 'iuf' or counts.min() < 0 or (counts != np.rint(counts)).any():
         raise ValueError(
-            f'counts must be non-negative integers [n, k], not {counts.dtype} {counts.shape}: probabilities cannot be '
-            'split, only answers can.'
+            f'counts must be non-negative whole numbers [n, k], not {counts.dtype} {counts.shape}: '
+            'probabilities cannot be split, only answers can.'
         )
     counts = counts.astype(np.int64)
     totals = counts.sum(axis=1)
     if totals.min() < 2:
-        raise ValueError(f'stimulus {int(np.argmin(totals))} has {totals.min()} answers: a split needs at least two.')
+        raise ValueError(
+            f'stimulus {int(np.argmin(totals))} has {totals.min()} answers: a split needs at least two, and '
+            'probabilities cannot be split.'
+        )
     shape = () if n_splits is None else (n_splits,)
     half = np.empty((*shape, *counts.shape), dtype=np.int64)
     to_draw, below = np.broadcast_to(totals // 2, (*shape, len(counts))), totals.copy()

@@ -1,38 +1,28 @@
-"""Features and RDMs in other people's files: .npy, .npz, .h5, .mat and .csv, with or without stimulus ids.
+"""Features and RDMs in other people's files: .npy, .npz, .h5, .mat, .csv and .json, with or without stimulus ids.
 
 Nothing is ever unpickled. What this module writes is a `.npy` with a `.json` beside it.
 """
 
-import csv
+import dataclasses
 import os
 import pathlib
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import h5py
 import numpy as np
-import scipy.io
-from scipy.io.matlab import MatReadError
 from scipy.spatial.distance import squareform
 
-from humalign_jax import storage
+from humalign_jax import arrays, storage, text
 from humalign_jax.records import Features, Rdm, RepeatedFeatures, stimulus_ids
+from humalign_jax.rsa import file_ids
+from humalign_jax.rsa.containers import NUMBERS, Entry, open_arrays, read_npy
+from humalign_jax.rsa.csv_file import CsvFormat as CsvFormat
+from humalign_jax.rsa.csv_file import read_csv
 from humalign_jax.rsa.pairs import n_stimuli_of
 
-SUFFIXES = ('.npy', '.npz', '.h5', '.hdf5', '.mat', '.csv')
-ID_KEYS = ('ids', 'stimulus_ids', 'stimuli')
-# What NumPy, h5py and SciPy raise at damaged files.
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    LookupError,
-    NotImplementedError,
-    TypeError,
-    zipfile.BadZipFile,
-    MatReadError,
-)
+SUFFIXES = ('.npy', '.npz', '.h5', '.hdf5', '.mat', '.csv', '.tsv', '.json')
+# provenance['ids']: where the ids are from. Ids that are 'made up' are row numbers of one file and name no stimulus.
+ORIGINS = ('given', 'dataset', 'file', 'made up')
 SYMMETRY_TOLERANCE = 1e-5  # of the largest value: float32 matrices are symmetric to rounding only
 
 
@@ -45,21 +35,27 @@ def load_features(
     split: str | None = None,
     name: str | None = None,
     repeated: bool = False,
+    ids_key: str | None = None,
+    csv: CsvFormat | None = None,
 ) -> Features:
     """Features from a file.
 
     Ids are, in this order: `ids`; `dataset/split/<row>` where both are given, for rows in the published order; those in
-    the file (a key `ids`, the first column of a .csv if it is text, the .json beside a .npy); `row/00000` and on, which
-    match no other data set's.
+    the file (text of n entries beside the array, in HDF5 also as an attribute; a column of a .csv) or in a .json beside
+    it; made up, `row/00000` and on. Which of these is `provenance['ids']` of the record, see `ORIGINS`; the name of the
+    ids in the file is `provenance['ids_key']`.
 
     Args:
         path: A file with one of `SUFFIXES`.
-        key: Which array of a file with several; not needed if only one has two axes or more.
+        key: Which array of a file with several; not needed if only one has two axes or more. Only this one is read.
         ids: Stimulus ids, [n].
         dataset: Name of the data set that the rows are of, such as 'cifar10'.
         split: Its split, such as 'test'.
         name: Name of the features; default the file's name without suffix.
         repeated: Whether the array is [r, n, d], each stimulus measured r times, as crossnobis distances need it.
+        ids_key: Name of the ids in the file, or name or number (from 1) of a .csv's column; 'none' if nothing in the
+            file is ids. Needed only where several arrays could be.
+        csv: How a .csv is written, where that cannot be found in it.
 
     Returns:
         Features, [n, d]; arrays of more axes are flattened to [n, -1]. `RepeatedFeatures` if `repeated`.
@@ -69,16 +65,21 @@ def load_features(
     """
     path = pathlib.Path(path)
     axes, least = ('[r, n, d]', 3) if repeated else ('[n, d]', 2)
-    values, found, sidecar = _read(path, key, lambda array: array.ndim >= least)
-    if values.ndim < least or 0 in values.shape:
-        of = ' of repeated measurements' if repeated else ''
-        raise ValueError(f'{path}: features{of} must be {axes}, with none of them 0, not {list(values.shape)}.')
-    values = np.moveaxis(values, 1, 0) if repeated else values
+    of = ' of repeated measurements' if repeated else ''
+
+    def count(values: np.ndarray) -> int:
+        if values.ndim < least or 0 in values.shape:
+            raise ValueError(f'{path}: features{of} must be {axes}, with none of them 0, not {list(values.shape)}.')
+        return values.shape[least - 2]
+
+    told = _told_ids(path, ids, dataset, split)
+    asked = _Asked(key, lambda shape: len(shape) >= least, count, told is None, ids_key, csv)
+    read = _read(path, asked)
+    values = np.moveaxis(read.values, 1, 0) if repeated else read.values
     values = values.reshape(*values.shape[: least - 1], -1)
-    chosen = _choose_ids(path, len(values), ids, dataset, split, found)
-    provenance = {'file': path.name, 'sha256': storage.file_digest(path), **({'key': key} if key else {}), **sidecar}
+    chosen, origin = _choose_ids(path, len(values), told, read)
     kind = RepeatedFeatures if repeated else Features
-    return kind(values, chosen, name or sidecar.get('name') or path.stem, provenance)
+    return kind(values, chosen, name or read.sidecar.get('name') or path.stem, _provenance(path, key, origin, read))
 
 
 def load_covariance(path: storage.PathLike, *, key: str | None = None) -> np.ndarray:
@@ -88,7 +89,8 @@ def load_covariance(path: storage.PathLike, *, key: str | None = None) -> np.nda
         ValueError: As `load_features`; or the array is not square.
     """
     path = pathlib.Path(path)
-    values = _read(path, key, lambda array: array.ndim == 2 and array.shape[0] == array.shape[1])[0]
+    asked = _Asked(key, lambda shape: len(shape) == 2 and shape[0] == shape[1], len, False, None, None, square=True)
+    values = _read(path, asked).values
     if values.ndim != 2 or values.shape[0] != values.shape[1]:
         raise ValueError(f'{path}: a covariance must be [d, d], not {list(values.shape)}.')
     return values
@@ -103,6 +105,8 @@ def load_rdm(
     split: str | None = None,
     name: str | None = None,
     measure: str | None = None,
+    ids_key: str | None = None,
+    csv: CsvFormat | None = None,
 ) -> Rdm:
     """An RDM from a file, condensed [p] or square [n, n] with zero diagonal; see `load_features` for the arguments.
 
@@ -114,20 +118,25 @@ def load_rdm(
         split: Its split.
         name: Name of the RDM; default the file's name without suffix.
         measure: Name of the distance; default what the .json beside the file says, else 'unknown'.
+        ids_key: Name of the ids in the file.
+        csv: How a .csv is written.
 
     Raises:
         ValueError: As `load_features`; or the array is neither condensed nor symmetric with a zero diagonal.
     """
     path = pathlib.Path(path)
-    values, found, sidecar = _read(path, key, lambda array: array.ndim in (1, 2) and array.size > 0)
-    if values.ndim == 2 and 1 in values.shape and values.shape != (1, 1):
-        values = values.ravel()  # MATLAB has no one-dimensional arrays
-    values = _condensed(path, values)
-    n = n_stimuli_of(len(values))
-    chosen = _choose_ids(path, n, ids, dataset, split, found)
-    provenance = {'file': path.name, 'sha256': storage.file_digest(path), **({'key': key} if key else {}), **sidecar}
-    measure = measure or str(sidecar.get('measure', 'unknown'))
-    return Rdm(values, chosen, name or sidecar.get('name') or path.stem, measure, provenance)
+
+    def count(values: np.ndarray) -> int:
+        return n_stimuli_of(len(_condensed(path, values)))
+
+    told = _told_ids(path, ids, dataset, split)
+    asked = _Asked(key, lambda shape: len(shape) in (1, 2) and 0 not in shape, count, told is None, ids_key, csv, True)
+    read = _read(path, asked)
+    values = _condensed(path, read.values)
+    chosen, origin = _choose_ids(path, n_stimuli_of(len(values)), told, read)
+    measure = measure or str(read.sidecar.get('measure', 'unknown'))
+    provenance = _provenance(path, key, origin, read)
+    return Rdm(values, chosen, name or read.sidecar.get('name') or path.stem, measure, provenance)
 
 
 def save_features(path: storage.PathLike, features: Features) -> None:
@@ -140,12 +149,19 @@ def save_rdm(path: storage.PathLike, rdm: Rdm) -> None:
     _save(path, rdm.values, rdm, {'measure': rdm.measure})
 
 
-def load_ids(path: storage.PathLike) -> np.ndarray:
-    """Stimulus ids from a text file, one a line: [n] strings."""
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise ValueError(f'{path} does not exist: it should hold one stimulus id a line.')
-    return np.array(path.read_text(encoding='utf-8').splitlines(), dtype=np.str_)
+def load_ids(path: storage.PathLike, what: str = 'stimulus id') -> np.ndarray:
+    """Stimulus ids, or labels, from a text file, one a line: [n] strings.
+
+    Blanks around an entry, a byte order mark, blank lines at the end and lines that begin with # are left out.
+
+    Args:
+        path: The file.
+        what: What a line holds, for messages.
+
+    Raises:
+        ValueError: The file is missing, of another encoding, or has a blank line between entries.
+    """
+    return np.array(text.read_list(path, what), dtype=np.str_)
 
 
 def _save(path: storage.PathLike, values: np.ndarray, record: Features | Rdm, more: Mapping[str, Any]) -> None:
@@ -155,122 +171,113 @@ def _save(path: storage.PathLike, values: np.ndarray, record: Features | Rdm, mo
     storage.write_array(path, np.asarray(values), sidecar)
 
 
-def _read(path: pathlib.Path, key: str | None, fits: Any) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
-    """One numeric array of a file, the ids that the file holds, and what the .json beside it says."""
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """What is wanted of a file.
+
+    Attributes:
+        key: Name of the array, None for the only one whose shape `fits`.
+        fits: Whether an array of this shape can be it.
+        count: How many stimuli an array has; raises ValueError if it is none of the kind.
+        with_ids: Whether ids are wanted, too.
+        ids_key: Their name.
+        csv: How a .csv is written.
+        square: Whether a table may be an RDM.
+    """
+
+    key: str | None
+    fits: Callable[[tuple[int, ...]], bool]
+    count: Callable[[np.ndarray], int]
+    with_ids: bool
+    ids_key: str | None
+    csv: CsvFormat | None
+    square: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class _ReadFile:
+    """A numeric array, the ids of its stimuli and their name, and what else the file and its .json say."""
+
+    values: np.ndarray
+    ids: np.ndarray | None
+    ids_key: str | None
+    sidecar: Mapping[str, Any]
+    found: Mapping[str, Any]
+
+
+def _read(path: pathlib.Path, asked: _Asked) -> _ReadFile:
+    """One numeric array of a file, and the ids that the file or the .json beside it hold."""
     if not path.is_file():
         raise ValueError(f'{path} does not exist.')
     if path.suffix not in SUFFIXES:
         raise ValueError(f'{path}: a file must end in one of {", ".join(SUFFIXES)}.')
+    sidecar: Mapping[str, Any] = {}
+    more: Mapping[str, Any] = {}
+    found = None
     if path.suffix == '.npy':
-        try:
-            values = np.load(path, allow_pickle=False)
-        except _UNREADABLE as error:
-            raise ValueError(
-                f'{path} cannot be read as .npy ({error}): it is damaged or holds Python objects.'
-            ) from error
-        sidecar = _sidecar(path, values)
-        ids = sidecar.pop('ids', None)
-        return _numeric(path, values), None if ids is None else np.array(ids, dtype=np.str_), sidecar
-    if path.suffix == '.csv':
-        return *_read_csv(path), {}
-    arrays = _arrays(path)
-    ids = next((np.array(arrays[k], dtype=np.str_).ravel() for k in ID_KEYS if k in arrays), None)
-    if key is None:
-        candidates = [k for k, array in arrays.items() if array.dtype.kind in 'fiub' and fits(array)]
-        if len(candidates) != 1:
-            raise ValueError(f'{path}: choose an array with key=...; the file has {_listed(arrays)}.')
-        key = candidates[0]
-    if key not in arrays:
-        raise ValueError(f'{path} has no array {key!r}; it has {_listed(arrays)}.')
-    return _numeric(path, arrays[key]), ids, {}
+        values = read_npy(path)
+        beside = file_ids.read_beside(path)
+        sidecar = _sidecar(path, beside, values)
+        values = arrays.numeric(values, str(path))
+    elif path.suffix in ('.csv', '.tsv'):
+        table = read_csv(path, asked.csv, ids_key=asked.ids_key, square=asked.square)
+        values, more = table.values, {'csv': table.found}
+        found = None if table.ids is None else (table.ids, table.found['ids'])
+        beside = file_ids.read_beside(path) if asked.with_ids and found is None else None
+    else:
+        with open_arrays(path) as entries:
+            key = _key(path, entries, asked)
+            values = arrays.numeric(entries[key].read(), f'{path}, {key!r}')
+            beside = file_ids.read_beside(path) if asked.with_ids else None
+            in_json = isinstance(beside, dict) and asked.ids_key in beside and asked.ids_key not in entries
+            if asked.with_ids and not in_json:
+                found = file_ids.ids_beside(path, entries, key, asked.count(values), asked.ids_key)
+    n = asked.count(values)
+    if asked.with_ids and found is None and beside is not None:
+        found = file_ids.ids_of_json(path.with_suffix('.json'), beside, n, asked.ids_key)
+    ids, ids_key = (None, None) if found is None else found
+    return _ReadFile(values, ids, ids_key, sidecar, more)
 
 
-def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """All arrays of a .npz, .h5 or .mat file by name; MATLAB's character arrays lose their padding."""
-    try:
-        if path.suffix == '.npz':
-            with np.load(path, allow_pickle=False) as file:
-                return {key: file[key] for key in file.files}
-        if path.suffix == '.mat' and not h5py.is_hdf5(path):
-            loaded = scipy.io.loadmat(path, chars_as_strings=True)
-            return {key: _text(value) for key, value in loaded.items() if not key.startswith('__')}
-        found: dict[str, np.ndarray] = {}
-        with h5py.File(path, 'r') as file:
-
-            def visit(name: str, item: Any) -> None:
-                if isinstance(item, h5py.Dataset) and item.dtype.kind in 'fiub':
-                    # MATLAB 7.3 writes HDF5 with the axes in reverse.
-                    found[name] = item[()].T if path.suffix == '.mat' else np.asarray(item[()])
-                elif isinstance(item, h5py.Dataset) and h5py.check_string_dtype(item.dtype):
-                    found[name] = np.asarray(item.asstr()[()], dtype=np.str_)
-
-            file.visititems(visit)
-        return found
-    except _UNREADABLE as error:
-        raise ValueError(
-            f'{path} cannot be read as {path.suffix} ({error}): it is damaged or of another kind.'
-        ) from error
+def _key(path: pathlib.Path, entries: Mapping[str, Entry], asked: _Asked) -> str:
+    """Name of the array asked for, or of the only one that fits."""
+    if asked.key is not None:
+        names = (asked.key, asked.key.strip('/'), asked.key.replace('.', '/'))
+        key = next((name for name in names if name in entries), None)
+        if key is None:
+            raise ValueError(f'{path} has no array {asked.key!r}; it has {file_ids.listed(entries)}.')
+        return key
+    candidates = [
+        name
+        for name, entry in entries.items()
+        if entry.kind == NUMBERS
+        and (entry.shape is None or asked.fits(entry.shape))
+        and '@' not in name
+        and not entry.place.endswith('_descriptors')  # rsatoolbox's
+    ]
+    if len(candidates) > 1:
+        candidates = [name for name in candidates if not file_ids.is_named_as_ids(name, entries[name])]
+    if len(candidates) != 1:
+        raise ValueError(f'{path}: choose an array with key=...; the file has {file_ids.listed(entries)}.')
+    return candidates[0]
 
 
-def _text(value: np.ndarray) -> np.ndarray:
-    """Strings of a MATLAB cell or character array; other arrays as they are."""
-    if value.dtype.kind == 'O' and all(
-        np.size(cell) == 1 and np.asarray(cell).dtype.kind == 'U' for cell in value.flat
-    ):
-        return np.array([str(np.ravel(cell)[0]) for cell in value.flat], dtype=np.str_)
-    return np.char.rstrip(value) if value.dtype.kind == 'U' else value
-
-
-def _read_csv(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Numbers of a comma-separated file; a first row of text is a header, a first column of text ids."""
-    with open(path, newline='', encoding='utf-8-sig') as file:
-        rows = [row for row in csv.reader(file) if row]
-    if rows and not any(_is_number(cell) for cell in rows[0]):
-        rows = rows[1:]
-    if not rows or len({len(row) for row in rows}) != 1:
-        lengths = sorted({len(row) for row in rows})
-        raise ValueError(f'{path}: rows must be of one length, but have {lengths or "no"} columns.')
-    with_ids = not all(_is_number(row[0]) for row in rows)
-    try:
-        values = np.array([row[with_ids:] for row in rows], dtype=np.float64)
-    except ValueError as error:
-        raise ValueError(
-            f'{path}: beside a header and a first column of ids, only numbers may stand ({error}).'
-        ) from error
-    return values, np.array([row[0] for row in rows], dtype=np.str_) if with_ids else None
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _numeric(path: pathlib.Path, values: np.ndarray) -> np.ndarray:
-    if values.dtype.kind not in 'fiub':
-        raise ValueError(f'{path}: values must be numbers, not {values.dtype}.')
-    return values if values.dtype.kind == 'f' else values.astype(np.float64)
-
-
-def _sidecar(path: pathlib.Path, values: np.ndarray) -> dict[str, Any]:
-    """What the .json beside a .npy says; it must be about this very array."""
-    if not path.with_suffix('.json').is_file():
-        return {}
-    described = storage.read_json(path.with_suffix('.json'))
+def _sidecar(path: pathlib.Path, described: Any, values: np.ndarray) -> dict[str, Any]:
+    """What the .json that was written with a .npy says; it must be about this very array."""
     if not isinstance(described, dict) or not set(described) >= {'sha256', 'shape'}:
-        return {}  # somebody else's file of the same name
+        return {}  # somebody else's file of the same name, which may hold ids
     if described['sha256'] != storage.array_digest(values):
         raise ValueError(
             f'{path} and {path.with_suffix(".json").name} do not belong together: the array was changed, or one of the '
             'two files was replaced. Write both again, or remove the .json.'
         )
-    return {key: described[key] for key in ('ids', 'name', 'measure', 'provenance') if key in described}
+    return {key: described[key] for key in ('name', 'measure', 'provenance') if key in described}
 
 
 def _condensed(path: pathlib.Path, values: np.ndarray) -> np.ndarray:
     """[p] as it is, [n, n] checked and condensed."""
+    if values.ndim == 2 and 1 in values.shape and values.shape != (1, 1):
+        values = values.ravel()  # MATLAB has no one-dimensional arrays
     if values.ndim == 1:
         n_stimuli_of(len(values))
         return values
@@ -290,26 +297,37 @@ def _condensed(path: pathlib.Path, values: np.ndarray) -> np.ndarray:
     return squareform(values, checks=False)
 
 
-def _choose_ids(
-    path: pathlib.Path,
-    n: int,
-    ids: np.ndarray | None,
-    dataset: str | None,
-    split: str | None,
-    found: np.ndarray | None,
-) -> np.ndarray:
-    """Ids of n stimuli; see `load_features`."""
+def _told_ids(
+    path: pathlib.Path, ids: np.ndarray | None, dataset: str | None, split: str | None
+) -> Callable[[int], tuple[np.ndarray, str]] | None:
+    """Ids of n stimuli that the caller gave, and where they are from; None if the file's are wanted."""
     if (dataset is None) != (split is None):
         raise ValueError(f'{path}: ids need both dataset and split, not {dataset!r} and {split!r}.')
-    if ids is None and dataset is not None and split is not None:
-        ids = stimulus_ids(dataset, split, np.arange(n))
-    ids = found if ids is None else np.asarray(ids, dtype=np.str_)
-    if ids is None:
-        return np.array([f'row/{i:05d}' for i in range(n)])
-    if len(ids) != n:
-        raise ValueError(f'{path}: {n} stimuli but {len(ids)} ids.')
-    return ids
+    if ids is not None:
+        return lambda n: (arrays.stimulus_names(ids, str(path)), 'given')
+    if dataset is not None and split is not None:
+        return lambda n: (stimulus_ids(dataset, split, np.arange(n)), 'dataset')
+    return None
 
 
-def _listed(arrays: Mapping[str, np.ndarray]) -> str:
-    return ', '.join(f'{key!r} {array.dtype} {list(array.shape)}' for key, array in arrays.items()) or 'no arrays'
+def _choose_ids(
+    path: pathlib.Path, n: int, told: Callable[[int], tuple[np.ndarray, str]] | None, read: _ReadFile
+) -> tuple[np.ndarray, str]:
+    """Ids of n stimuli, see `load_features`, and where they are from, see `ORIGINS`."""
+    made_up = np.array([f'row/{i:05d}' for i in range(n)])
+    if told is not None:
+        chosen, origin = told(n)
+    elif read.ids is None or np.array_equal(read.ids, made_up):  # the latter were saved by an earlier run
+        return made_up, 'made up'
+    else:
+        chosen, origin = read.ids, 'file'
+    if chosen.shape != (n,):
+        raise ValueError(f'{path}: {n} stimuli but {len(chosen)} ids.')
+    return chosen, origin
+
+
+def _provenance(path: pathlib.Path, key: str | None, origin: str, read: _ReadFile) -> dict[str, Any]:
+    """What a record says of its file; `ids` is one of `ORIGINS`."""
+    said = {'file': path.name, 'sha256': storage.file_digest(path), **({'key': key} if key else {})}
+    where = {'ids_key': read.ids_key} if origin == 'file' and read.ids_key else {}
+    return {**said, **read.sidecar, **read.found, 'ids': origin, **where}

@@ -1,0 +1,105 @@
+"""The gate for arrays from elsewhere: real numbers and stimulus ids become plain NumPy arrays, or are refused by name.
+
+Lists, np.matrix, pandas frames, torch tensors, jax arrays and half precision of any kind are converted. Sparse, masked,
+complex, ragged and object arrays and text are refused, because NumPy would turn them into other numbers or fail later.
+"""
+
+from typing import Any
+
+import numpy as np
+
+
+def numeric(values: Any, what: str) -> np.ndarray:
+    """Real numbers as a plain float array of the same shape, in the machine's byte order.
+
+    float16, float32 and float64 keep their type and are not copied, np.memmap is not read. bfloat16 and the other types
+    of ml_dtypes become float32, booleans, integers and longer floats float64.
+
+    Args:
+        values: An array, or what np.asarray takes: a list, a pandas frame or series, a torch tensor, a jax array.
+        what: What the values are, for messages, such as "features 'net'".
+
+    Raises:
+        ValueError: The values are sparse, masked, complex, ragged, text or Python objects.
+    """
+    array = _dense(values, what)
+    kind = array.dtype.kind
+    if kind == 'V' and np.can_cast(array.dtype, np.float32):  # ml_dtypes: bfloat16, float8, int4
+        return array.astype(np.float32)
+    if kind in 'biu' or (kind == 'f' and array.dtype.itemsize > 8):
+        return array.astype(np.float64)
+    if kind == 'f':
+        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder('='))
+    advice = {
+        'c': 'give the real part, the absolute value, or both as features of their own',
+        'O': 'values may be missing, ragged or text: convert with np.array(values, dtype=float)',
+        'V': 'give one field of it; bfloat16 must be float32 before NumPy saves it',
+    }.get(kind, 'convert it first')
+    named = {'c': 'complex numbers', 'O': 'Python objects', 'U': 'text', 'S': 'text', 'T': 'text', 'V': 'raw bytes'}
+    came = f'{named.get(kind, "an array")} ({_named(values, array)})'
+    raise ValueError(f'{what} must be real numbers, not {came}: {advice}.')
+
+
+def stimulus_names(ids: Any, what: str) -> np.ndarray:
+    """Stimulus ids as an array of strings, [n]; numbers are ids, too: 7 and 7.0 become '7'.
+
+    Args:
+        ids: Strings, bytes in UTF-8, or whole numbers, in anything that `numeric` takes.
+        what: What has these ids, for messages.
+
+    Raises:
+        ValueError: An id is neither text nor a whole number; the message names its row.
+    """
+    array = _dense(ids, f'ids of {what}')
+    if array.dtype.kind == 'U':
+        return array.astype(np.str_, copy=False)
+    names = [_name(one) for one in array.ravel().tolist()]
+    if None in names:
+        row = names.index(None)
+        raise ValueError(
+            f'{what}: stimulus ids must be text or whole numbers, but that of row {row} is {array.ravel()[row]!r}.'
+        )
+    return np.array(names, dtype=np.str_).reshape(array.shape)
+
+
+def _name(one: Any) -> str | None:
+    """An id as text, None if it is none."""
+    if isinstance(one, bytes):
+        try:
+            return one.decode()
+        except UnicodeDecodeError:
+            return None
+    if isinstance(one, bool):
+        return None
+    if isinstance(one, float | np.floating):
+        return str(int(one)) if np.isfinite(one) and one == int(one) else None
+    return str(one) if isinstance(one, str | int | np.integer) else None
+
+
+def _dense(values: Any, what: str) -> np.ndarray:
+    """The values as a plain array; raises ValueError where np.asarray would lose or invent some."""
+    if isinstance(values, np.ndarray) and type(values) in (np.ndarray, np.memmap):
+        return values
+    if hasattr(values, 'todense') or hasattr(values, 'toarray'):
+        raise ValueError(f'{what} must be a dense array, not {_named(values)}, which is sparse: give its .toarray().')
+    hidden = [part for part in (values, *(values if isinstance(values, list | tuple) else ())) if np.ma.is_masked(part)]
+    if hidden:
+        raise ValueError(
+            f'{what}: {np.ma.count_masked(hidden[0])} values of a masked array are masked, and there is no value for '
+            'them: leave their stimuli or features out, or fill in values with .filled(...).'
+        )
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists; tensors on a GPU or with a gradient
+        raise ValueError(
+            f'{what} cannot be made an array from {_named(values)} ({error}): give rows of one length; of a tensor its '
+            '.detach().cpu().float().numpy().'
+        ) from error
+
+
+def _named(values: Any, array: np.ndarray | None = None) -> str:
+    """The type of what came, with shape and dtype where it has them."""
+    shape = getattr(values if array is None else array, 'shape', None)
+    kind = getattr(values if array is None else array, 'dtype', None)
+    parts = [type(values).__name__, *([] if kind is None else [str(kind)]), *([] if shape is None else [str([*shape])])]
+    return ' '.join(parts)
