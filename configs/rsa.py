@@ -28,8 +28,10 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         arrays=(),  # which array of each file; () where each has only one
         names=(),  # what to call the models; () for the files' names
         ids_file='',  # text file with one id a line; '' for the ids in the files
+        ids_key='',  # which array (or column of a table) of the files holds the ids; '' to find it, none if none does
         dataset='',  # such as 'cifar10', with split: rows are in the published order
         split='',
+        csv=dict(separator='', decimal='', header='', encoding=''),  # of .csv files, '' to find it; tab, True, latin-1
         measure='correlation',  # of rsa.DISTANCES, mahalanobis, or crossnobis of arrays [repeats, stimuli, features]
         noise_files=(),  # for crossnobis: covariance of each file's noise; () to find it in four repeats or more
         write_rdms=True,  # False with inference.n_bootstrap=0: scores straight from the features, in flat memory
@@ -39,8 +41,10 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         files=(),
         arrays=(),
         ids_file='',
+        ids_key='',
         dataset='',
         split='',
+        csv=dict(separator='', decimal='', header='', encoding=''),  # as above
         measure='cosine',  # distance between soft labels, counts or features, as above; not used for kind rdm
         noise_files=(),  # as above
         n_splits=10,  # random halves of the counts for the noise ceiling

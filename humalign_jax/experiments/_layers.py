@@ -16,9 +16,12 @@ from typing import Any
 import numpy as np
 
 from humalign_jax import settings, storage
+from humalign_jax.experiments._words import FOLDER, in_flags
 from humalign_jax.records import Features, check_ids, stimulus_ids
-from humalign_jax.rsa import files, pairs
+from humalign_jax.rsa import file_ids, files, pairs
+from humalign_jax.rsa.containers import Entry, open_arrays, read_npy
 
+SUFFIXES = tuple(suffix for suffix in files.SUFFIXES if suffix != '.json')  # which describes a .npy here
 KEYS = ('dataset', 'split', 'ids_file', 'labels_file')
 NO_STIMULI = dict.fromkeys(KEYS, '')  # where all files have ids and every folder its labels
 NO_CODES = {'train': '', 'validation': '', 'test': '', 'dataset': ''}  # of latents: codes come from a run
@@ -73,7 +76,7 @@ def layer_paths(folder: pathlib.Path) -> dict[str, pathlib.Path]:
         raise ValueError(f'{folder} is no folder: it should hold a file for each layer, such as penultimate.npy.')
     found: dict[str, pathlib.Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix not in files.SUFFIXES or path.stem in (_LABELS, _IDS) or path.name.startswith('.'):
+        if path.suffix not in SUFFIXES or path.stem in (_LABELS, _IDS) or path.name.startswith('.'):
             continue
         if path.stem in found:
             raise ValueError(f'{folder} has {found[path.stem].name} and {path.name}: keep one file for each layer.')
@@ -81,7 +84,7 @@ def layer_paths(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     if not found:
         raise ValueError(
             f'{folder} has no file of a layer: put one [n, d] array for each layer there, such as penultimate.npy '
-            f'({", ".join(files.SUFFIXES)}).'
+            f'({", ".join(SUFFIXES)}).'
         )
     return found
 
@@ -122,7 +125,8 @@ def read_layer(path: pathlib.Path, stimuli: Mapping[str, str], where: str) -> Fe
         values, _ = storage.read_described(path, memory_mapped=True)
         if values.ndim == 2 and values.dtype.kind == 'f' and 0 not in values.shape:
             return Features(values, np.array(sidecar['ids'], dtype=np.str_), path.stem, said_of(path))
-    found = files.load_features(path)
+    with in_flags(FOLDER):
+        found = files.load_features(path)
     ids = found.ids if pairs.has_ids(found) else _told_ids(len(found.ids), stimuli, path, where)
     about = {key: value for key, value in found.provenance.items() if key not in _NOT_SAID}
     return dataclasses.replace(found, ids=ids, name=path.stem, provenance=about)
@@ -132,7 +136,7 @@ def find_labels(folder: pathlib.Path, stimuli: Mapping[str, str]) -> pathlib.Pat
     """The file with the classes of a folder's stimuli; None where there is none."""
     if stimuli.get('labels_file'):
         return pathlib.Path(stimuli['labels_file']).expanduser()
-    candidates = [folder / f'{_LABELS}{suffix}' for suffix in (*files.SUFFIXES, '.txt')]
+    candidates = [folder / f'{_LABELS}{suffix}' for suffix in (*SUFFIXES, '.txt')]
     return next((path for path in candidates if path.is_file()), None)
 
 
@@ -219,29 +223,50 @@ def _told_ids(n: int, stimuli: Mapping[str, str], path: pathlib.Path, where: str
 def _raw_labels(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
     """Numbers or names, [n], with ids where the file has them, and what is said of them."""
     if path.suffix == '.txt':
-        lines = files.load_ids(path)
-        numbers = np.char.isdigit(lines).all()
-        return (lines.astype(np.int64) if numbers else lines), None, {}
-    if path.suffix == '.npy':
-        values, about = storage.read_described(path)
-        if values.ndim == 2 and 1 in values.shape:
-            values = values.ravel()
-        if values.ndim != 1 or not len(values) or values.dtype.kind not in 'fiubU':
-            raise ValueError(
-                f'{path} must hold one class number or name for each stimulus, [n], not {values.dtype} '
-                f'{list(values.shape)}.'
-            )
-        ids = about.get('ids')
-        return values, None if ids is None else np.array(ids, dtype=np.str_), about
-    found = files.load_features(path)
-    if found.values.shape[1] != 1:
-        raise ValueError(f'{path} must hold one class for each stimulus, [n], not {list(found.values.shape)}.')
-    return found.values[:, 0], found.ids if pairs.has_ids(found) else None, {}
+        lines = files.load_ids(path, 'class')
+        return (lines.astype(np.int64) if np.char.isdigit(lines).all() else lines), None, {}
+    about = _sidecar(path)
+    with in_flags(FOLDER):
+        if path.suffix == '.npy':
+            values = (storage.read_described(path)[0] if about else read_npy(path)).squeeze()
+            ids = _ids_in_json(path, values.size)
+        elif path.suffix in ('.csv', '.tsv'):
+            table = files.load_features(path)
+            values = table.values[:, 0] if table.values.shape[1] == 1 else table.values
+            ids = table.ids if pairs.has_ids(table) else None
+        else:
+            with open_arrays(path) as entries:
+                key = _label_key(path, entries)
+                values = entries[key].read().squeeze()
+                found = file_ids.ids_beside(path, entries, key, values.size, None)
+            ids = _ids_in_json(path, values.size) if found is None else found[0]
+    if values.ndim != 1 or not len(values) or values.dtype.kind not in 'fiubU':
+        raise ValueError(
+            f'{path} must hold one class number or name for each stimulus, [n], not {values.dtype} '
+            f'{list(values.shape)}.'
+        )
+    return values, ids, about
+
+
+def _label_key(path: pathlib.Path, entries: Mapping[str, Entry]) -> str:
+    """Name of the array with classes: `labels`, or the only vector that is not named as ids are."""
+    vectors = [name for name, entry in entries.items() if entry.length is not None and '@' not in name]
+    named = [name for name in vectors if name.rpartition('/')[2] == _LABELS]
+    others = [name for name in vectors if not file_ids.is_named_as_ids(name, entries[name])]
+    for found in (named, others):
+        if len(found) == 1:
+            return found[0]
+    raise ValueError(f'{path}: name one array labels, [n]; the file has {file_ids.listed(entries)}.')
+
+
+def _ids_in_json(path: pathlib.Path, n: int) -> np.ndarray | None:
+    """Stimulus ids in the .json beside a file; None where there are none."""
+    described = file_ids.read_beside(path)
+    found = None if described is None else file_ids.ids_of_json(path.with_suffix('.json'), described, n, None)
+    return None if found is None else found[0]
 
 
 def _sidecar(path: pathlib.Path) -> dict[str, Any]:
-    """The .json beside a .npy that describes it; {} where there is none."""
-    beside = path.with_suffix('.json')
-    if path.suffix != '.npy' or not beside.is_file():
-        return {}
-    return storage.read_sidecar(path)
+    """The .json that was written with a .npy; {} where there is none, or somebody else's."""
+    described = file_ids.read_beside(path) if path.suffix == '.npy' else None
+    return storage.read_sidecar(path) if isinstance(described, dict) and 'sha256' in described else {}

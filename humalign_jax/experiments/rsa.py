@@ -16,6 +16,7 @@ from humalign_jax.devices import local_devices
 from humalign_jax.experiments._room import check_memory
 from humalign_jax.experiments._rsa_join import join_study
 from humalign_jax.experiments._rsa_study import REPEATED, SAME, Study, load, simulate
+from humalign_jax.experiments._words import RSA, in_flags
 from humalign_jax.records import Features, Rdm, RepeatedFeatures, Score
 from humalign_jax.report import bars, rdms, style
 from humalign_jax.rsa import files, inference
@@ -32,6 +33,7 @@ NO_MEASURE = 'none'  # of indices of features themselves
 STREAM_BYTES = 1.2e9  # beyond the features, at any number of stimuli
 
 
+@in_flags(RSA)
 def run(config: ConfigDict, workdir: str) -> None:
     """Writes `rdms/*.npy`, `inference_<pairs>.npz`, `scores.jsonl` and `figures/` into the workdir."""
     settings.check_keys(config, SECTIONS, 'config')
