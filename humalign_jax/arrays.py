@@ -56,9 +56,8 @@ def stimulus_names(ids: Any, what: str) -> np.ndarray:
     names = [_name(one) for one in array.ravel().tolist()]
     if None in names:
         row = names.index(None)
-        raise ValueError(
-            f'{what}: stimulus ids must be text or whole numbers, but that of row {row} is {array.ravel()[row]!r}.'
-        )
+        came = array.ravel().tolist()[row]
+        raise ValueError(f'{what}: stimulus ids must be text or whole numbers, but that of row {row} is {came!r}.')
     return np.array(names, dtype=np.str_).reshape(array.shape)
 
 

@@ -30,6 +30,8 @@ _WHOLE = re.compile(r'[+-]?\d+', re.ASCII)
 _NUMBER = re.compile(r'[+-]?(?:(?:\d+(?:\.\d*|,\d+)?|[.,]\d+)(?:e[+-]?\d+)?|inf(?:inity)?)', re.ASCII | re.IGNORECASE)
 _MISSING = frozenset(('', 'na', 'n/a', '#n/a', 'nan', '-nan', 'null', 'none'))
 _THOUSANDS = re.compile(r'[+-]?[1-9]\d{0,2}(?:,\d{3})+', re.ASCII)
+# With separators of thousands, with units, of Fortran, or complex.
+_BROKEN_NUMBER = re.compile(r"[+-]?[.,]?\d[\d.,' ]*(?:%|[€$]|d[+-]?\d+|[+-].*[ij])?", re.ASCII | re.IGNORECASE)
 _WHOLE_CELL, _FRACTION_CELL, _MISSING_CELL, _TEXT_CELL = range(4)
 
 
@@ -172,22 +174,22 @@ def _split(path: pathlib.Path, content: str, separator: str) -> tuple[list[int],
 
 
 def _separator(path: pathlib.Path, content: str) -> str:
-    """The separator by which most cells of most lines are numbers."""
+    """The separator that cuts the first line into as many cells as others, and by which most cells are numbers."""
     sample = '\n'.join(text.lines_of(content)[:SNIFFED_LINES])
-    best, most = ',', 0.0
+    best, most = ',', (False, 0.0)
     for separator in SEPARATORS:
         try:
             rows = [row for row in _split(path, sample, separator)[1] if not row[0].startswith('#')]
         except ValueError:  # such as a quoted cell that goes on beyond the sample
             continue
-        rows = rows[1:] or rows
         if not rows:
             continue
-        columns, lines = Counter(map(len, rows)).most_common(1)[0]
-        cells = [cell for row in rows if len(row) == columns for cell in row]
-        share = sum(_kind(cell) < _MISSING_CELL for cell in cells) / len(cells)
-        if columns > 1 and lines >= len(rows) / 2 and share > most:
-            best, most = separator, share
+        below = rows[1:] or rows
+        columns, lines = Counter(map(len, below)).most_common(1)[0]
+        cells = [cell for row in below if len(row) == columns for cell in row]
+        fit = (len(rows[0]) == columns, sum(_kind(cell) < _MISSING_CELL for cell in cells) / len(cells))
+        if columns > 1 and lines >= len(below) / 2 and fit > most:
+            best, most = separator, fit
     return best
 
 
@@ -222,36 +224,38 @@ def _has_header(rows: _Rows, square: bool) -> bool:
     first, kinds, below = rows.cells[0], rows.kinds[0], rows.kinds[1:]
     n_lines, n_columns = rows.kinds.shape
     if n_lines == 1:
-        return False
+        return bool((kinds[1:] == _TEXT_CELL).any())
     if square and n_lines - n_columns in (-1, 0, 1):
         named = kinds[0] >= _MISSING_CELL and (below[:, 0] != _MISSING_CELL).all()
-        return n_lines > n_columns or (n_lines == n_columns and named)
-    rest = slice(1 if n_columns > 1 else 0, None)
-    if (kinds[rest] == _TEXT_CELL).any():
-        over_numbers = (kinds[rest] == _TEXT_CELL) & (below[:, rest] != _TEXT_CELL).any(axis=0)
-        numbers_over_numbers = (kinds[rest] == _FRACTION_CELL) & (below[:, rest] != _TEXT_CELL).all(axis=0)
-        if over_numbers.any() and numbers_over_numbers.any():
+        return bool(n_lines > n_columns or (n_lines == n_columns and named))
+    over_numbers = (below != _TEXT_CELL).all(axis=0)
+    words = [int(j) for j in np.flatnonzero(over_numbers & (kinds == _TEXT_CELL))]
+    if words:
+        if (over_numbers & (kinds == _FRACTION_CELL)).any():
             rows.refuse(
                 0,
-                int(np.flatnonzero(over_numbers)[0]) + rest.start,
-                f'{first[int(np.flatnonzero(over_numbers)[0]) + rest.start]!r} is no number, but other cells of the '
-                'line are: correct it, or say whether it names columns, with CsvFormat(header=...).',
+                words[0],
+                f'{first[words[0]]!r} is no number, but other cells of the line are: correct it, or say whether the '
+                'line names the columns, with CsvFormat(header=...).',
             )
-        return bool(over_numbers.any())
-    corner = first[0] if n_columns > 1 and kinds[0] >= _MISSING_CELL else None
-    names = first[rest.start :] if corner is not None else first
-    tail = below[:, rest] if corner is not None else below
-    whole = all(_WHOLE.fullmatch(name) for name in names) and len(set(names)) == len(names)
+        return True
+    # The first line holds numbers where others do: names, such as pandas gives by default, or a stimulus.
+    is_index = n_columns > 1 and kinds[0] == _MISSING_CELL and bool((below[:, 0] != _MISSING_CELL).all())
+    columns = [int(j) for j in np.flatnonzero(over_numbers) if j or not is_index]
+    names, tail = [first[j] for j in columns], below[:, columns]
+    whole = all(map(_WHOLE.fullmatch, names)) and len(set(names)) == len(names)
     counted = whole and [int(name) for name in names] in (list(range(len(names))), list(range(1, len(names) + 1)))
-    fractions = bool((tail != _WHOLE_CELL).all()) and bool((tail != _TEXT_CELL).all())
-    if corner is None:
-        likely, certain = counted or (whole and fractions and n_columns > 1), counted and fractions and n_columns > 2
-    elif kinds[0] == _MISSING_CELL:
+    fractions = bool((tail != _WHOLE_CELL).all())
+    corners = [first[j] for j in range(n_columns) if not over_numbers[j]]
+    if not names:  # no column is of numbers only
+        return any(map(ID_NAME.fullmatch, corners))
+    if is_index:
         likely, certain = True, whole and (counted or fractions)
-    elif ID_NAME.fullmatch(corner) or _UNNAMED.fullmatch(corner):
+    elif any(ID_NAME.fullmatch(corner) or _UNNAMED.fullmatch(corner) for corner in corners):
         likely, certain = True, whole
     else:
-        likely, certain = whole and (fractions or (counted and len(names) > 2)), counted and fractions
+        likely = (whole and fractions and len(names) > 1) or (counted and (len(names) > 2 or not corners))
+        certain = counted and fractions and len(names) > (1 if corners else 2)
     if likely and not certain:
         rows.refuse(
             0,
@@ -281,9 +285,7 @@ def _columns(rows: _Rows, ids_key: str | None, square: bool) -> tuple[int | None
             f'ids_key=..., a name or a number from 1, or ids_key={NO_IDS!r}.'
         )
     elif words:
-        chosen = words[0]
-        if (rows.kinds[:, chosen] == _FRACTION_CELL).any():
-            _all_text(rows, words)
+        chosen = _all_text(rows, words)[0]
         if len(set(rows.column(chosen))) < n_rows:
             raise ValueError(
                 f'{rows.path}: {rows.called(chosen)} holds text that occurs more than once, so no stimulus ids: leave '
@@ -295,7 +297,8 @@ def _columns(rows: _Rows, ids_key: str | None, square: bool) -> tuple[int | None
     if chosen is not None or left_out or ids_key is not None:
         return chosen, sorted(left_out)
     if square and n_columns in (n_rows, n_rows + 1):
-        return (0 if n_columns > n_rows else None), []
+        first = [0] if n_columns > n_rows else []
+        return (None, first) if not first or _counts_rows(rows.column(0)) else (0, [])
     if n_columns > 1 and n_rows > 2 and _may_be_ids(rows):
         raise ValueError(
             f'{rows.path}: {rows.called(0)} holds a different whole number in each line: say whether these are '
@@ -326,12 +329,16 @@ def _column_named(rows: _Rows, key: str) -> int:
 
 
 def _all_text(rows: _Rows, columns: list[int]) -> list[int]:
-    """The columns, if no number stands among their text: a cell that should be one is refused."""
+    """The columns, if their cells are words: a number among them, or what was meant as one, such as 12%, is refused."""
     for j in columns:
         kinds = rows.kinds[:, j]
-        if (kinds < _MISSING_CELL).any():
-            row = int(np.flatnonzero(kinds == _TEXT_CELL)[0])
-            rows.refuse(row, j, f'{rows.cells[row][j]!r} is no number.')
+        wrong = kinds == _TEXT_CELL
+        if not (kinds < _MISSING_CELL).any():
+            wrong &= [bool(_BROKEN_NUMBER.fullmatch(cell)) for cell in rows.column(j)]
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            hint = ' (ids_key=... says which column holds ids)' if j == 0 else ''
+            rows.refuse(row, j, f'{rows.cells[row][j]!r} is no number{hint}.')
     return columns
 
 
@@ -372,7 +379,11 @@ def _decimal(rows: _Rows, used: list[int], told: str | None) -> str:
         rows.refuse(i, j, f'{rows.cells[i][j]!r} is no number where {other}.')
     if told is None and ',' in marks and only_thousands:
         i, j = marks[',']
-        rows.refuse(i, j, f"{rows.cells[i][j]!r} may be a fraction or thousands: say decimal=',' or remove the commas.")
+        rows.refuse(
+            i,
+            j,
+            f"{rows.cells[i][j]!r} may be a fraction or thousands: say CsvFormat(decimal=',') or remove the commas.",
+        )
     return told or next(iter(marks), '.')
 
 
