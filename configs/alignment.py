@@ -4,7 +4,8 @@ r"""How closely a classifier's answers follow people's: soft labels, second choi
         --config.features=runs/features/test --config.validation=runs/features/validation --config.human.root=DIR
     python -m humalign_jax.main --config=configs/alignment.py:tiny --workdir=runs/tiny    # a second, on simulated data
 
-The folders hold the layers `logits` and/or `probs` with labels, as configs/extract.py leaves them.
+The folders hold the layers `logits` and/or `probs` with labels, as configs/extract.py leaves them, or anyone's
+files: `logits.npy` (or .npz, .h5, .mat, .csv) and `labels.npy`. Files without ids need `stimuli` (docs/study.md).
 """
 
 import ml_collections
@@ -16,7 +17,14 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
     c.seed = 0
     c.model = ''  # what scores call the model; '' for the name in the features
     c.features = ''  # folder with the scored images' layers: images that the model was not trained on
+    c.stimuli = dict(
+        dataset='',  # what rows of files without ids are: such as 'cifar10', with split, in the published order
+        split='',
+        ids_file='',  # or a text file with one id a line
+        labels_file='',  # classes of the images, where the folder has no labels.npy
+    )
     c.validation = ''  # the same of other held-out images, for the temperature; '' for no `_scaled` scores
+    c.validation_stimuli = dict(dataset='', split='', ids_file='', labels_file='')  # as stimuli
     c.human = dict(name='cifar10h', root='')  # or 'cifar10n', or 'synthetic' with n_test, seed, image, n_observers
     c.n_bootstrap = 1000  # draws of images, for intervals
     c.n_splits = 20  # random halves of people's answers, for ceilings

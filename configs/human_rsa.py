@@ -4,8 +4,9 @@ r"""RSA of networks against people: every layer, image by image and class by cla
         --config.features='("study/features/philnet/test", "study/features/vae/test")' --config.human.root=DATA
     python -m humalign_jax.main --config=configs/human_rsa.py:tiny --workdir=runs/tiny    # seconds, on simulated data
 
-`features` are folders written by configs/extract.py. Scores stand beside three baselines that see nothing of an image
-but its category or its pixels; read them before any network's.
+`features` are folders written by configs/extract.py, or anyone's: `<layer>.npy` (or .npz, .h5, .mat, .csv), and
+`labels.npy` with the classes. Files without ids need `stimuli` (docs/study.md shows it). Scores stand beside three
+baselines that see nothing of an image but its category or its pixels; read them before any network's.
 
 Expect: 10,000 images are 49,995,000 pairs, for which a layer of 512 units takes some ten seconds of processor time
 (estimated from its parts on a busy machine) and the run 2.5 GB of memory (measured).
@@ -20,6 +21,12 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
     c.seed = 0
     c.n_devices = 0  # 0: all
     c.features = ()  # folders, one for each network: <layer>.npy with <layer>.json, labels.npy
+    c.stimuli = dict(
+        dataset='',  # what rows of files without ids are: such as 'cifar10', with split, in the published order
+        split='',
+        ids_file='',  # or a text file with one id a line
+        labels_file='',  # classes of the stimuli, where no folder has labels.npy
+    )
     c.names = ()  # what to call the networks; () for the names in their files
     c.layers = ()  # () for all; the headline layer is always read
     c.headline = ('mu', 'penultimate')  # the layer that networks are compared by: the first of these that one has

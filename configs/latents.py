@@ -15,6 +15,9 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
     c.seed = 0
     c.run = 'runs/vae'  # the --workdir of a run of configs/vae.py
     c.checkpoint = 'best'  # 'best' by validation, 'newest', or a step
+    # Of a VAE trained elsewhere, in place of run: a folder of each split with mu, logvar (optional) and labels; dataset
+    # says what rows of files without ids are, such as 'cifar10': whole splits, in the published order (docs/study.md).
+    c.codes = dict(train='', validation='', test='', dataset='')
     c.name = 'vae'  # what scores call the model
     c.activity = dict(kl_nats=0.01, mean_variance=0.01)  # a latent with more than this is active
     c.pictures = dict(

@@ -4,18 +4,24 @@ Every artefact goes to a temporary name in the same folder, is flushed to the di
 full disk leaves the previous version. Nothing here knows what the files mean.
 """
 
+import collections
 import contextlib
 import hashlib
 import json
 import os
 import pathlib
+import re
 import tempfile
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import numpy as np
 
 PathLike = str | os.PathLike
+
+_NAME_LENGTH = 100  # file systems take 255 bytes, and names get prefixes and suffixes
+_RESERVED = re.compile(r'(con|prn|aux|nul|com\d|lpt\d)(\..*)?', re.IGNORECASE)  # no file names on Windows
 
 
 @contextlib.contextmanager
@@ -73,6 +79,91 @@ def write_array(path: PathLike, values: np.ndarray, sidecar: Mapping[str, Any]) 
     write_json(path.with_suffix('.json'), {**sidecar, **described})
 
 
+def read_described(path: PathLike, *, memory_mapped: bool = False) -> tuple[np.ndarray, dict[str, Any]]:
+    """A `.npy` file and the `.json` beside it, {} without one; the two are what `write_array` wrote together.
+
+    Args:
+        path: The `.npy` file.
+        memory_mapped: Leave the values on the disk until they are used.
+
+    Raises:
+        ValueError: A file cannot be read, or one of the two was changed or replaced: the SHA-256 of values or of ids is
+            not what the .json says.
+    """
+    path = pathlib.Path(path)
+    values, sidecar = read_array(path, memory_mapped=memory_mapped), read_sidecar(path)
+    if 'sha256' in sidecar and sidecar['sha256'] != array_digest(values):
+        raise ValueError(
+            f'{path} and {path.with_suffix(".json").name} do not belong together: the array was changed, or one of the '
+            'two files was replaced. Write both again.'
+        )
+    return values, sidecar
+
+
+def read_sidecar(path: PathLike) -> dict[str, Any]:
+    """What the `.json` beside an array says; {} without one.
+
+    Raises:
+        ValueError: It is no JSON object, or its list of ids was changed: their SHA-256 is not what it says.
+    """
+    beside = pathlib.Path(path).with_suffix('.json')
+    if not beside.is_file():
+        return {}
+    sidecar = read_json(beside)
+    if not isinstance(sidecar, dict):
+        raise ValueError(f'{beside} should describe {pathlib.Path(path).name}, but is no JSON object.')
+    told = sidecar.get('stimuli_sha256')
+    if told and 'ids' in sidecar and array_digest(np.array(sidecar['ids'], dtype=np.str_)) != told:
+        raise ValueError(f'{beside}: the list of ids was changed since it was written. Write the array again.')
+    return sidecar
+
+
+def read_array(path: PathLike, *, key: str | None = None, memory_mapped: bool = False) -> np.ndarray:
+    """The array of a `.npy` file, or the array `key` of a `.npz` file. Nothing is unpickled.
+
+    Args:
+        path: The file.
+        key: Which array of a `.npz` file.
+        memory_mapped: Leave the values of a `.npy` file on the disk until they are used.
+
+    Raises:
+        ValueError: The file cannot be read, or has no such array; the message names the file and what it seems to be.
+    """
+    path = pathlib.Path(path)
+    try:
+        if memory_mapped:
+            return np.load(path, mmap_mode='r', allow_pickle=False)
+        with open(path, 'rb') as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray) and key is None:
+                return loaded
+            names = () if isinstance(loaded, np.ndarray) else tuple(loaded.files)
+            if key in names:
+                return loaded[key]
+    except Exception as error:  # zipfile, zlib, struct and NumPy raise a dozen kinds at damaged bytes
+        raise ValueError(f'{path} cannot be read as {path.suffix}: {_what_it_is(path, error)}.') from error
+    raise ValueError(f'{path} has no array named {key!r}; it has {", ".join(names) or "one array without a name"}.')
+
+
+def _what_it_is(path: pathlib.Path, error: Exception) -> str:
+    """What a file seems to be that could not be read as an array."""
+    if isinstance(error, FileNotFoundError):
+        return 'it does not exist'
+    if not path.is_file():
+        return 'it is no regular file'
+    with contextlib.suppress(OSError), open(path, 'rb') as file:
+        head = file.read(200)
+        if not head:
+            return 'it is empty; copy or download it again'
+        if head.startswith(b'version https://git-lfs'):
+            return "it is a Git LFS pointer in place of the file; fetch the file itself with 'git lfs pull'"
+        if head.lstrip().startswith(b'<'):
+            return 'it is a web page, saved in place of the file; download the file itself'
+        if 'pickle' in str(error):
+            return 'it holds Python objects, which are never opened, or it is damaged or of another kind'
+    return f'{error or type(error).__name__}; it is damaged, cut short or of another kind'
+
+
 def append_jsonl(path: PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
     """Appends one JSON object per line and waits until they are on the disk."""
     path = pathlib.Path(path)
@@ -103,6 +194,38 @@ def read_jsonl(path: PathLike) -> list[dict[str, Any]]:
 def write_jsonl(path: PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes one JSON object per line, atomically."""
     write_text(path, ''.join(json.dumps(row, default=_plain, ensure_ascii=False) + '\n' for row in rows))
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """A file name without suffix for each of several names, safe on any file system.
+
+    Only ASCII letters, digits and `-_.` stay; other characters become `_`, which also stands before names that Windows
+    keeps for itself. Names that would then be one file, also where capitals do not count, and those that are too long
+    get eight digits of their own SHA-256.
+
+    Args:
+        names: Different names, such as those of models.
+
+    Raises:
+        ValueError: Two names are equal.
+    """
+    repeated = [name for name, count in collections.Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(f'names must differ, but {", ".join(map(repr, repeated[:3]))} occur more than once.')
+    plain = [_ascii_name(name) for name in names]
+    taken = collections.Counter(name.lower() for name in plain)
+    return [
+        f'{name[:_NAME_LENGTH]}-{hashlib.sha256(given.encode()).hexdigest()[:8]}'
+        if taken[name.lower()] > 1 or len(name) > _NAME_LENGTH
+        else name
+        for given, name in zip(names, plain)
+    ]
+
+
+def _ascii_name(name: str) -> str:
+    without_accents = ''.join(c for c in unicodedata.normalize('NFKD', name) if not unicodedata.combining(c))
+    safe = re.sub(r'[^A-Za-z0-9._-]', '_', without_accents).strip('.') or '_'
+    return f'_{safe}' if _RESERVED.fullmatch(safe) else safe
 
 
 def file_digest(path: PathLike) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import ml_collections
 import numpy as np
@@ -129,3 +130,77 @@ def test_replicated_values_come_back_whole():
 def test_more_devices_than_there_are_is_said():
     with pytest.raises(ValueError, match='99 devices were asked for, but there are 4'):
         devices.local_devices(99)
+
+
+def test_file_names_are_safe_and_differ_also_without_capitals():
+    names = [
+        'a/b',
+        'a_b',
+        'A_B',
+        'fc',
+        'é',
+        'e',
+        '../../etc',
+        'con',
+        'nul.x',
+        '..',
+        'model 1',
+        '模型',
+        'x' * 200,
+        'x' * 199,
+    ]
+    made = storage.file_names(names)
+    assert len({name.lower() for name in made}) == len(names)
+    assert all(re.fullmatch(r'[A-Za-z0-9_-][A-Za-z0-9._-]{0,110}', name) for name in made)
+    assert made[3] == 'fc' and made[6] == '_.._etc' and made[7:9] == ['_con', '_nul.x'] and made[10] == 'model_1'
+
+
+def test_a_file_name_does_not_depend_on_the_order_of_names():
+    names = ['a/b', 'a_b', 'A_B', 'fc']
+    assert storage.file_names(names[::-1]) == storage.file_names(names)[::-1]
+    with pytest.raises(ValueError, match="names must differ, but 'a' occur more than once"):
+        storage.file_names(['a', 'b', 'a'])
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b' <html>', 'it is a web page'),
+        (b'version https://git-lfs.github.com/spec/v1', "it is a Git LFS pointer .* 'git lfs pull'"),
+        (b'', 'it is empty'),
+        (b'text', 'it holds Python objects, which are never opened, or it is damaged'),
+        (None, 'it does not exist'),
+    ],
+)
+@pytest.mark.parametrize('name', ['x.npy', 'x.npz'])
+def test_a_file_that_is_no_array_is_named_with_what_it_seems_to_be(name, content, message, tmp_path):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f'{name} cannot be read as .np.: {message}'):
+        storage.read_array(tmp_path / name, key='a' if name == 'x.npz' else None)
+
+
+@pytest.mark.parametrize('damage', [slice(0, 100), slice(0, -30)])
+def test_a_file_that_was_cut_short_is_named(damage, tmp_path):
+    np.save(tmp_path / 'x.npy', np.arange(100.0))
+    np.savez_compressed(tmp_path / 'x.npz', a=np.arange(100.0))
+    for name, key in (('x.npy', None), ('x.npz', 'a')):
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes()[damage])
+        with pytest.raises(ValueError, match=rf'{name} cannot be read as .*it is damaged, cut short'):
+            storage.read_array(path, key=key)
+
+
+def test_values_and_ids_must_be_those_that_were_written_together(tmp_path):
+    path, ids = tmp_path / 'x.npy', np.array(['a', 'b'])
+    storage.write_array(path, np.arange(2.0), {'ids': ids, 'stimuli_sha256': storage.array_digest(ids)})
+    values, sidecar = storage.read_described(path)
+    assert values.tolist() == [0.0, 1.0] and sidecar['ids'] == ['a', 'b']
+    storage.write_json(path.with_suffix('.json'), {**sidecar, 'ids': ['b', 'a']})
+    with pytest.raises(ValueError, match=r'x\.json: the list of ids was changed'):
+        storage.read_described(path)
+    storage.write_json(path.with_suffix('.json'), sidecar)
+    np.save(path, np.arange(2.0) + 1)
+    for memory_mapped in (False, True):
+        with pytest.raises(ValueError, match=r'x\.npy and x\.json do not belong together'):
+            storage.read_described(path, memory_mapped=memory_mapped)

@@ -20,6 +20,13 @@ KEYS = (
 _BATCH = 250  # images decoded at a time
 
 
+def check(section: ConfigDict) -> None:
+    """Raises ValueError if a number of `config.pictures` is below 1."""
+    for key in ('n_per_class', 'n_samples', 'n_traversed', 'n_dimensions', 'n_pairs', 'n_between'):
+        if section[key] < 1:
+            raise ValueError(f'config.pictures.{key}={section[key]} must be at least 1.')
+
+
 def draw(
     section: ConfigDict,
     folder: pathlib.Path,
@@ -41,9 +48,7 @@ def draw(
     Raises:
         ValueError: A number is below 1, no class has so many test images, or there is one class only.
     """
-    for key in ('n_per_class', 'n_samples', 'n_traversed', 'n_dimensions', 'n_pairs', 'n_between'):
-        if section[key] < 1:
-            raise ValueError(f'config.pictures.{key}={section[key]} must be at least 1.')
+    check(section)
     test, seed = opened.setup.images['test'], provenance['seed']
     decode = make_decode(opened)
     about = {key: provenance[key] for key in ('model', 'data', 'simulated', 'checkpoint_step', 'seed')}

@@ -2,12 +2,13 @@
 
 import pathlib
 
+import numpy as np
 from absl import logging
 
 from humalign_jax import data, settings
 from humalign_jax.data import files, tfds
 from humalign_jax.human import cifar10h, cifar10n
-from humalign_jax.human.answers import Answers
+from humalign_jax.human.answers import Answers, check_order
 
 NAMES = ('cifar10h', 'cifar10n', 'synthetic')
 
@@ -35,6 +36,37 @@ def load_answers(name: str, *, root: str = '', **options: object) -> Answers:
     answers = _load_cifar10h(folder) if name == 'cifar10h' else cifar10n.load_answers(folder)
     logging.info('%s, licence %s. Cite: %s', name, answers.provenance['licence'], answers.provenance['citation'])
     return answers
+
+
+def matched(
+    answers: Answers, ids: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...] | None = None
+) -> Answers:
+    """The answers to these stimuli, in this order, once classes and order are found to fit.
+
+    Every experiment that compares answers with images takes them from here.
+
+    Args:
+        answers: Of one of the sources above.
+        ids: Stimulus ids, [n].
+        labels: True classes of the stimuli, [n].
+        class_names: Names of the classes that the labels count; None where they are not known.
+
+    Raises:
+        ValueError: A stimulus has no answers; the classes are others; or the most frequent answers are not the labels,
+            as where rows are in another order.
+    """
+    if class_names and tuple(class_names) != tuple(answers.class_names):
+        raise ValueError(
+            f'the labels count the classes {", ".join(class_names)}, but {answers.name} has answers for '
+            f'{", ".join(answers.class_names)}: their numbers would not mean the same.'
+        )
+    chosen = answers.select(ids)
+    check = {'cifar10h': cifar10h.check_labels, 'cifar10n': cifar10n.check_labels}.get(answers.name)
+    if check is None:
+        check_order(chosen.counts, labels, name=answers.name)
+    else:
+        check(chosen.counts, labels)
+    return chosen
 
 
 def _load_cifar10h(folder: pathlib.Path) -> Answers:

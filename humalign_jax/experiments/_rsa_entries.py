@@ -2,21 +2,22 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from humalign_jax import data, rsa, settings, storage
+from humalign_jax import data, rsa, settings
 from humalign_jax.devices import local_devices
-from humalign_jax.experiments import _room
-from humalign_jax.experiments._people import load_answers
+from humalign_jax.experiments import _layers, _room
+from humalign_jax.experiments._people import load_answers, matched
 from humalign_jax.human.answers import Answers
 from humalign_jax.records import Features, Rdm
 
 SAME, CLASS_MEAN, PIXELS = 'same category', 'class-mean human label', 'pixels'
+HUMAN = 'human'  # what files call people
 BYTES_PER_PAIR = 50  # of people's RDM, its ranks, a model's, and tables
 # Networks from the input to the output; files in a folder have no order.
 _DEPTH = ('stem', 'block', 'layer', 'encoder', 'penultimate', 'mu', 'logvar', 'decoder', 'recon', 'logits', 'probs')
@@ -63,6 +64,7 @@ class Study:
         answers: People's answers to them.
         data: Such as 'cifar10/test'.
         simulated: Whether images or answers were made by a program.
+        stimuli: What rows of files without ids are, the section `config.stimuli`.
     """
 
     entries: list[Entry]
@@ -73,6 +75,7 @@ class Study:
     answers: Answers
     data: str
     simulated: bool
+    stimuli: Mapping[str, str] = dataclasses.field(default_factory=lambda: dict(_layers.NO_STIMULI))
 
     @property
     def compared(self) -> list[str]:
@@ -84,22 +87,17 @@ def load_entries(config: ConfigDict) -> Study:
     """The folders named in `config.features`, joined by stimulus id, with people's answers and the baselines.
 
     Raises:
-        ValueError: A folder is none of `extract`, or folders do not fit together.
+        ValueError: A folder has no layers or no classes, or folders do not fit together.
     """
     if not config.features:
         raise ValueError(
-            'config.features must name at least one folder of the experiment extract: '
+            'config.features must name at least one folder with the layers of a network: '
             '--config.features=\'("features/philnet/test",)\'; or use configs/human_rsa.py:tiny for simulated data.'
         )
-    folders = [pathlib.Path(path) for path in tuple(config.features)]
+    folders = [pathlib.Path(path).expanduser() for path in tuple(config.features)]
     if config.names and len(config.names) != len(folders):
         raise ValueError(f'config.names has {len(config.names)} names for {len(folders)} folders in config.features.')
-    for folder in folders:
-        if not (folder / 'labels.npy').exists():
-            raise ValueError(f'{folder} has no labels.npy: it is no folder of the experiment extract, or unfinished.')
-    labels = np.load(folders[0] / 'labels.npy', allow_pickle=False)
-    about = storage.read_json(folders[0] / 'labels.json')
-    ids = np.array(about['ids'], dtype=np.str_)
+    stimuli = _layers.check_section(config.stimuli, 'config.stimuli')
     entries: list[Entry] = []
     headline: dict[str, str] = {}
     pixels: Entry | None = None
@@ -109,39 +107,71 @@ def load_entries(config: ConfigDict) -> Study:
         layers = [entry for entry in found if not entry.anchor]
         if not layers:
             continue
-        if layers[0].model in headline:
-            raise ValueError(f'two folders are named {layers[0].model!r}: give config.names, one for each folder.')
+        _check_name(layers[0].model, headline)
         first = next((entry for name in tuple(config.headline) for entry in layers if entry.layer == name), None)
         if first is None:
             raise ValueError(
                 f'{folder} has none of config.headline={tuple(config.headline)}, only '
-                f'{", ".join(entry.layer for entry in layers)}: extract one of them, or name another there.'
+                f'{", ".join(entry.layer for entry in layers)}: name the layer that stands for the network there, '
+                f'--config.headline=\'("{layers[-1].layer}",)\'.'
             )
         headline[first.model] = first.key
         wanted = (*tuple(config.layers), first.layer)
         entries += [entry for entry in layers if not config.layers or entry.layer in wanted]
     if not entries:
         raise ValueError(f'config.features={tuple(config.features)} hold no layer of a network.')
-    answers = load_answers(**settings.plain(config.human)).select(ids)
+    answers = load_answers(**settings.plain(config.human))
+    path = entries[0].path
+    assert path is not None
+    ids = _layers.read_ids(path, stimuli, 'stimuli')
+    labels = _labels_of(folders, stimuli, answers, ids)
+    answers = matched(answers, ids, labels.values, labels.class_names)
     simulated = answers.simulated or any(bool(entry.about.get('simulated')) for entry in entries)
-    made = Study(entries, headline, ids, labels, tuple(about['class_names']), answers, str(about['data']), simulated)
+    data_name = str(labels.about.get('data') or '/'.join(str(ids[0]).split('/')[:-1]) or 'unnamed data')
+    made = Study(
+        entries, headline, ids, labels.values, labels.class_names, answers, data_name, simulated, stimuli=stimuli
+    )
     return _with_baselines(config, made, pixels)
+
+
+def _check_name(name: str, taken: Mapping[str, str]) -> None:
+    """Raises ValueError if a network's name is another's, or one that tables and files have for something else."""
+    if name in taken:
+        raise ValueError(f'two folders are named {name!r}: give config.names, one for each folder.')
+    if name in (SAME, CLASS_MEAN, PIXELS, HUMAN):
+        raise ValueError(f'a network cannot be named {name!r}, as a baseline or people are: give config.names.')
+
+
+def _labels_of(
+    folders: Sequence[pathlib.Path], stimuli: Mapping[str, str], answers: Answers, ids: np.ndarray
+) -> _layers.Labels:
+    """Classes of the stimuli, from the first folder that has them; those of the others must be the same."""
+    found: _layers.Labels | None = None
+    for folder in folders:
+        path = _layers.find_labels(folder, stimuli)
+        if path is None or (found is not None and path == found.path):
+            continue
+        labels = _layers.read_labels(path, stimuli, 'stimuli', answers.class_names).select(ids)
+        if found is not None and not np.array_equal(found.values, labels.values):
+            row = int(np.argmax(found.values != labels.values))
+            raise ValueError(
+                f'{found.path} and {labels.path} disagree on the class of {np.sum(found.values != labels.values)} '
+                f'images, the first of them {str(ids[row])!r}: one of the two is in another order, or damaged.'
+            )
+        found = found or labels
+    if found is None:
+        raise ValueError(_layers.no_labels(folders, 'stimuli'))
+    return found
 
 
 def _entries_of(folder: pathlib.Path, config: ConfigDict, name: str) -> list[Entry]:
     """Layers of a folder, input first; the pixels as a baseline."""
     entries = []
-    for path in sorted(folder.glob('*.npy')):
-        if path.stem == 'labels':
-            continue
-        sidecar = storage.read_json(path.with_suffix('.json'))
-        missing = [key for key in ('ids', 'model', 'layer') if key not in sidecar]
-        if missing:
-            raise ValueError(f'{path.with_suffix(".json")} lacks {", ".join(missing)}: extract {path.stem} again.')
-        about = {key: value for key, value in sidecar.items() if key not in ('ids', 'name', 'shape', 'dtype')}
-        is_pixels = sidecar['layer'] == PIXELS
-        model = PIXELS if is_pixels else name or sidecar['model']
-        entries.append(Entry(model, sidecar['layer'], path, None, about, is_pixels, config.measure))
+    for layer, path in _layers.layer_paths(folder).items():
+        about = _layers.said_of(path)
+        layer = str(about.get('layer', layer))
+        model = PIXELS if layer == PIXELS else name or str(about.get('model') or _layers.model_name(folder))
+        entries.append(Entry(model, layer, path, None, about, layer == PIXELS, config.measure))
     return sorted(entries, key=lambda entry: (_depth(entry.layer), entry.layer))
 
 
@@ -192,28 +222,32 @@ def simulate_entries(config: ConfigDict) -> Study:
 def check_memory(study: Study) -> None:
     """Raises ValueError if memory will not do."""
     n = len(study.ids)
-    sizes = [np.load(e.path, mmap_mode='r').nbytes if e.path else np.asarray(e.values).nbytes for e in study.entries]
+    sizes = [e.path.stat().st_size if e.path else np.asarray(e.values).nbytes for e in study.entries]
     needed = n * (n - 1) // 2 * BYTES_PER_PAIR + 2 * max(sizes)
     _room.check_memory(
         needed,
         f'{n} images and a layer of {max(sizes) / 1e9:.2f} GB',
-        'extract fewer images, or leave out the largest config.layers',
+        'use fewer images, or leave out the largest config.layers',
     )
 
 
 def features_of(entry: Entry, study: Study) -> Features:
-    """The values of an entry in the study's order of stimuli."""
+    """The values of an entry in the study's order of stimuli.
+
+    Raises:
+        ValueError: Its file is damaged, or is of other stimuli.
+    """
     if entry.path is None:
         return Features(np.asarray(entry.values), study.ids, entry.key)
-    values = np.load(entry.path, mmap_mode='r', allow_pickle=False)
-    ids = np.array(storage.read_json(entry.path.with_suffix('.json'))['ids'], dtype=np.str_)
+    found = _layers.read_layer(entry.path, study.stimuli, 'stimuli')
+    values, ids = found.values, np.asarray(found.ids)
     if not np.array_equal(ids, study.ids):
         row = {stimulus: k for k, stimulus in enumerate(ids.tolist())}
         missing = [stimulus for stimulus in study.ids.tolist() if stimulus not in row]
         if missing or len(ids) != len(study.ids):
             raise ValueError(
-                f'{entry.path} is of {len(ids)} images, the first folder of {len(study.ids)}, of which {len(missing)} '
-                f'are not in it {missing[:3]}: extract the same images from every network.'
+                f'{entry.path} is of {len(ids)} images, {study.entries[0].path} of {len(study.ids)}, of which '
+                f'{len(missing)} are not in it {missing[:3]}: all layers of all networks must be of the same images.'
             )
         values = values[[row[stimulus] for stimulus in study.ids.tolist()]]
     return Features(values, study.ids, entry.key)

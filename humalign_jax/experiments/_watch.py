@@ -94,7 +94,8 @@ def probe_answers(config: ConfigDict, probe: ImageSet) -> Answers:
     if config.watch.human == 'synthetic':
         counts = probe.extras['counts']
         return Answers(counts, probe.ids, probe.class_names, 'simulated observers', simulated=True)
-    return _people.load_answers(config.watch.human, root=config.data.root).select(probe.ids)
+    answers = _people.load_answers(config.watch.human, root=config.data.root)
+    return _people.matched(answers, probe.ids, probe.labels, probe.class_names)
 
 
 class Watch:

@@ -11,12 +11,13 @@ from ml_collections import ConfigDict
 
 from humalign_jax import data, settings, storage
 from humalign_jax.alignment import errors, soft_labels
-from humalign_jax.experiments import _alignment_scores, _people
-from humalign_jax.human import cifar10h, cifar10n
-from humalign_jax.human.answers import Answers, check_order
-from humalign_jax.records import check_ids
+from humalign_jax.experiments import _alignment_scores, _layers, _people
+from humalign_jax.human.answers import Answers
 
-KEYS = ('experiment', 'seed', 'model', 'features', 'validation', 'human', 'n_bootstrap', 'n_splits', 'simulated')
+KEYS = (
+    'experiment', 'seed', 'model', 'features', 'stimuli', 'validation', 'validation_stimuli', 'human', 'n_bootstrap',
+    'n_splits', 'simulated',
+)  # fmt: skip
 COLUMNS = ('cross_entropy', 'kl', 'js', 'model_entropy', 'human_entropy', 'prediction', 'label', 'human_top1')
 LAYERS = ('logits', 'probs')
 # What of the extracted files' own account every score repeats.
@@ -69,11 +70,17 @@ def run(config: ConfigDict, workdir: str) -> None:
     if config.simulated.n_test > 0:
         outputs, validation, answers = _simulate(config)
     else:
-        outputs = load_outputs(config.features, 'config.features')
+        stimuli, others = (
+            _layers.check_section(config[section], f'config.{section}') for section in ('stimuli', 'validation_stimuli')
+        )
+        answers = _people.load_answers(**settings.plain(config.human))
+        names = answers.class_names
+        outputs = load_outputs(config.features, 'config.features', stimuli, 'stimuli', names)
         refuse_trained_on(outputs, config.features)
-        validation = load_outputs(config.validation, 'config.validation') if config.validation else None
-        answers = _people.load_answers(**settings.plain(config.human)).select(outputs.ids)
-    _check_fit(outputs, validation, answers)
+        validation = None
+        if config.validation:
+            validation = load_outputs(config.validation, 'config.validation', others, 'validation_stimuli', names)
+    answers = _check_fit(outputs, validation, answers)
 
     about = _provenance(config, outputs, answers)
     options = dict(n_bootstrap=config.n_bootstrap, n_splits=config.n_splits, seed=config.seed)
@@ -95,81 +102,68 @@ def run(config: ConfigDict, workdir: str) -> None:
         logging.info('%s, %s: %.4f [%.4f, %.4f], ceiling %.4f to %.4f', who, score.name, score.value, *ends)
 
 
-def load_outputs(folder: str, where: str) -> Outputs:
-    """The layer `logits`, else `probs`, of a folder with extracted layers, and the labels, joined by id.
+def load_outputs(
+    folder: str, where: str, stimuli: Mapping[str, str], stimuli_where: str, class_names: tuple[str, ...]
+) -> Outputs:
+    """The layer `logits`, else `probs`, of a folder with layers, and the classes, joined by id.
+
+    Args:
+        folder: The folder.
+        where: Its place in the config, for messages.
+        stimuli: What rows of files without ids are, see `_layers`.
+        stimuli_where: That section's name.
+        class_names: Names of the classes that people chose among, which count where the labels' file names none.
 
     Raises:
         ValueError: A file is missing, damaged, or does not fit the others.
     """
-    path = pathlib.Path(folder)
+    path = pathlib.Path(folder).expanduser()
     if not folder:
-        raise ValueError(f'{where} is empty: give a folder that configs/extract.py filled with logits or probs.')
-    layer = next((layer for layer in LAYERS if (path / f'{layer}.npy').exists()), None)
+        raise ValueError(f'{where} is empty: give a folder with logits or probs, as configs/extract.py writes it.')
+    paths = _layers.layer_paths(path)
+    layer = next((layer for layer in LAYERS if layer in paths), None)
     if layer is None:
         raise ValueError(
-            f'{where}={folder!r} holds neither logits.npy nor probs.npy: extract one of these layers '
-            '(configs/extract.py).'
+            f'{where}={folder!r} holds neither logits.npy nor probs.npy, but {", ".join(paths)}: one of these two '
+            'layers is needed, [n, k] (also as .npz, .h5, .mat or .csv).'
         )
-    values, about = _read(path / f'{layer}.npy', 2)
-    labels, about_labels = _read(path / 'labels.npy', 1)
-    rows = {stimulus: row for row, stimulus in enumerate(about_labels['ids'])}
-    missing = [stimulus for stimulus in about['ids'] if stimulus not in rows]
-    if missing:
+    features = _layers.read_layer(paths[layer], stimuli, stimuli_where)
+    labels_path = _layers.find_labels(path, stimuli)
+    if labels_path is None:
+        raise ValueError(_layers.no_labels([path], stimuli_where))
+    values, n_classes = np.asarray(features.values, dtype=np.float64), features.values.shape[1]
+    names = class_names if len(class_names) == n_classes else tuple(map(str, range(n_classes)))
+    labels = _layers.read_labels(labels_path, stimuli, stimuli_where, names).select(features.ids)
+    if labels.values.max() >= n_classes:
         raise ValueError(
-            f'{path / "labels.npy"} lacks {len(missing)} of the {len(values)} images of {layer}.npy, the first of them '
-            f'{missing[0]!r}: extract both into an empty folder.'
+            f'{labels.path}: labels are {labels.values.min()} to {labels.values.max()}, but {paths[layer].name} has '
+            f'{n_classes} classes.'
         )
-    labels = labels[[rows[stimulus] for stimulus in about['ids']]].astype(np.int64)
-    if labels.min() < 0 or labels.max() >= values.shape[1]:
-        raise ValueError(
-            f'{path}: labels are {labels.min()} to {labels.max()}, but {layer}.npy has {values.shape[1]} classes.'
-        )
-    values = values.astype(np.float64)
     if not np.isfinite(values).all():
-        raise ValueError(
-            f'{path / layer}.npy has NaN or infinite values: the network diverged, or the file is damaged.'
-        )
+        raise ValueError(f'{paths[layer]} has NaN or infinite values: the network diverged, or the file is damaged.')
     if layer == 'probs':
         if values.min() < 0 or np.abs(values.sum(axis=1) - 1.0).max() > 1e-3:
-            raise ValueError(f'{path / "probs.npy"} must hold probabilities that sum to 1 for each image.')
+            raise ValueError(f'{paths[layer]} must hold probabilities that sum to 1 for each image.')
         values = soft_labels.floored_log(values)
-    said = {key: value for key, value in about.items() if key not in ('ids', 'shape', 'dtype', 'provenance')}
-    said |= {key: value for key, value in (about.get('provenance') or {}).items() if key not in said}
+    said = dict(features.provenance)
     said['outputs'] = layer if layer == 'logits' else 'probs, of which 0 counts as 1.2e-38'
-    return Outputs(values, labels, np.array(about['ids']), tuple(about_labels.get('class_names') or ()), said)
+    ids = np.asarray(features.ids)
+    said.setdefault('data', str(labels.about.get('data') or '/'.join(str(ids[0]).split('/')[:-1]) or 'unnamed data'))
+    return Outputs(values, labels.values, ids, tuple(labels.about.get('class_names') or ()), said)
 
 
 def refuse_trained_on(outputs: Outputs, folder: str) -> None:
-    """Raises ValueError unless the files say that the images are not of the training part.
+    """Raises ValueError if files or ids say that the images are of the training part.
 
-    Ids cannot tell: validation images keep the ids of the training set that they were cut from.
+    Ids of images cut from it for validation say so, too: where a file names the split, that counts.
     """
     said = outputs.about.get('split') or str(outputs.about.get('data', '')).partition('/')[2]
-    split = said or str(outputs.ids[0]).split('/')[1]
+    split = said or str(outputs.ids[0]).split('/')[-2:][0]
     if split == 'train':
         raise ValueError(
             f"config.features={folder!r} holds images of the split 'train', which the model was trained on: only "
-            "held-out images are scored; extract the split 'test'."
+            "held-out images are scored, such as those of the split 'test'."
         )
-
-
-def _read(path: pathlib.Path, n_axes: int) -> tuple[np.ndarray, dict[str, Any]]:
-    """An array and the .json beside it, which must belong to it and name its stimuli."""
-    if not path.exists() or not path.with_suffix('.json').exists():
-        raise ValueError(f'{path} and {path.with_suffix(".json").name} must both exist: extract the layers again.')
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f'{path} cannot be read ({error}): extract it again.') from error
-    about = storage.read_json(path.with_suffix('.json'))
-    if not isinstance(about, dict) or 'ids' not in about or about.get('sha256') != storage.array_digest(values):
-        raise ValueError(
-            f'{path} and {path.with_suffix(".json").name} do not belong together: extract the layer again.'
-        )
-    if values.ndim != n_axes or len(values) == 0:
-        raise ValueError(f'{path} must have {n_axes} axes and at least one image, not {list(values.shape)}.')
-    check_ids(about['ids'], len(values), str(path))
-    return values, about
 
 
 def _simulate(config: ConfigDict) -> tuple[Outputs, Outputs, Answers]:
@@ -180,27 +174,21 @@ def _simulate(config: ConfigDict) -> tuple[Outputs, Outputs, Answers]:
         noise = np.random.default_rng([config.seed, number]).normal(size=images.extras['soft_label'].shape)
         logits = 2.0 * soft_labels.floored_log(images.extras['soft_label'] + 0.02) + 2.0 * noise
         said = {'model': 'simulated model', 'split': 'test' if split == 'test' else 'validation', 'simulated': True}
+        said |= {'data': f'synthetic/{split}', 'outputs': 'logits'}
         labels = images.labels.astype(np.int64)
-        outputs.append(Outputs(logits, labels, images.ids, images.class_names, {**said, 'outputs': 'logits'}))
+        outputs.append(Outputs(logits, labels, images.ids, images.class_names, said))
         answers.append(
             Answers(images.extras['counts'], images.ids, images.class_names, 'simulated observers', simulated=True)
         )
     return outputs[0], outputs[1], answers[0]
 
 
-def _check_fit(outputs: Outputs, validation: Outputs | None, answers: Answers) -> None:
-    """Classes, order of rows, and that the temperature's images are not the scored ones."""
+def _check_fit(outputs: Outputs, validation: Outputs | None, answers: Answers) -> Answers:
+    """The answers to the scored images; classes, order of rows, and images of the temperature are checked."""
     n_classes = len(answers.class_names)
     if outputs.logits.shape[1] != n_classes:
         raise ValueError(f'the model has {outputs.logits.shape[1]} classes, but people chose among {n_classes}.')
-    if outputs.class_names and outputs.class_names != answers.class_names:
-        raise ValueError(f'the model names the classes {outputs.class_names}, but people {answers.class_names}.')
-    if answers.name == 'cifar10h':
-        cifar10h.check_labels(answers.counts, outputs.labels)
-    elif answers.name == 'cifar10n':
-        cifar10n.check_labels(answers.counts, outputs.labels)
-    else:
-        check_order(answers.counts, outputs.labels, name=answers.name)
+    answers = _people.matched(answers, outputs.ids, outputs.labels, outputs.class_names)
     if validation is not None:
         shared = np.intersect1d(validation.ids, outputs.ids)
         if len(shared):
@@ -208,22 +196,22 @@ def _check_fit(outputs: Outputs, validation: Outputs | None, answers: Answers) -
                 f'{len(shared)} images are in both config.features and config.validation, the first of them '
                 f"{str(shared[0])!r}: fit the temperature on images that are not scored, split 'validation'."
             )
-        names = (validation.about.get('model'), outputs.about.get('model'))
-        hashes = [one.about.get('checkpoint_sha256') for one in (validation, outputs)]
-        if names[0] != names[1] or hashes[0] != hashes[1]:
-            raise ValueError(
-                f'config.validation is of {names[0]!r} and config.features of {names[1]!r}, or of another checkpoint: '
-                'extract both from one.'
-            )
+        for key in ('model', 'checkpoint_sha256'):
+            both = [one.about.get(key) for one in (outputs, validation)]
+            if None not in both and both[0] != both[1]:
+                raise ValueError(
+                    f'config.features is of {key} {both[0]!r}, config.validation of {both[1]!r}: take both from one '
+                    'network and checkpoint.'
+                )
+    return answers
 
 
 def _provenance(config: ConfigDict, outputs: Outputs, answers: Answers) -> dict[str, Any]:
     """What every score says of itself."""
-    dataset, split = str(outputs.ids[0]).split('/')[:2]
     return {
-        'model': config.model or str(outputs.about.get('model') or 'model'),
+        'model': config.model or str(outputs.about.get('model') or _layers.model_name(pathlib.Path(config.features))),
         'layer': 'probs',
-        'data': str(outputs.about.get('data') or f'{dataset}/{split}'),
+        'data': str(outputs.about['data']),
         'human': answers.name,
         'simulated': bool(answers.simulated or outputs.about.get('simulated')),
         'seed': config.seed,

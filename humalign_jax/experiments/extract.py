@@ -174,6 +174,7 @@ def _write_labels(folder: pathlib.Path, images: ImageSet) -> None:
         'simulated': images.simulated,
         'class_names': images.class_names,
         **images.provenance,
+        'stimuli_sha256': storage.array_digest(images.ids),
         'ids': images.ids,
     }
     storage.write_array(folder / 'labels.npy', images.labels.astype(np.int32), about)

@@ -1,6 +1,6 @@
 """RSA of networks against people: every layer, by image and by class, with ceilings, baselines and tests over stimuli.
 
-Reads the folders of `extract`, all networks at once, and writes
+Reads folders of layers (those of `extract`, or anyone's, see `_layers`), all networks at once, and writes
 
     scores.jsonl                 rsa/<index> of every layer and baseline, rsa/<index>/difference of headline layers
     influence_<pairs>.npz        n times the derivative of each score by each image's weight
@@ -29,6 +29,7 @@ from ml_collections import ConfigDict
 from humalign_jax import progress, rsa, settings, storage
 from humalign_jax.experiments._rsa_entries import (
     CLASS_MEAN,
+    HUMAN,
     PIXELS,
     SAME,
     Entry,
@@ -47,8 +48,8 @@ from humalign_jax.rsa.ceiling import PAIRS
 from humalign_jax.rsa.influence import InfluenceScore, Reference, summarise_influence
 
 _KEYS = (
-    'experiment', 'seed', 'n_devices', 'features', 'names', 'layers', 'headline', 'human', 'measure', 'human_measure',
-    'index', 'levels', 'pairs', 'baselines', 'n_splits', 'n_bootstrap', 'n_draws', 'simulated',
+    'experiment', 'seed', 'n_devices', 'features', 'stimuli', 'names', 'layers', 'headline', 'human', 'measure',
+    'human_measure', 'index', 'levels', 'pairs', 'baselines', 'n_splits', 'n_bootstrap', 'n_draws', 'simulated',
 )  # fmt: skip
 LEVELS = ('image', 'class')
 CEILING = 'lower: two full sets of answers, foretold from halves and quarters; upper: its root'
@@ -104,7 +105,7 @@ def _image_level(config: ConfigDict, study: Study, folder: pathlib.Path) -> list
     options = dict(index=config.index, labels=study.labels, pairs=pairs)
     ceilings = _image_ceilings(config, study, options)
     human = human_rdm(study.answers.probabilities, study, config)
-    _keep_picture(folder, human, study, 'human', {'measure': config.human_measure})
+    _keep_picture(folder, human, study, HUMAN, {'measure': config.human_measure})
     reference = Reference(human, **options)
     found: dict[str, list[InfluenceScore]] = {kind: [] for kind in pairs}
     read: list[Entry] = []
@@ -183,7 +184,7 @@ def _class_level(config: ConfigDict, study: Study, folder: pathlib.Path) -> list
     """Scores over pairs of classes, with a bootstrap of images within classes."""
     weights = class_level.class_weights(study.labels, config.n_bootstrap, seed=config.seed)
     human = class_level.class_rdms(study.answers.probabilities, study.labels, config.human_measure, weights)
-    _keep_class_rdm(folder, human.values, study, 'human', {'measure': config.human_measure})
+    _keep_class_rdm(folder, human.values, study, HUMAN, {'measure': config.human_measure})
     split = rsa.split_half(
         study.answers.counts, config.human_measure, labels=study.labels, level='class', index=config.index,
         n_splits=10 * config.n_splits, seed=config.seed,
@@ -314,7 +315,7 @@ def _keep_picture(folder: pathlib.Path, rdm: Rdm, study: Study, model: str, abou
         'n': len(order),
         'simulated': study.simulated,
     }
-    storage.write_array(folder / f'rdm_image_{_file_name(model)}.npy', picture, sidecar)
+    storage.write_array(folder / f'rdm_image_{_file_name(study, model)}.npy', picture, sidecar)
 
 
 def _keep_class_rdm(
@@ -322,11 +323,13 @@ def _keep_class_rdm(
 ) -> None:
     """Writes the condensed RDM of class means."""
     sidecar = {'model': model, **about, 'class_names': study.class_names, 'simulated': study.simulated}
-    storage.write_array(folder / f'rdm_class_{_file_name(model)}.npy', values, sidecar)
+    storage.write_array(folder / f'rdm_class_{_file_name(study, model)}.npy', values, sidecar)
 
 
-def _file_name(model: str) -> str:
-    return model.replace('/', '_').replace(' ', '_')
+def _file_name(study: Study, model: str) -> str:
+    """What of a file's name stands for a network, the pixels or people."""
+    names = [HUMAN, PIXELS, *study.headline]
+    return storage.file_names(names)[names.index(model)]
 
 
 def _draw(config: ConfigDict, study: Study, scores: Sequence[Score], folder: pathlib.Path) -> None:
@@ -350,12 +353,12 @@ def _draw(config: ConfigDict, study: Study, scores: Sequence[Score], folder: pat
             figure = trends.draw_layer_profile(lines, label=label, baselines=baselines)
             style.save_figure(figure, figures / f'layers_{level}_{kind}')
     panels = []
-    for model in ('human', *study.headline, PIXELS):
-        path = folder / f'rdm_class_{_file_name(model)}.npy'
+    for model in (HUMAN, *study.headline, PIXELS):
+        path = folder / f'rdm_class_{_file_name(study, model)}.npy'
         if path.exists():
             values = rsa.average_ranks(np.load(path))
             panels.append(
-                Rdm(values / len(values), np.array(study.class_names), model + mark * (model == 'human'), 'rank')
+                Rdm(values / len(values), np.array(study.class_names), model + mark * (model == HUMAN), 'rank')
             )
     if panels:
         figure = rdms.draw_rdms(

@@ -1,6 +1,7 @@
 """What a trained VAE keeps of its images: pictures, reconstruction scores, and the categories in its code."""
 
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Mapping
 from typing import Any, cast
@@ -13,15 +14,17 @@ from ml_collections import ConfigDict
 from humalign_jax import devices, losses, progress, rsa, settings, storage
 from humalign_jax.alignment import linear_probe
 from humalign_jax.data import pipeline
-from humalign_jax.experiments import _latent_pictures, _linear_code, _runs, _scoring, _wiring
+from humalign_jax.experiments import _latent_pictures, _layers, _linear_code, _runs, _scoring, _wiring
 from humalign_jax.experiments._room import check_memory
 from humalign_jax.experiments._rsa_entries import BYTES_PER_PAIR
 from humalign_jax.records import Features, ImageSet, Rdm, Score
 from humalign_jax.report import latents as latent_figures
 from humalign_jax.report import style
+from humalign_jax.rsa import pairs
 from humalign_jax.train import forward
 
-SECTIONS = ('experiment', 'seed', 'run', 'checkpoint', 'name', 'activity', 'pictures', 'probe', 'rsa')
+SECTIONS = ('experiment', 'seed', 'run', 'checkpoint', 'codes', 'name', 'activity', 'pictures', 'probe', 'rsa')
+SPLITS = ('train', 'validation', 'test')
 _UNITS = {  # of the reconstruction scores, and which way is better
     'l1': ('sum over pixel values in [0, 1]', 'smaller'),
     'mean_l1': ('mean over pixel values in [0, 1]', 'smaller'),
@@ -48,7 +51,10 @@ class Codes:
 
 
 def run(config: ConfigDict, workdir: str) -> None:
-    """Writes figures/, `reconstruction.npy`, `dimensions.npy` and `scores.jsonl` about the VAE in `config.run`."""
+    """Writes figures/, `reconstruction.npy`, `dimensions.npy` and `scores.jsonl` about the VAE in `config.run`.
+
+    Of codes in `config.codes`, which have no images and no decoder, the scores that need neither.
+    """
     settings.check_keys(config, SECTIONS, 'config')
     for section, keys in (
         ('activity', ('kl_nats', 'mean_variance')),
@@ -57,32 +63,114 @@ def run(config: ConfigDict, workdir: str) -> None:
         ('rsa', ('measures',)),
     ):
         settings.check_keys(config[section], keys, f'config.{section}')
+    settings.check_keys(config.codes, _layers.NO_CODES, 'config.codes')
     folder = pathlib.Path(workdir)
+    if config.codes.test:
+        scores = _foreign_scores(config, folder)
+    else:
+        scores = _run_scores(config, folder)
+    for score in scores:
+        said, other = score.provenance, score.provenance.get('other', '')
+        name = ' '.join(filter(None, [said['model'], said.get('layer', ''), other and f'less {other}']))
+        logging.info('%s, %s: %.4g [%.4g, %.4g]', score.name, name, score.value, score.low, score.high)
+
+
+def _run_scores(config: ConfigDict, folder: pathlib.Path) -> list[Score]:
+    """Scores, arrays and pictures of the VAE in `config.run`."""
+    _latent_pictures.check(config.pictures)
     opened = _open_vae(config)
     test = opened.setup.images['test']
     provenance = _provenance(config, opened)
     codes = _codes(opened)
     kl, variance = codes.kl.mean(axis=0, dtype=np.float64), codes.mean['test'].var(axis=0, dtype=np.float64)
     informative = most_informative(kl)
-    _latent_pictures.draw(config.pictures, folder / 'figures', opened, codes.mean['test'], kl, provenance)
-    _draw_dimensions(config, folder / 'figures', kl, provenance, n_images=len(test))
     _write_arrays(folder, test, codes, kl, variance, provenance)
-    logging.info('Drawn: %s', folder / 'figures')
 
     train = opened.setup.images['train'].images
     linear = _linear_code.fit_linear_code(train, min(len(kl), len(train), int(np.prod(train.shape[1:]))))
     n_components = sorted({min(n, linear.components.shape[1]) for n in (len(kl), len(informative))}, reverse=True)
-    scores = _activity_scores(config, codes, kl, variance, provenance)
+    scores = _activity_scores(config, len(test), codes.kl, variance, provenance)
     scores += _reconstruction_scores(codes, linear, n_components, test, provenance)
     logging.info('Reconstructions are scored.')
-    features = _features(config, opened, codes, informative, linear)
-    scores += _probe_scores(config, opened.setup.images, features, provenance)
-    scores += _category_scores(config, test, features, opened.setup.devices, provenance)
+    layers = _features(config, opened, codes, informative, linear)
+    labels = {split: images.labels for split, images in opened.setup.images.items()}
+    scores += _probe_scores(config, labels, len(test.class_names), layers, provenance)
+    scores += _category_scores(config, test.labels, test.ids, layers, opened.setup.devices, provenance)
     _wiring.write_scores(folder, scores)
-    for score in scores:
-        said, other = score.provenance, score.provenance.get('other', '')
-        name = ' '.join(filter(None, [said['model'], said.get('layer', ''), other and f'less {other}']))
-        logging.info('%s, %s: %.4g [%.4g, %.4g]', score.name, name, score.value, score.low, score.high)
+    _latent_pictures.draw(config.pictures, folder / 'figures', opened, codes.mean['test'], kl, provenance)
+    _draw_dimensions(config, folder / 'figures', kl, provenance, n_images=len(test))
+    logging.info('Drawn: %s', folder / 'figures')
+    return scores
+
+
+def _foreign_scores(config: ConfigDict, folder: pathlib.Path) -> list[Score]:
+    """Scores of the codes in `config.codes`, of a VAE trained elsewhere: what needs neither images nor decoder.
+
+    Raises:
+        ValueError: A folder lacks `mu` or labels, or an image is in two splits.
+    """
+    parts = {split: _read_codes(config, split) for split in SPLITS}
+    ids = {split: np.asarray(mu.ids) for split, (mu, _, _) in parts.items()}
+    for one, other in itertools.combinations(SPLITS, 2):
+        shared = np.intersect1d(ids[one], ids[other])
+        if len(shared):
+            raise ValueError(
+                f'{len(shared)} images are in both config.codes.{one} and config.codes.{other}, the first of them '
+                f'{str(shared[0])!r}: probes are fitted, chosen and scored on different images.'
+            )
+    mu, logvar, labels = parts['test']
+    provenance = {
+        'experiment': config.experiment,
+        'model': config.name,
+        'data': '/'.join(str(ids['test'][0]).split('/')[:-1]) or 'unnamed data',
+        'human': 'none',  # no people take part
+        'simulated': bool(mu.provenance.get('simulated')),
+        'stimuli_sha256': storage.array_digest(ids['test']),
+        'codes_sha256': storage.array_digest(np.asarray(mu.values)),
+        'seed': config.seed,
+    }
+    mean = {split: np.asarray(part.values, np.float32) for split, (part, _, _) in parts.items()}
+    layers, kl = [_Layer(mean, {'layer': 'mu'})], None
+    if logvar is not None:
+        kl = np.asarray(losses.gaussian_kl(mean['test'][..., None], np.float32(logvar.values)[..., None]))
+        informative = most_informative(kl.mean(axis=0, dtype=np.float64))
+        layers += _informative(mean, informative)
+    else:
+        logging.warning('%s has no logvar: no KL divergence is scored.', config.codes.test)
+    variance = mean['test'].var(axis=0, dtype=np.float64)
+    scores = _activity_scores(config, len(mu.ids), kl, variance, provenance)
+    of_splits = {split: part.values for split, (_, _, part) in parts.items()}
+    scores += _probe_scores(
+        config, of_splits, 1 + max(int(one.max()) for one in of_splits.values()), layers, provenance
+    )
+    scores += _category_scores(config, labels.values, ids['test'], layers, devices.local_devices(0), provenance)
+    _wiring.write_scores(folder, scores)
+    if kl is not None:
+        of_latents = kl.mean(axis=0, dtype=np.float64)
+        _draw_dimensions(config, folder / 'figures', of_latents, provenance, n_images=len(kl))
+    return scores
+
+
+def _read_codes(config: ConfigDict, split: str) -> tuple[Features, Features | None, _layers.Labels]:
+    """`mu`, `logvar` if it is there, and the classes of a split, in the order of `mu`."""
+    place, where = config.codes[split], f'codes.{split}'
+    if not place:
+        raise ValueError(f'config.{where} is empty: codes of all three splits are needed, {", ".join(SPLITS)}.')
+    folder = pathlib.Path(place).expanduser()
+    stimuli = {'dataset': config.codes.dataset, 'split': split}
+    paths = _layers.layer_paths(folder)
+    if 'mu' not in paths:
+        raise ValueError(f'config.{where}={place!r} has no mu.npy, the mean codes [n, z], only {", ".join(paths)}.')
+    mu = _layers.read_layer(paths['mu'], stimuli, 'codes')
+    labels_path = _layers.find_labels(folder, stimuli)
+    if labels_path is None:
+        raise ValueError(f'{folder} has no labels.npy with the class of each image, numbers from 0.')
+    labels = _layers.read_labels(labels_path, stimuli, 'codes', ()).select(mu.ids)
+    logvar = None
+    if split == 'test' and 'logvar' in paths:
+        logvar = _layers.read_layer(paths['logvar'], stimuli, 'codes')
+        logvar = pairs.join_features(mu, logvar)
+    return mu, logvar, labels
 
 
 def most_informative(kl: np.ndarray) -> np.ndarray:
@@ -205,28 +293,31 @@ def _write_arrays(
 
 
 def _activity_scores(
-    config: ConfigDict, codes: Codes, kl: np.ndarray, variance: np.ndarray, provenance: Mapping[str, Any]
+    config: ConfigDict, n: int, kl: np.ndarray | None, variance: np.ndarray, provenance: Mapping[str, Any]
 ) -> list[Score]:
-    """Information in the code, and how many latents carry any.
+    """Information in the code of n images, and how many latents carry any; KL [n, z] if it is known, variances [z].
 
     References:
         Burda, Grosse & Salakhutdinov (2016) count latents by the variance of their means. arXiv:1509.00519
     """
 
     def count(name: str, active: np.ndarray, criterion: str) -> Score:
-        nan, unit = float('nan'), f'latents of {len(kl)}'
+        nan, unit = float('nan'), f'latents of {len(variance)}'
         said = {**provenance, 'layer': 'mu', 'better': 'none', 'unit': unit, 'criterion': criterion}
-        return Score(name, float(active.sum()), nan, nan, len(codes.kl), 'none: a count', provenance=said)
+        return Score(name, float(active.sum()), nan, nan, n, 'none: a count', provenance=said)
 
     by_kl, by_variance = config.activity.kl_nats, config.activity.mean_variance
+    units = count('vae/active_units', variance > by_variance, f'variance of the mean above {by_variance}')
+    if kl is None:
+        return [units]
+    of_latents = kl.mean(axis=0, dtype=np.float64)
+    informative = np.isin(np.arange(len(of_latents)), most_informative(of_latents))
     said = {**provenance, 'layer': 'mu', 'better': 'none', 'unit': 'nats'}
     return [
-        _scoring.mean('vae/kl', codes.kl.sum(axis=1), said),
-        count('vae/active_dimensions', kl > by_kl, f'KL above {by_kl} nats'),
-        count('vae/active_units', variance > by_variance, f'variance of the mean above {by_variance}'),
-        count(
-            'vae/informative_latents', np.isin(np.arange(len(kl)), most_informative(kl)), 'fewest with 90 % of all KL'
-        ),
+        _scoring.mean('vae/kl', kl.sum(axis=1), said),
+        count('vae/active_dimensions', of_latents > by_kl, f'KL above {by_kl} nats'),
+        units,
+        count('vae/informative_latents', informative, 'fewest with 90 % of all KL'),
     ]
 
 
@@ -283,10 +374,7 @@ def _features(
     the image: the informative ones are therefore read out by themselves, too.
     """
     images = opened.setup.images
-    layers = [_Layer(codes.mean, {'layer': 'mu'})]
-    if len(informative) < codes.kl.shape[1]:
-        name = f'mu, {len(informative)} informative latents'
-        layers.append(_Layer({split: mean[:, informative] for split, mean in codes.mean.items()}, {'layer': name}))
+    layers = [_Layer(codes.mean, {'layer': 'mu'}), *_informative(codes.mean, informative)]
     components = {split: linear.encode(of_split.images) for split, of_split in images.items()}
     pca = _pca_name(linear.components.shape[1])
     layers.append(_Layer(components, {'model': pca, 'layer': 'pca', 'anchor': True}))
@@ -296,11 +384,22 @@ def _features(
     return layers
 
 
+def _informative(mean: Mapping[str, np.ndarray], informative: np.ndarray) -> list[_Layer]:
+    """The informative latents as a layer of their own, none if all are."""
+    if len(informative) == mean['test'].shape[1]:
+        return []
+    name = f'mu, {len(informative)} informative latents'
+    return [_Layer({split: values[:, informative] for split, values in mean.items()}, {'layer': name})]
+
+
 def _probe_scores(
-    config: ConfigDict, images: Mapping[str, ImageSet], layers: list[_Layer], provenance: Mapping[str, Any]
+    config: ConfigDict,
+    labels: Mapping[str, np.ndarray],
+    n_classes: int,
+    layers: list[_Layer],
+    provenance: Mapping[str, Any],
 ) -> list[Score]:
     """Accuracy of a linear read-out of each layer on the test images, and the code's lead over the others."""
-    labels, n_classes = {split: images[split].labels for split in images}, len(images['test'].class_names)
     n, name, right, scores = len(labels['test']), 'vae/linear_probe_accuracy', [], []
     for layer in layers:
         probes = linear_probe.fit_probes(
@@ -336,18 +435,19 @@ def _probe_scores(
 
 def _category_scores(
     config: ConfigDict,
-    test: ImageSet,
+    labels: np.ndarray,
+    ids: np.ndarray,
     layers: list[_Layer],
     run_devices: list[jax.Device],
     provenance: Mapping[str, Any],
 ) -> list[Score]:
     """Spearman correlation of each layer's RDM with the same/different RDM of the true classes."""
-    n_pairs = len(test) * (len(test) - 1) // 2
-    check_memory(n_pairs * BYTES_PER_PAIR, f'RDMs of {len(test)} images', 'use a machine with more memory')
-    same = rsa.Reference(Rdm(rsa.category_rdm(test.labels), test.ids, 'same category', 'hamming'))
+    n_pairs = len(ids) * (len(ids) - 1) // 2
+    check_memory(n_pairs * BYTES_PER_PAIR, f'RDMs of {len(ids)} images', 'use a machine with more memory')
+    same = rsa.Reference(Rdm(rsa.category_rdm(labels), ids, 'same category', 'hamming'))
     scores = []
     for measure in config.rsa.measures:
-        features = [Features(layer.values['test'], test.ids, layer.said['layer']) for layer in layers]
+        features = [Features(layer.values['test'], ids, layer.said['layer']) for layer in layers]
         rdms = (rsa.rdm(one, measure, devices=run_devices) for one in progress.each(features, f'{measure} RDMs'))
         found = rsa.summarise_influence([same.influence(rdm)['all'] for rdm in rdms], n_draws=100, seed=config.seed)
         for i, layer in enumerate(layers):
@@ -355,5 +455,5 @@ def _category_scores(
             said['reference'] = 'same category'
             ends = float(found.values[i]), float(found.low[i]), float(found.high[i])
             interval = "infinitesimal jackknife over images, t of Fisher's z"
-            scores.append(Score('vae/rsa_same_category', *ends, len(test), interval, provenance=said))
+            scores.append(Score('vae/rsa_same_category', *ends, len(ids), interval, provenance=said))
     return scores

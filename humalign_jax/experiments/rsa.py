@@ -15,7 +15,9 @@ from humalign_jax import progress, rsa, settings, storage
 from humalign_jax.devices import local_devices
 from humalign_jax.experiments._room import check_memory
 from humalign_jax.experiments._rsa_display import keep_rdms
-from humalign_jax.experiments._rsa_study import REPEATED, Study, load, simulate
+from humalign_jax.experiments._rsa_join import join_study
+from humalign_jax.experiments._rsa_study import REPEATED, SAME, Study, load, simulate
+from humalign_jax.experiments._words import RSA, in_flags
 from humalign_jax.records import Features, Rdm, RepeatedFeatures, Score
 from humalign_jax.report import bars, rdms, style
 from humalign_jax.rsa import files, inference
@@ -32,39 +34,39 @@ NO_MEASURE = 'none'  # of indices of features themselves
 STREAM_BYTES = 1.2e9  # beyond the features, at any number of stimuli
 
 
+@in_flags(RSA)
 def run(config: ConfigDict, workdir: str) -> None:
     """Writes `rdms/*.npy`, `inference_<pairs>.npz`, `scores.jsonl` and `figures/` into the workdir."""
     settings.check_keys(config, SECTIONS, 'config')
     folder = pathlib.Path(workdir)
     study = simulate(config) if config.simulated.n_stimuli > 0 else load(config)
     pairs = tuple(config.comparison.pairs)
+    study, joined = join_study(config, study)
     _check_comparison(config, study)
     stored = _why_stored(config, study)
     _check_room(config, study, folder, stored)
     if not stored:
-        _write_scores(folder, _streamed_scores(config, study))
+        _write_scores(folder, _streamed_scores(config, study, joined))
         return
 
     models = []
-    for features in progress.each(study.models, 'RDMs'):
-        path = folder / 'rdms' / f'{features.name.replace("/", "_")}.npy' if config.features.write_rdms else None
+    names = storage.file_names([features.name for features in study.models])
+    for features, name in zip(progress.each(study.models, 'RDMs'), names):
+        path = folder / 'rdms' / f'{name}.npy' if config.features.write_rdms else None
         models.append(_rdm_of(features, config, path))
     devices = local_devices(config.n_devices)
     reference = [
         item if isinstance(item, Rdm) else rsa.rdm(item, study.reference_measure, devices=devices)
         for item in study.reference
     ]
-    models, reference, labels = _join(models, reference, study, config.comparison.join)
-    ceiling = None
+    labels, ceiling = study.labels, None
     if study.counts is not None:
-        ceiling = _answer_ceiling(config, study.counts, models[0].ids, stored=True)
+        ceiling = _answer_ceiling(config, study.counts.values, stored=True)
     if labels is not None:
         same = rsa.category_rdm(labels)
-        models.append(
-            Rdm(same, models[0].ids, 'same category', 'hamming', {'simulated': study.simulated, 'anchor': True})
-        )
+        models.append(Rdm(same, models[0].ids, SAME, 'hamming', {'simulated': study.simulated, 'anchor': True}))
 
-    origin = _origin(config, study, reference, models[0].ids)
+    origin = _origin(config, study, reference, joined)
     rows, results = [], {}
     for kind in progress.each(pairs, 'inference'):
         scores, result = _score(config, models, reference, labels, ceiling, origin, kind)
@@ -74,8 +76,8 @@ def run(config: ConfigDict, workdir: str) -> None:
             arrays = {name: value for name, value in vars(result).items() if isinstance(value, np.ndarray)}
             with storage.atomic_file(folder / f'inference_{kind}.npz') as file:
                 np.savez(file, names=np.array(result.names), **arrays)
-    _draw(folder / 'figures', models, reference, labels, results, config.comparison.index, study.simulated)
     _write_scores(folder, rows)
+    _draw(folder / 'figures', models, reference, labels, results, config.comparison.index, study.simulated)
 
 
 def _write_scores(folder: pathlib.Path, rows: list[Score]) -> None:
@@ -93,12 +95,11 @@ def _write_scores(folder: pathlib.Path, rows: list[Score]) -> None:
         )
 
 
-def _answer_ceiling(config: ConfigDict, counts: Features, ids: np.ndarray, *, stored: bool) -> tuple[float, float]:
-    """What another group of as many people would score on the stimuli `ids`, and what the noise-free RDM would.
+def _answer_ceiling(config: ConfigDict, answers: np.ndarray, *, stored: bool) -> tuple[float, float]:
+    """What another group of as many people would score, and what the noise-free RDM would: counts [n, k] -> two.
 
     With `stored` the RDMs of the halves are held, otherwise they are streamed.
     """
-    answers = counts.values[np.isin(counts.ids, ids)]
     measure, index, n_splits = config.reference.measure, config.comparison.index, config.reference.n_splits
     if stored:
         split = rsa.split_half(answers, measure, index=index, n_splits=n_splits, seed=config.seed)
@@ -112,7 +113,7 @@ def _answer_ceiling(config: ConfigDict, counts: Features, ids: np.ndarray, *, st
 
 
 def _check_comparison(config: ConfigDict, study: Study) -> None:
-    """Raises ValueError, before anything is computed, for an index, pairs or inference that do not fit."""
+    """Raises ValueError, before any RDM is made, for an index, pairs or inference that do not fit."""
     index, pairs, chosen = config.comparison.index, tuple(config.comparison.pairs), config.inference
     known = (*rsa.INDICES, *rsa.FEATURE_INDICES)
     if index not in known:
@@ -186,20 +187,21 @@ def _check_room(config: ConfigDict, study: Study, folder: pathlib.Path, stored: 
         )
 
 
-def _streamed_scores(config: ConfigDict, study: Study) -> list[Score]:
+def _streamed_scores(config: ConfigDict, study: Study, joined: dict[str, Any]) -> list[Score]:
     """Scores of all models over all pairs, with no RDM held."""
-    models, reference, labels = _shared_stimuli(study, config.comparison.join)
+    models, labels = study.models, study.labels
+    reference = [item for item in study.reference if isinstance(item, Features)]
     ceiling = (float('nan'), float('nan'))
     of_features = config.comparison.index in rsa.FEATURE_INDICES  # which have no halves' correlation to correct
     if study.counts is not None and not of_features:
-        ceiling = _answer_ceiling(config, study.counts, models[0].ids, stored=False)
+        ceiling = _answer_ceiling(config, study.counts.values, stored=False)
     entries = [(model.name, model, NO_MEASURE if of_features else config.features.measure) for model in models]
     if labels is not None:
         numbers = np.unique(labels, return_inverse=True)[1].astype(np.float32)[:, None]
         values = (numbers == np.unique(numbers)).astype(np.float32) if of_features else numbers
-        same = Features(values, models[0].ids, 'same category', {'anchor': True})
+        same = Features(values, models[0].ids, SAME, {'anchor': True})
         entries.append((same.name, same, NO_MEASURE if of_features else _differ))
-    origin = _origin(config, study, reference, models[0].ids)
+    origin = _origin(config, study, reference, joined)
     scores = []
     for name, model, measure in progress.each(entries, 'comparisons'):
         values = [_streamed(model, item, config, measure, study.reference_measure) for item in reference]
@@ -210,9 +212,9 @@ def _streamed_scores(config: ConfigDict, study: Study) -> list[Score]:
 
 
 def _origin(
-    config: ConfigDict, study: Study, reference: Sequence[Rdm] | Sequence[Features], ids: Sequence[str] | np.ndarray
+    config: ConfigDict, study: Study, reference: Sequence[Rdm] | Sequence[Features], joined: dict[str, Any]
 ) -> dict[str, Any]:
-    """What all scores say of the stimuli and of the reference."""
+    """What all scores say of the stimuli, how they were joined, and of the reference."""
     measures = {item.measure if isinstance(item, Rdm) else study.reference_measure for item in reference}
     if config.comparison.index in rsa.FEATURE_INDICES:
         measures = {NO_MEASURE}
@@ -220,7 +222,8 @@ def _origin(
         'reference': [item.name for item in reference],
         'reference_sha256': [item.provenance.get('sha256') for item in reference],
         'reference_measure': ', '.join(sorted(measures)),
-        'stimuli_sha256': storage.array_digest(np.asarray(ids, dtype=np.str_)),
+        'stimuli_sha256': storage.array_digest(np.asarray(study.models[0].ids, dtype=np.str_)),
+        **joined,
         'simulated': study.simulated,
         'seed': config.seed,
         'better': 'larger',
@@ -271,29 +274,12 @@ def _plain_score(
     return Score(f'rsa/{config.comparison.index}', value, nan, nan, n, 'none', *ceiling, provenance)
 
 
-def _shared_stimuli(study: Study, join: str) -> tuple[list[Features], list[Features], np.ndarray | None]:
-    """Models, reference and labels of the stimuli that all have (join 'shared'), or as they are ('exact')."""
-    if join not in ('exact', 'shared'):
-        raise ValueError(f"join must be 'exact' or 'shared', not {join!r}.")
-    reference = [item for item in study.reference if isinstance(item, Features)]
-    if join == 'exact':  # rsa.compare_features raises where ids differ
-        return study.models, reference, study.labels
-    everyone = [*study.models, *reference]
-    first = np.asarray(study.models[0].ids)
-    kept = np.logical_and.reduce([np.isin(first, item.ids) for item in everyone])
-
-    def shared(item: Features) -> Features:
-        order = np.argsort(np.asarray(item.ids))
-        rows = order[np.searchsorted(np.asarray(item.ids), first[kept], sorter=order)]
-        return dataclasses.replace(item, values=np.asarray(item.values)[rows], ids=first[kept])
-
-    everyone, n_models = [shared(item) for item in everyone], len(study.models)
-    return everyone[:n_models], everyone[n_models:], None if study.labels is None else study.labels[kept]
-
-
 def _rdm_of(features: Features, config: ConfigDict, path: pathlib.Path | None) -> Rdm:
     """The RDM of a layer, taken from `path` if an earlier start of this run wrote it there."""
-    digests = {'features_sha256': storage.array_digest(np.asarray(features.values))}
+    digests = {
+        'features_sha256': storage.array_digest(np.asarray(features.values)),
+        'stimuli_sha256': storage.array_digest(np.asarray(features.ids, dtype=np.str_)),
+    }
     if isinstance(features, RepeatedFeatures) and features.noise is not None:
         digests['noise_sha256'] = storage.array_digest(features.noise)
     made_of = {**features.provenance, **digests, 'measure': config.features.measure}
@@ -308,19 +294,6 @@ def _rdm_of(features: Features, config: ConfigDict, path: pathlib.Path | None) -
     return made
 
 
-def _join(
-    models: list[Rdm], reference: list[Rdm], study: Study, join: str
-) -> tuple[list[Rdm], list[Rdm], np.ndarray | None]:
-    """All RDMs in the order of the first model, of the stimuli that all have."""
-    first = models[0]
-    for rdm in [*models[1:], *reference]:
-        first = rsa.align(first, rdm, join=join)[0]
-    kept = np.isin(np.asarray(models[0].ids), first.ids)
-    everyone = [rsa.select(rdm, first.ids) for rdm in [*models, *reference]]
-    labels = None if study.labels is None else study.labels[kept]
-    return everyone[: len(models)], everyone[len(models) :], labels
-
-
 def _score(
     config: ConfigDict,
     models: list[Rdm],
@@ -332,7 +305,7 @@ def _score(
 ) -> tuple[list[Score], rsa.InferenceResult | None]:
     """Scores of all models over one kind of pairs."""
     if kind in ('within', 'between', 'partial'):  # of which the same/different RDM says nothing
-        models = [rdm for rdm in models if rdm.name != 'same category']
+        models = [rdm for rdm in models if rdm.name != SAME]
     index = config.comparison.index
     about = {rdm.name: {**_about(rdm, rdm.measure), **origin} for rdm in models}
     if config.inference.n_bootstrap == 0:
@@ -381,7 +354,7 @@ def _draw(
     mark = ' (simulated)' if simulated else ''
     mean = np.mean([rsa.average_ranks(rdm.values) for rdm in reference], axis=0)
     panels = [Rdm(mean, reference[0].ids, 'reference' + mark, 'rank')]
-    panels += [rdm for rdm in models if rdm.name != 'same category']
+    panels += [rdm for rdm in models if rdm.name != SAME]
     n_pairs = len(mean)
     ranked = [dataclasses.replace(rdm, values=rsa.average_ranks(rdm.values) / n_pairs) for rdm in panels]
     keep_rdms(folder.parent / 'display', ranked[0], ranked[1:], labels, simulated)

@@ -7,6 +7,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import settings
+from humalign_jax.experiments import _layers
 from humalign_jax.experiments._stages import Stage, run_stages
 
 SECTIONS = (
@@ -155,7 +156,9 @@ def _alignment(config: ConfigDict, name: str, folder: pathlib.Path) -> Stage:
     given = dict(
         model=name,
         features=str(test),
+        stimuli=dict(_layers.NO_STIMULI),
         validation=str(validation),
+        validation_stimuli=dict(_layers.NO_STIMULI),
         human=_human(config),
         simulated=dict(n_test=0, n_validation=0),
     )
@@ -166,13 +169,16 @@ def _human_rsa(config: ConfigDict, folder: pathlib.Path) -> Stage:
     """All networks at once, because they are compared with each other."""
     inputs = tuple(folder / 'features' / name / 'test' for name in (*config.networks.keys(), PIXELS))
     folders = tuple(str(path) for path in inputs)
-    given = dict(features=folders, names=(), human=_human(config), simulated=dict(n_models=0))
+    stimuli = dict(_layers.NO_STIMULI)
+    given = dict(features=folders, stimuli=stimuli, names=(), human=_human(config), simulated=dict(n_models=0))
     return Stage('human_rsa', _stage_config('human_rsa', config, config.human_rsa, **given), inputs)
 
 
 def _latents(config: ConfigDict, name: str, folder: pathlib.Path) -> Stage:
     run_folder = _run_folder(config, name, folder)
-    section = _stage_config('latents', config, config.latents, run=str(run_folder), name=name)
+    section = _stage_config(
+        'latents', config, config.latents, run=str(run_folder), codes=dict(_layers.NO_CODES), name=name
+    )
     return Stage(f'latents/{name}', section, (run_folder,))
 
 

@@ -233,13 +233,8 @@ def _join(config: ConfigDict, opened: _runs.OpenRun) -> tuple[ImageSet, Answers]
             f'none of the {len(images)} test images of {opened.folder}, such as {str(images.ids[0])!r}, is among those '
             f'that {answers.name} names, such as {str(answers.ids[0])!r}: give the run and the answers of one data set.'
         )
-    if images.class_names != answers.class_names:
-        raise ValueError(
-            f'the classes of {images.name} are {", ".join(images.class_names)}, but {answers.name} counts answers for '
-            f'{", ".join(answers.class_names)}: their numbers would not mean the same.'
-        )
     images = images.take(named[: config.max_images or None])
-    return images, answers.select(images.ids)
+    return images, _people.matched(answers, images.ids, images.labels, images.class_names)
 
 
 def _train_all(config: ConfigDict, folder: pathlib.Path, study: Study) -> None:

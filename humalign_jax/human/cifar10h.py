@@ -16,6 +16,7 @@ import itertools
 import os
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -92,16 +93,11 @@ def load_counts(folder: str | os.PathLike) -> np.ndarray:
         Peterson et al. (2019). doi:10.1109/ICCV.2019.00971
     """
     path = find(folder)
-    if path.suffix == '.npz':
-        with np.load(path, allow_pickle=False) as file:
-            if 'counts' not in file.files:
-                raise ValueError(f"{path} has {', '.join(file.files)}, but no array named 'counts'.")
-            counts = file['counts']
-    else:
-        counts = np.load(path, allow_pickle=False)
+    counts = _numbers_of(path, 'counts' if path.suffix == '.npz' else None)
     if counts.shape != (N_IMAGES, N_CLASSES):
         raise ValueError(f'{path}: counts must be [{N_IMAGES}, {N_CLASSES}], not {list(counts.shape)}.')
-    rounded = counts.astype(np.int64)
+    with np.errstate(invalid='ignore'):  # of NaN, which is refused here
+        rounded = counts.astype(np.int64)
     if not np.array_equal(rounded, counts) or rounded.min() < 0:
         raise ValueError(f'{path}: counts must be non-negative whole numbers: this may be the file of probabilities.')
     totals = rounded.sum(axis=1)
@@ -111,6 +107,14 @@ def load_counts(folder: str | os.PathLike) -> np.ndarray:
             f'{totals.max()}: the file is damaged or is another data set.'
         )
     return rounded
+
+
+def _numbers_of(path: pathlib.Path, key: str | None = None) -> np.ndarray:
+    """An array of real numbers, or a ValueError that names the file."""
+    values = storage.read_array(path, key=key)
+    if values.dtype.kind not in 'fiub':
+        raise ValueError(f'{path} must hold numbers, not {values.dtype}.')
+    return values
 
 
 def load_probabilities(folder: str | os.PathLike) -> np.ndarray:
@@ -126,11 +130,11 @@ def load_probabilities(folder: str | os.PathLike) -> np.ndarray:
     if not path.exists():
         counts = load_counts(folder)
         return counts / counts.sum(axis=1, keepdims=True)
-    probabilities = np.load(path, allow_pickle=False).astype(np.float64)
+    probabilities = _numbers_of(path).astype(np.float64)
     if probabilities.shape != (N_IMAGES, N_CLASSES):
         raise ValueError(f'{path}: soft labels must be [{N_IMAGES}, {N_CLASSES}], not {list(probabilities.shape)}.')
-    if probabilities.min() < 0 or np.abs(probabilities.sum(axis=1) - 1.0).max() > 1e-6:
-        raise ValueError(f'{path}: soft labels must not be negative and must sum to 1 for each image.')
+    if not (probabilities.min() >= 0 and np.abs(probabilities.sum(axis=1) - 1.0).max() <= 1e-6):  # NaN is neither
+        raise ValueError(f'{path}: soft labels must not be negative or NaN and must sum to 1 for each image.')
     if any((path.parent / name).exists() for name in FILES):
         counts = load_counts(folder)
         differing = np.abs(counts / counts.sum(axis=1, keepdims=True) - probabilities).max(axis=1) > 1e-6
@@ -214,7 +218,7 @@ def load_trials(folder: str | os.PathLike) -> Trials:
                 raise ValueError(f'{path} must hold one {TABLE_FILES[0]} of at most {_MAX_TABLE_BYTES} bytes.')
             with archive.open(members[0]) as file:
                 return _trials(io.TextIOWrapper(file, encoding='utf-8-sig', newline=''), path)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise ValueError(f'{path} cannot be read ({error}): download it again.') from error
 
 

@@ -12,7 +12,6 @@ References:
 import dataclasses
 import os
 import pathlib
-import zipfile
 
 import numpy as np
 
@@ -79,13 +78,9 @@ def load_labels(folder: str | os.PathLike) -> NoisyLabels:
             f"convert it once where PyTorch is installed: python -c '{CONVERSION}'"
         )
     try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in ('labels', 'aggregate', 'worst') if name not in file.files]
-            if missing:
-                raise ValueError(f'it lacks {", ".join(missing)} and has {", ".join(file.files) or "nothing"}')
-            arrays = {name: file[name] for name in ('labels', 'aggregate', 'worst')}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f'{path} is not CIFAR-10N as converted by us ({error}).') from error
+        arrays = {name: storage.read_array(path, key=name) for name in ('labels', 'aggregate', 'worst')}
+    except ValueError as error:
+        raise ValueError(f'{error} This is not CIFAR-10N as converted by us.') from error
     for name, shape in (('labels', (N_IMAGES, N_PEOPLE)), ('aggregate', (N_IMAGES,)), ('worst', (N_IMAGES,))):
         values = arrays[name]
         if values.shape != shape or not np.issubdtype(values.dtype, np.integer):

@@ -4,6 +4,7 @@ Every array here is in SciPy's condensed order: pair (i, j), i < j, of n stimuli
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from humalign_jax import arrays
 from humalign_jax.records import Features, Rdm
 
 SHOWN_IDS = 3  # how many ids an error message names
+JOINS = ('exact', 'shared', 'position')
+_MADE_UP = 'row/'  # how the ids begin that `rsa.files` gives to the rows of a file without ids
 
 
 def n_stimuli_of(n_pairs: int) -> int:
@@ -67,35 +70,42 @@ def take_stimuli(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return taken
 
 
+def has_ids(record: Features | Rdm) -> bool:
+    """Whether a record's ids name stimuli; ids that were made up for the rows of a file without any do not."""
+    made_up = len(record.ids) > 0 and str(record.ids[0]).startswith(_MADE_UP)
+    return not made_up or record.provenance.get('ids') == 'given'
+
+
 def align(a: Rdm, b: Rdm, *, join: str = 'exact') -> tuple[Rdm, Rdm]:
     """Two RDMs of the same stimuli in the same order, that of `a`.
 
     Args:
         a: An RDM.
         b: An RDM of the same stimuli in any order.
-        join: 'exact' asks for the same stimuli in both; 'shared' keeps those that both have.
+        join: 'exact' asks for the same stimuli in both; 'shared' keeps those that both have; 'position' takes row k of
+            both for the same stimulus, whatever their ids, which must not contradict it.
 
     Returns:
-        `a` and `b` with equal ids in equal order. What needs no change is returned as it came, not copied.
+        `a` and `b` with equal ids in equal order. What needs no change is returned as it came, not copied. Under
+        'position' the ids are those of the first of the two that has any, else 'position/00000' and on.
 
     Raises:
-        ValueError: The stimuli differ (join 'exact'), or fewer than two are shared; the message names the first few.
+        ValueError: The stimuli differ (join 'exact'), or fewer than two are shared, the message names the first few; or
+            one of the two was read from a file without ids; or under 'position' their numbers differ.
     """
-    if join not in ('exact', 'shared'):
-        raise ValueError(f"join must be 'exact' or 'shared', not {join!r}.")
+    check_join(join)
+    if join == 'position':
+        ids = position_ids([a, b])
+        return dataclasses.replace(a, ids=ids), dataclasses.replace(b, ids=ids)
+    _refuse_without_ids(a, b)
     a_ids, b_ids = np.asarray(a.ids), np.asarray(b.ids)
     if np.array_equal(a_ids, b_ids):
         return a, b
     shared = a_ids[np.isin(a_ids, b_ids)]
     if join == 'exact' and not len(shared) == len(a_ids) == len(b_ids):
-        missing = [
-            f'{len(only)} only in {mine.name!r} (such as {", ".join(repr(str(i)) for i in only[:SHOWN_IDS])})'
-            for mine, only in ((a, a_ids[~np.isin(a_ids, b_ids)]), (b, b_ids[~np.isin(b_ids, a_ids)]))
-            if len(only)
-        ]
         raise ValueError(
-            f'RDMs {a.name!r} and {b.name!r} are of different stimuli: {"; ".join(missing)}; {len(shared)} are in '
-            "both. Give both the same ids, or keep the shared stimuli with rsa.align(a, b, join='shared')."
+            f'RDMs {a.name!r} and {b.name!r} are of different stimuli: {differing_ids(a, b)}. Give both the same ids, '
+            "or keep the shared stimuli with rsa.align(a, b, join='shared')."
         )
     if len(shared) < 2:
         raise ValueError(
@@ -103,6 +113,65 @@ def align(a: Rdm, b: Rdm, *, join: str = 'exact') -> tuple[Rdm, Rdm]:
             f'({str(a_ids[0])!r}, {str(b_ids[0])!r}).'
         )
     return select(a, shared), select(b, shared)
+
+
+def check_join(join: str) -> None:
+    """Raises ValueError for a way to join that does not exist."""
+    if join not in JOINS:
+        raise ValueError(f'join must be one of {", ".join(JOINS)}, not {join!r}.')
+
+
+def differing_ids(a: Features | Rdm, b: Features | Rdm) -> str:
+    """How many stimuli only one of two records has, the first few of them, and how many both have."""
+    a_ids, b_ids = np.asarray(a.ids), np.asarray(b.ids)
+    only = [(a, a_ids[~np.isin(a_ids, b_ids)]), (b, b_ids[~np.isin(b_ids, a_ids)])]
+    parts = [
+        f'{len(ids)} only in {mine.name!r} (such as {", ".join(repr(str(i)) for i in ids[:SHOWN_IDS])})'
+        for mine, ids in only
+        if len(ids)
+    ]
+    return '; '.join([*parts, f'{int(np.isin(a_ids, b_ids).sum())} are in both'])
+
+
+def position_ids(records: Sequence[Features | Rdm]) -> np.ndarray:
+    """The ids that records get when row k of each is taken for the same stimulus, [n].
+
+    Raises:
+        ValueError: Their numbers of stimuli differ; or two of them have an id in common, in different rows.
+    """
+    first = records[0]
+    for record in records[1:]:
+        if len(record.ids) != len(first.ids):
+            raise ValueError(
+                f"join='position' needs as many stimuli in each, but {first.name!r} has {len(first.ids)} and "
+                f'{record.name!r} {len(record.ids)}.'
+            )
+    named = [record for record in records if has_ids(record)]
+    for record in named[1:]:
+        rows = {stimulus: k for k, stimulus in enumerate(np.asarray(named[0].ids).tolist())}
+        for k, stimulus in enumerate(np.asarray(record.ids).tolist()):
+            if rows.get(stimulus, k) != k:
+                raise ValueError(
+                    f"join='position' contradicts the ids: {stimulus!r} is in row {rows[stimulus]} of "
+                    f'{named[0].name!r} and in row {k} of {record.name!r}. Join them by id.'
+                )
+    if named:
+        return np.asarray(named[0].ids)
+    return np.array([f'position/{i:05d}' for i in range(len(first.ids))], dtype=np.str_)
+
+
+def _refuse_without_ids(a: Features | Rdm, b: Features | Rdm) -> None:
+    """Raises ValueError if one of two records has no ids, unless both are of the rows of one array."""
+    source = [(record.provenance.get('sha256'), record.provenance.get('key')) for record in (a, b)]
+    if a is b or (source[0][0] and source[0] == source[1]):
+        return
+    without = [repr(record.name) for record in (a, b) if not has_ids(record)]
+    if without:
+        raise ValueError(
+            f'{" and ".join(without)} came from a file without stimulus ids, and records join by id: load with ids=, '
+            "or with dataset='cifar10', split='test' and the like if rows are in the published order. If row k of "
+            'both is the same stimulus, compare their values, a.values and b.values, which have no ids.'
+        )
 
 
 def select(rdm: Rdm, ids: np.ndarray) -> Rdm:
@@ -129,24 +198,22 @@ def join_features(x: Features | np.ndarray, y: Features | np.ndarray) -> Feature
     """`y` in the order of `x` where both have ids; otherwise as it came.
 
     Raises:
-        ValueError: The stimuli differ, or their numbers.
+        ValueError: The stimuli differ, or their numbers; or a record was read from a file without ids.
     """
     if not (isinstance(x, Features) and isinstance(y, Features)):
         n_x, n_y = (len(s.values) if isinstance(s, Features) else np.shape(s)[-2] for s in (x, y))
         if n_x != n_y:
             raise ValueError(f'the feature sets have {n_x} and {n_y} stimuli: they must be the same, in one order.')
         return y
+    _refuse_without_ids(x, y)
+    if np.array_equal(np.asarray(x.ids), np.asarray(y.ids)):
+        return y
     row = {str(stimulus): k for k, stimulus in enumerate(y.ids)}
-    missing = [str(stimulus) for stimulus in x.ids if str(stimulus) not in row]
-    if missing or len(x.ids) != len(y.ids):
-        extra = sorted(set(row) - {str(stimulus) for stimulus in x.ids})
+    if len(x.ids) != len(y.ids) or not all(str(stimulus) in row for stimulus in x.ids):
         raise ValueError(
-            f'{x.name!r} and {y.name!r} have different stimuli: {len(missing)} only in the first {missing[:3]}, '
-            f'{len(extra)} only in the second {extra[:3]}. Take the shared ones of both.'
+            f'{x.name!r} and {y.name!r} have different stimuli: {differing_ids(x, y)}. Take the shared ones of both.'
         )
     order = np.array([row[str(stimulus)] for stimulus in x.ids])
-    if np.array_equal(order, np.arange(len(order))):
-        return y
     return dataclasses.replace(y, values=y.values[order], ids=np.asarray(y.ids)[order])
 
 

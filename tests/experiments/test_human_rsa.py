@@ -145,7 +145,7 @@ def test_mistakes_are_named(study, tmp_path, monkeypatch):
             human_rsa.run(config, str(tmp_path))
 
     fails('config.features must name at least one folder', features=())
-    fails('has no labels.npy', features=(str(tmp_path),))
+    fails('has no file of a layer', features=(str(tmp_path),))
     fails("config.pairs has 'inside'", pairs=('inside',))
     fails('has none of config.headline', headline=('mu',))
     fails('two folders are named', features=study[2].features[:1] * 2)

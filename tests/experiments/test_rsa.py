@@ -6,7 +6,7 @@ import ml_collections
 import numpy as np
 import pytest
 import scipy.stats
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import pdist, squareform
 
 from humalign_jax import rsa, storage
 from humalign_jax.experiments import _room
@@ -291,3 +291,165 @@ def test_too_little_memory_is_refused_before_anything_is_computed(config, tmp_pa
     ):
         experiment.run(config, str(tmp_path))
     assert not (tmp_path / 'rdms').exists()
+
+
+@pytest.fixture
+def without_ids(tmp_path) -> ml_collections.ConfigDict:
+    """Features and a subject's RDM in plain .npy files, which have no ids; no inference."""
+    np_rng = np.random.default_rng(5)
+    net = np_rng.normal(size=(12, 6))
+    np.save(tmp_path / 'net.npy', net)
+    np.save(tmp_path / 'subject.npy', pdist(net + np_rng.normal(size=net.shape)))
+    c = runpy.run_path(str(CONFIG))['get_config']()
+    c.features.update(files=(str(tmp_path / 'net.npy'),), write_rdms=False)
+    c.reference.files = (str(tmp_path / 'subject.npy'),)
+    c.inference.n_bootstrap = 0
+    return c
+
+
+def spearman_of(folder, rows=slice(None)) -> float:
+    net, subject = np.load(folder / 'net.npy')[rows], np.load(folder / 'subject.npy')
+    kept = squareform(squareform(subject)[rows][:, rows])
+    return scipy.stats.spearmanr(pdist(net, 'correlation'), kept).statistic
+
+
+@pytest.mark.parametrize('join', ['exact', 'shared'])
+def test_rows_without_ids_join_nothing_and_the_flags_that_help_are_shown(join, without_ids, tmp_path):
+    without_ids.comparison.join = join
+    with pytest.raises(ValueError, match=r'net\.npy, subject\.npy: there are no stimulus ids') as caught:
+        scored(without_ids, tmp_path / 'run')
+    for section in ('features', 'reference'):
+        assert f'--config.{section}.ids_file=FILE' in str(caught.value)
+        assert f'--config.{section}.dataset=NAME --config.{section}.split=test' in str(caught.value)
+    assert '--config.comparison.join=position' in str(caught.value)
+
+
+def test_a_file_without_ids_does_not_join_one_that_has_them(without_ids, tmp_path):
+    without_ids.features.update(dataset='toy', split='test')
+    with pytest.raises(ValueError, match=r'^subject\.npy: there are no stimulus ids.*: --config\.reference\.ids_file'):
+        scored(without_ids, tmp_path / 'run')
+    without_ids.reference.update(dataset='toy', split='test')
+    assert scored(without_ids, tmp_path / 'run2')['net'].value == pytest.approx(spearman_of(tmp_path), abs=1e-6)
+
+
+def test_rows_join_by_position_when_asked_and_the_score_says_so(without_ids, tmp_path):
+    without_ids.comparison.join = 'position'
+    score = scored(without_ids, tmp_path / 'run')['net']
+    assert score.value == pytest.approx(spearman_of(tmp_path), abs=1e-6)
+    assert score.provenance['join'] == 'position'
+    np.save(tmp_path / 'subject.npy', np.arange(55.0))
+    with pytest.raises(ValueError, match=r"as many stimuli in each, but 'net' has 12 and 'subject' 11"):
+        scored(without_ids, tmp_path / 'run2')
+
+
+def test_a_join_by_position_that_contradicts_the_ids_is_refused(config, tmp_path):
+    config.comparison.join = 'position'
+    with pytest.raises(ValueError, match=r"join='position' contradicts the ids: 'toy/test/\d+' is in row "):
+        scored(config, tmp_path / 'run')
+
+
+def test_a_score_says_that_stimuli_were_joined_by_id(config, tmp_path):
+    config.inference.n_bootstrap = 0
+    assert scored(config, tmp_path / 'run')['good'].provenance['join'] == 'exact'
+
+
+def spoil(folder, what):
+    """Row 4 of the features, or all pairs of stimulus 4 of the RDM, made undefined."""
+    net, subject = np.load(folder / 'net.npy'), squareform(np.load(folder / 'subject.npy'))
+    if what == 'pairs':
+        subject[4] = subject[:, 4] = np.nan
+        np.save(folder / 'subject.npy', squareform(subject, checks=False))
+    else:
+        net[4] = 1.0 if what == 'constant' else np.nan
+        np.save(folder / 'net.npy', net)
+
+
+@pytest.mark.parametrize(
+    ('what', 'message'),
+    [
+        (
+            'constant',
+            r"net\.npy: 1 of 12 stimuli have constant features, for which 'correlation' is not defined",
+        ),
+        ('nan', r'net\.npy: 1 of 12 stimuli have NaN or infinite features: row/00004'),
+        ('pairs', r'subject\.npy: 1 of 12 stimuli have pairs that are NaN or infinite: row/00004'),
+    ],
+)
+@pytest.mark.parametrize('streamed', [True, False])
+def test_stimuli_without_distances_are_named_or_left_out_by_one_flag(what, message, streamed, without_ids, tmp_path):
+    rows = np.delete(np.arange(12), 4)
+    expected = spearman_of(tmp_path, rows)
+    if streamed and what != 'pairs':
+        np.savez(tmp_path / 'subject.npz', x=np.load(tmp_path / 'net.npy') ** 3)
+        expected = scipy.stats.spearmanr(
+            pdist(np.load(tmp_path / 'net.npy')[rows], 'correlation'),
+            pdist(np.load(tmp_path / 'net.npy')[rows] ** 3),
+        ).statistic
+        without_ids.reference.update(kind='features', measure='euclidean', files=(str(tmp_path / 'subject.npz'),))
+    spoil(tmp_path, what)
+    without_ids.comparison.join = 'position'
+    with pytest.raises(ValueError, match=message) as caught:
+        scored(without_ids, tmp_path / 'run')
+    assert ': row/00004. --config.comparison.undefined=omit' in str(caught.value)
+    assert not any(word in str(caught.value) for word in ('nan_policy', 'rsa.select', 'rsa.align'))
+    score = scored(without_ids, tmp_path / 'omit', comparison__undefined='omit')['net']
+    assert score.value == pytest.approx(expected, abs=1e-6)
+    said = score.provenance
+    assert (score.n, said['undefined_left_out'], said['undefined_stimuli']) == (11, 1, ['position/00004'])
+
+
+def test_of_scattered_missing_pairs_the_fewest_stimuli_are_left_out(without_ids, tmp_path):
+    subject = squareform(np.load(tmp_path / 'subject.npy'))
+    for i, j in ((2, 5), (2, 7), (2, 9)):
+        subject[i, j] = subject[j, i] = np.nan
+    np.save(tmp_path / 'subject.npy', squareform(subject, checks=False))
+    without_ids.comparison.update(join='position', undefined='omit')
+    assert scored(without_ids, tmp_path / 'run')['net'].provenance['undefined_stimuli'] == ['position/00002']
+
+
+def test_a_stimulus_that_is_not_shared_needs_no_distances(without_ids, tmp_path):
+    spoil(tmp_path, 'constant')
+    np.savez(tmp_path / 'net.npz', x=np.load(tmp_path / 'net.npy'), ids=[f's{i}' for i in range(12)])
+    kept = np.delete(np.arange(12), [4, 7])
+    subject = squareform(squareform(np.load(tmp_path / 'subject.npy'))[kept][:, kept])
+    np.savez(tmp_path / 'some.npz', x=subject, ids=[f's{i}' for i in kept])
+    without_ids.features.files = (str(tmp_path / 'net.npz'),)
+    without_ids.reference.update(files=(str(tmp_path / 'some.npz'),))
+    without_ids.comparison.join = 'shared'
+    score = scored(without_ids, tmp_path / 'run')['net']
+    assert (score.n, score.value) == (10, pytest.approx(spearman_of(tmp_path, kept), abs=1e-6))
+
+
+def test_files_of_one_name_are_told_apart_in_scores_and_rdms(without_ids, tmp_path):
+    for k, folder in enumerate('ab'):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / 'fc.npy', np.random.default_rng(k).normal(size=(12, 6)))
+    without_ids.features.update(files=(str(tmp_path / 'a/fc.npy'), str(tmp_path / 'b/fc.npy')), write_rdms=True)
+    without_ids.comparison.join = 'position'
+    scores = scored(without_ids, tmp_path / 'run')
+    assert list(scores) == ['a/fc', 'b/fc']
+    for name, score in scores.items():
+        assert score.provenance['sha256'] == storage.file_digest(tmp_path / f'{name}.npy')
+        rdm = files.load_rdm(tmp_path / 'run' / 'rdms' / f'{name.replace("/", "_")}.npy')
+        np.testing.assert_allclose(rdm.values, pdist(np.load(tmp_path / f'{name}.npy'), 'correlation'), atol=1e-6)
+
+
+def test_names_are_checked_before_any_file_is_read(without_ids):
+    without_ids.features.update(files=('no.npy', 'such.npy'), names=('a', 'a'))
+    with pytest.raises(ValueError, match=r"two models are named 'a': give config\.features\.names, one for each file"):
+        load(without_ids)
+    without_ids.comparison.labels_file = 'none.txt'
+    without_ids.features.names = ('same category', 'a')
+    with pytest.raises(ValueError, match="'same category' is the baseline that categories add"):
+        load(without_ids)
+
+
+def test_a_figure_that_fails_loses_no_score(config, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError('no font')
+
+    monkeypatch.setattr(experiment, '_draw', fail)
+    config.inference.n_bootstrap = 0
+    with pytest.raises(RuntimeError, match='no font'):
+        scored(config, tmp_path / 'run')
+    assert len(scores_of(tmp_path / 'run')) == 2

@@ -78,7 +78,7 @@ def test_a_layer_that_answers_with_zeros_has_no_rsa_score(probe):
 
 def _images_like_cifar10():
     images = data.load('synthetic', 'test', n_test=200)
-    named = dataclasses.replace(images, name='cifar10', simulated=False)
+    named = dataclasses.replace(images, name='cifar10', class_names=cifar10.CLASS_NAMES, simulated=False)
     return {'train': named, 'validation': named, 'test': named}
 
 
@@ -130,8 +130,24 @@ def test_metrics_and_layers_that_cannot_be_are_named(small_config):
     fails('must be one of loss, accuracy, alignment/rsa', train__best_metric='alignment/rsa_ceiling_upper')
 
 
+def _counts_of(images):
+    """Counts of 10,000 images, the first of which are these: most people give the label."""
+    shares = np.full((10_000, 10), 0.04)
+    shares[np.arange(10_000), np.resize(images.labels, 10_000)] = 0.64
+    return np.random.default_rng(0).multinomial(50, shares)
+
+
+def test_answers_in_another_order_than_the_probe_are_refused(tmp_path):
+    images = _images_like_cifar10()
+    shuffled = _counts_of(images['test'])[np.random.default_rng(1).permutation(10_000)]
+    np.save(tmp_path / 'cifar10h-counts.npy', shuffled)
+    probe, _ = _watch.choose_probe(_config(), images)
+    with pytest.raises(ValueError, match='labels and answers are in different orders'):
+        _watch.probe_answers(_config(**{'data.root': str(tmp_path)}), probe)
+
+
 def test_answers_are_joined_by_id(tmp_path):
-    counts = np.random.default_rng(0).multinomial(50, [0.1] * 10, size=10_000)
+    counts = _counts_of(_images_like_cifar10()['test'])
     np.save(tmp_path / 'cifar10h-counts.npy', counts)
     probe, _ = _watch.choose_probe(_config(), _images_like_cifar10())
     answers = _watch.probe_answers(_config(**{'data.root': str(tmp_path)}), probe)

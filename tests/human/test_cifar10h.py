@@ -42,8 +42,40 @@ def test_what_is_not_cifar10h_is_refused(tmp_path):
         cifar10h.load_counts(write(tmp_path, np.concatenate([2 * toy_counts()[:1], toy_counts()[1:]])))
     np.savez(tmp_path / 'cifar10h.npz', probs=toy_counts())
     (tmp_path / 'cifar10h-counts.npy').unlink()
-    with pytest.raises(ValueError, match="has probs, but no array named 'counts'"):
+    with pytest.raises(ValueError, match="no array named 'counts'; it has probs"):
         cifar10h.load_counts(tmp_path)
+
+
+@pytest.mark.parametrize('name', ['cifar10h-counts.npy', 'cifar10h.npz', 'cifar10h-probs.npy'])
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'<!DOCTYPE html>', 'it is a web page'),
+        (b'version https://git-lfs.github.com/spec/v1\n', 'it is a Git LFS pointer'),
+        (b'', 'it is empty'),
+        (b'PK\x03\x04 and nothing more', 'it is damaged'),
+    ],
+)
+def test_files_that_are_no_arrays_are_named(name, content, message, tmp_path):
+    if name == 'cifar10h-probs.npy':
+        write(tmp_path, toy_counts())
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f'{name} cannot be read.*{message}'):
+        cifar10h.load_answers(tmp_path)
+
+
+@pytest.mark.parametrize('dtype', [complex, str, float])
+def test_counts_that_are_no_numbers_are_refused(dtype, tmp_path):
+    counts = np.full((10_000, 10), np.nan) if dtype is float else toy_counts().astype(dtype)
+    with pytest.raises(ValueError, match=r'cifar10h-counts\.npy.* must '):
+        cifar10h.load_counts(write(tmp_path, counts))
+
+
+def test_shares_that_are_nan_are_refused(tmp_path):
+    write(tmp_path, toy_counts())
+    np.save(tmp_path / 'cifar10h-probs.npy', np.full((10_000, 10), np.nan))
+    with pytest.raises(ValueError, match=r'cifar10h-probs\.npy: soft labels must not be negative or NaN'):
+        cifar10h.load_answers(tmp_path)
 
 
 @pytest.mark.data

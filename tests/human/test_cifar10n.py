@@ -58,7 +58,7 @@ def test_the_conversion_writes_what_is_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'worst': None}, 'lacks worst and has labels, aggregate'),
+        ({'worst': None}, "no array named 'worst'; it has labels, aggregate"),
         ({'aggregate': np.zeros(3, np.int64)}, r'aggregate must be integers \[50000\], not int64 \[3\]'),
         ({'worst': np.full(50_000, 10)}, 'worst must be 0 to 9, not 10 to 10'),
         ({'worst': np.array(['a'] * 50_000, object)}, 'is not CIFAR-10N as converted'),

@@ -73,7 +73,7 @@ def test_records_are_joined_by_stimulus_id(index):
     a, b = Features(x, ids, 'a'), Features(y[order], ids[order], 'b')
     assert index(a, b) == pytest.approx(index(x, y), abs=1e-12)
     assert isinstance(index(a, b), float)
-    with pytest.raises(ValueError, match="'a' and 'b' have different stimuli: 1 only in the first"):
+    with pytest.raises(ValueError, match="'a' and 'b' have different stimuli: 1 only in 'a'"):
         index(a, Features(y[:-1], ids[:-1], 'b'))
 
 

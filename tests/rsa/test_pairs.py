@@ -3,9 +3,11 @@ import itertools
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist, squareform
+from scipy.stats import spearmanr
 
-from humalign_jax.records import Rdm
-from humalign_jax.rsa import pairs
+from humalign_jax import rsa
+from humalign_jax.records import Features, Rdm
+from humalign_jax.rsa import files, pairs
 
 IDS = np.array([f'toy/test/{i:05d}' for i in range(7)])
 
@@ -41,6 +43,63 @@ def test_align_names_the_ids_that_do_not_match():
         pairs.align(make_rdm(), make_rdm('b', ids=IDS[1:]))
     with pytest.raises(ValueError, match='share 0 stimuli: their ids come from different data sets'):
         pairs.align(make_rdm(), make_rdm('b', ids=np.char.add('x', IDS)), join='shared')
+
+
+@pytest.fixture
+def from_files(tmp_path):
+    """Features and an RDM of two files without ids."""
+    values = np.random.default_rng(0).random((7, 3))
+    np.save(tmp_path / 'net.npy', values)
+    np.save(tmp_path / 'subject.npy', pdist(values**2))
+    return files.load_features(tmp_path / 'net.npy'), files.load_rdm(tmp_path / 'subject.npy')
+
+
+def test_records_of_files_without_ids_join_nothing(from_files):
+    features, rdm = from_files
+    other = Features(features.values, IDS, 'other')
+    calls = [
+        lambda: pairs.align(rsa.rdm(features), rdm),
+        lambda: pairs.align(rsa.rdm(features), rdm, join='shared'),
+        lambda: rsa.compare(rsa.rdm(features), rdm),
+        lambda: rsa.compare(rdm, make_rdm('b')),
+        lambda: rsa.infer([rsa.rdm(features)], [rdm], n_bootstrap=20),
+        lambda: rsa.Reference(rdm).influence(rsa.rdm(features)),
+        lambda: rsa.compare_features(features, other),
+        lambda: rsa.linear_cka(other, features),
+    ]
+    for call in calls:
+        with pytest.raises(
+            ValueError, match=r"came from a file without stimulus ids.*load with ids=.*dataset='cifar10'"
+        ):
+            call()
+
+
+def test_values_of_files_without_ids_and_rdms_of_one_file_are_compared_by_row(from_files):
+    features, rdm = from_files
+    one, other = rsa.rdm(features, 'euclidean'), rsa.rdm(features, 'cityblock')
+    assert rsa.compare(one.values, rdm.values) == pytest.approx(spearmanr(one.values, rdm.values)[0])
+    assert rsa.compare(one, other) == pytest.approx(spearmanr(one.values, other.values)[0])
+
+
+def test_align_by_position_gives_both_the_ids_that_one_has(from_files):
+    features, rdm = from_files
+    a, b = pairs.align(rsa.rdm(features), rdm, join='position')
+    assert a.ids.tolist() == b.ids.tolist() == [f'position/{i:05d}' for i in range(7)]
+    a, b = pairs.align(rdm, make_rdm('b'), join='position')
+    np.testing.assert_array_equal(a.ids, IDS)
+    np.testing.assert_array_equal(a.values, rdm.values)
+    assert rsa.compare(a, b) == pytest.approx(spearmanr(rdm.values, make_rdm('b').values)[0])
+
+
+def test_align_by_position_refuses_other_numbers_and_ids_in_another_order():
+    with pytest.raises(ValueError, match="as many stimuli in each, but 'a' has 7 and 'b' 6"):
+        pairs.align(make_rdm(), make_rdm('b', ids=IDS[:6]), join='position')
+    with pytest.raises(
+        ValueError, match="contradicts the ids: 'toy/test/00006' is in row 6 of 'a' and in row 0 of 'b'"
+    ):
+        pairs.align(make_rdm(), make_rdm('b', ids=IDS[::-1]), join='position')
+    with pytest.raises(ValueError, match="join must be one of exact, shared, position, not 'row'"):
+        pairs.align(make_rdm(), make_rdm('b'), join='row')
 
 
 def test_select_names_the_ids_it_does_not_find():

@@ -128,7 +128,7 @@ def test_records_are_joined_by_id():
 
 def test_different_stimuli_raise_and_name_some():
     x, y = two_sets()
-    with pytest.raises(ValueError, match=r"'a' and 'b' have different stimuli: 1 only in the first .*'toy/test/00000'"):
+    with pytest.raises(ValueError, match=r"'a' and 'b' have different stimuli: 1 only in 'a' .*'toy/test/00000'"):
         rsa.compare_features(record(x, name='a'), record(y, np.arange(1, 120), name='b'))
     with pytest.raises(ValueError, match='120 and 119 stimuli'):
         rsa.compare_features(x, y[1:])
