@@ -6,7 +6,9 @@ import pathlib
 import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / 'humalign_jax'
-GROUND = {'records', 'storage', 'settings', 'workdir', 'devices', 'progress'}
+GROUND = {
+    'records', 'storage', 'settings', 'ranges', 'workdir', 'lock', 'interrupts', 'mistakes', 'devices', 'progress',
+}  # fmt: skip
 # What each package may import from the others, beside the ground floor.
 MAY = {
     'alignment': {'rsa'},
