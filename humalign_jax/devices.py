@@ -21,17 +21,21 @@ Item = TypeVar('Item')
 Result = TypeVar('Result')
 
 
-def local_devices(n_devices: int = 0) -> list[jax.Device]:
+def local_devices(n_devices: int = 0, *, where: str = '') -> list[jax.Device]:
     """The first `n_devices` devices of this process; 0 means all.
 
+    Args:
+        n_devices: How many.
+        where: The setting that says so, for the message.
+
     Raises:
-        ValueError: There are fewer devices than asked for.
+        ValueError: There are fewer devices than asked for, or none of the platform that JAX_PLATFORMS names.
     """
-    devices = jax.local_devices()
+    devices = _all_local()
     if n_devices < 0 or n_devices > len(devices):
+        asked = f'{where}={n_devices}: ' if where else f'{n_devices} devices were asked for, but '
         raise ValueError(
-            f'{n_devices} devices were asked for, but there are {len(devices)} ({devices[0].platform}): '
-            'set the number to 0 (all) or to at most that.'
+            f'{asked}there are {len(devices)} ({devices[0].platform}): set the number to 0 (all) or to at most that.'
         )
     return devices[: n_devices or None]
 
@@ -56,6 +60,20 @@ def compiled(function: Callable[..., Any] | None = None, **options: Any) -> Call
             return program(*args, **kwargs)
 
     return run
+
+
+def _all_local() -> list[jax.Device]:
+    """All devices of this process; the first call starts jax's backend, which may not exist here."""
+    try:
+        return jax.local_devices()
+    except (RuntimeError, AssertionError) as error:  # an AssertionError without words where jax lacks the plugin
+        wanted = jax.config.jax_platforms or ''  # type: ignore[attr-defined]
+        name = f'JAX_PLATFORMS={wanted}' if wanted else 'jax'
+        words = str(error).strip() or 'this jax was installed without support for it'
+        raise ValueError(
+            f'{name} finds no device on this machine ({words}). Unset JAX_PLATFORMS to take what there is, or set '
+            'JAX_PLATFORMS=cpu.'
+        ) from error
 
 
 def map_over_devices(

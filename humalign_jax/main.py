@@ -4,8 +4,14 @@ r"""Command line: reads a config, prepares the run's folder, and hands both to t
     python -m humalign_jax.main --config=configs/vae.py:tiny --config.train.epochs=2
 
 Exit status: 0 done (also if it was done before), 2 a mistake in config, data or files (one message, no traceback),
-75 stopped by a signal with everything saved: start again to go on. 130 Ctrl-C in work that cannot be cut in two.
+75 stopped by a signal with everything saved: start again to go on. 130 Ctrl-C in work that cannot be cut in two. 1 a
+fault of the program, with its traceback.
 """
+
+from humalign_jax import interrupts
+
+if __name__ == '__main__':  # before the other imports, in whose first second Ctrl-C may come
+    interrupts.end_at_once()
 
 import importlib
 import logging as python_logging
@@ -20,14 +26,12 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from humalign_jax import progress, settings, storage, workdir
+from humalign_jax import mistakes, progress, ranges, settings, storage, workdir
 
 _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'The study: a file of configs/, with ":tiny" for a small one.'
 )
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; default: runs/<config name>.')
-_MISTAKES = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError)
-_INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 _EXPERIMENTS = pathlib.Path(__file__).parent / 'experiments'
 
 
@@ -42,23 +46,22 @@ def main(argv: list[str]) -> None:
         _fail(f'what is {argv[1]!r}? Settings are written as --config.section.key=value.')
     if _CONFIG.value is None:
         _fail('--config is missing: give a file of configs/, such as --config=configs/vae.py:tiny.')
-    folder = None
-    _set_up_logging()
-    _cache_compilations()
-    try:
-        _check_file(sys.argv)
-        config = _CONFIG.value
-        _check_experiment(config)
-        folder = workdir.open_workdir(config, _WORKDIR.value or _default_workdir())
-        if workdir.run_once(_run_experiment, config, str(folder)):
-            print(f'Done: {folder}')
-        else:
-            print(f'{folder} is complete: nothing to do. Choose another --workdir to run it again.')
-    except (ValueError, OSError) as error:
-        _fail(_message(error, folder))
-    except KeyboardInterrupt:
-        print(f'\nInterrupted. What {folder} holds is whole: start again to go on from it.', file=sys.stderr)
-        raise SystemExit(_INTERRUPTED) from None
+    folder = pathlib.Path(settings.with_home(_WORKDIR.value) or _default_workdir())
+    ours = False
+    with interrupts.ctrl_c():
+        try:
+            _set_up_logging()
+            _set_up_environment()
+            config = _checked(_CONFIG.value, sys.argv)
+            ours = True
+            if workdir.run_once(_run_experiment, config, folder):
+                print(f'Done: {folder}')
+            else:
+                print(f'{folder} is complete: nothing to do. Choose another --workdir to run it again.')
+        except KeyboardInterrupt:
+            _end_interrupted(folder)
+        except Exception as error:
+            _end_with(error, folder, ours=ours and not isinstance(error, workdir.RefusedError))
 
 
 def read_config(arguments: Sequence[str]) -> ConfigDict:
@@ -70,47 +73,83 @@ def read_config(arguments: Sequence[str]) -> ConfigDict:
     Raises:
         ValueError: There is no such file, it cannot be read, or it refuses a setting.
     """
-    values, argv = flags.FlagValues(), ['', *arguments]
+    values, argv = flags.FlagValues(), ['', *_with_home(arguments)]
     flag = config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=argv)
-    _check_file(argv)
     try:
+        _check_file(argv)
         values(argv)
-    except _MISTAKES as error:
-        raise ValueError(_own_words(error)) from error
-    _check_experiment(flag.value)
-    return flag.value
+    except Exception as error:  # a config is the user's program: whatever it raises is its mistake
+        raise ValueError(_own_words(error, argv)) from error
+    return _checked(flag.value, argv)
+
+
+def _checked(config: ConfigDict, argv: Sequence[str]) -> ConfigDict:
+    """The config with paths written out.
+
+    Raises:
+        ValueError: It names no experiment, or a value cannot be.
+    """
+    _check_file(argv)  # the flag library goes on without a file until it is asked for the config
+    if not isinstance(config, ConfigDict):
+        raise ValueError(f'get_config() of {_given_config(argv)[0]} must return a ConfigDict, not {config!r:.80}.')
+    name = str(config.get('experiment', ''))
+    if name not in experiment_names():
+        raise ValueError(f'config.experiment={name!r} is no experiment.{settings.nearest(name, experiment_names())}')
+    ranges.check(config)
+    return settings.with_home(config)
 
 
 def _check_file(argv: Sequence[str]) -> None:
-    """Raises ValueError if there is no such config file: the flag library goes on until it is asked for the config."""
+    """Raises ValueError if there is no such config file."""
     path, _ = _given_config(argv)
     if path and not pathlib.Path(path).is_file():
         names = [str(p) for p in sorted(pathlib.Path('configs').glob('*.py'))]
         raise ValueError(f'there is no config file {path!r}.{settings.nearest(path, names)}')
 
 
-def _check_experiment(config: ConfigDict) -> None:
-    name = str(config.get('experiment', ''))
-    if name not in experiment_names():
-        raise ValueError(f'config.experiment={name!r} is no experiment.{settings.nearest(name, experiment_names())}')
-
-
 def _run_experiment(config: ConfigDict, folder: str) -> None:
     """Imports the experiment only now: a complete run, or a mistake in the config, needs no jax."""
+    from humalign_jax import devices
+
+    for where, value in ranges.leaves(settings.plain(config)):
+        if where.endswith('.n_devices'):
+            devices.local_devices(value, where=where)
     with progress.shown(logging.info):
         importlib.import_module(f'humalign_jax.experiments.{config.experiment}').run(config, folder)
 
 
-def _message(error: Exception, folder: pathlib.Path | None) -> str:
-    """The error's own words, and where its traceback is kept."""
-    if folder is None or not folder.is_dir():
-        return str(error)
+def _end_with(error: Exception, folder: pathlib.Path, *, ours: bool) -> NoReturn:
+    """Ends the program as an error deserves: a mistake with one message, a fault of the program with its traceback.
+
+    The traceback is kept in the folder if that is `ours`: another run's must not be touched.
+    """
+    meant = interrupts.asked()  # a signal, which the code that it fell into turned into another error
+    if isinstance(meant, SystemExit):
+        raise meant from None
+    if meant is not None:
+        _end_interrupted(folder)
+    kept = _keep_traceback(error, folder) if ours else ''
+    message = mistakes.message_of(error)
+    if message is None:
+        raise error
+    _fail(message + kept)
+
+
+def _end_interrupted(folder: pathlib.Path) -> NoReturn:
+    print(f'\nInterrupted. What {folder} holds is whole: start again to go on from it.', file=sys.stderr)
+    raise SystemExit(interrupts.EXIT_INTERRUPTED) from None
+
+
+def _keep_traceback(error: Exception, folder: pathlib.Path) -> str:
+    """Writes the traceback into the run's folder, if it was made, and says where it is."""
+    if not folder.is_dir():
+        return ''
     path = folder / 'error.txt'
     try:
         storage.write_text(path, ''.join(traceback.format_exception(error)))
     except OSError:  # a full disk may be the very error
-        return str(error)
-    return f'{error}\n(traceback: {path})'
+        return ''
+    return f'\n(traceback: {path})'
 
 
 def _set_up_logging() -> None:
@@ -124,10 +163,12 @@ def _set_up_logging() -> None:
     logging.get_absl_handler().addFilter(is_shown)
 
 
-def _cache_compilations() -> None:
-    """Keeps compiled programs between runs, unless the environment says where or that jax should not."""
-    os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', os.path.expanduser('~/.cache/humalign_jax/compiled'))
+def _set_up_environment() -> None:
+    """Keeps compiled programs between runs, where the environment does not say otherwise; figures are files."""
+    cache = os.environ.get('JAX_COMPILATION_CACHE_DIR', '~/.cache/humalign_jax/compiled')
+    os.environ['JAX_COMPILATION_CACHE_DIR'] = settings.with_home(cache)
     os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')
+    os.environ['MPLBACKEND'] = 'agg'  # a notebook's, which '!python' passes on, may not be installed here
 
 
 def _default_workdir() -> str:
@@ -148,6 +189,11 @@ def _given_config(argv: Sequence[str]) -> tuple[str, str]:
     return path, variant
 
 
+def _with_home(argv: Sequence[str]) -> list[str]:
+    """Flags with `~` written out: shells leave it alone behind '='."""
+    return ['='.join([name, *map(settings.with_home, value)]) for name, *value in (a.split('=', 1) for a in argv)]
+
+
 def _fail(message: str) -> NoReturn:
     """Ends the program with one message and status 2."""
     print(f'error: {message}', file=sys.stderr)
@@ -156,21 +202,52 @@ def _fail(message: str) -> NoReturn:
 
 def _parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line; a mistake in it, or in a config file, is one message."""
+    sys.argv[:] = argv = _with_home(argv)  # the flag library reads both
     try:
         return flags.FLAGS(argv)
-    except _MISTAKES as error:
-        _fail(_own_words(error))
+    except Exception as error:  # a config is the user's program: whatever it raises is its mistake
+        _fail(_own_words(error, argv))
 
 
-def _own_words(error: BaseException) -> str:
+def _own_words(error: BaseException, argv: Sequence[str]) -> str:
     """What an error of a command line says, without what was wrapped around it."""
-    while isinstance(error, Exception) and error.args:  # errors of a config come wrapped in one another
+    unknown = _unknown_setting(argv)
+    if unknown:
+        return unknown
+    while error.args and isinstance(error.args[0], Exception):  # errors of a config come wrapped in one another
         error = error.args[0]
-    if 'Traceback' not in str(error):
-        return ' '.join(str(error).split())
-    text = str(error)  # ml_collections puts the config file's own traceback into its message
-    last_file = re.findall(r'File "([^"]+)", line (\d+)', text)[-1]
-    return f'{text.splitlines()[-1].strip()} ({last_file[0]}, line {last_file[1]})'
+    text = str(error)
+    if 'Traceback' in text:  # ml_collections puts the config file's own traceback into its message
+        last_file = re.findall(r'File "([^"]+)", line (\d+)', text)[-1]
+        return f'{text.splitlines()[-1].strip()} ({last_file[0]}, line {last_file[1]})'
+    text, (path, _) = ' '.join(text.split()), _given_config(argv)
+    if isinstance(error, ValueError | OSError | flags.Error):
+        return text
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    return f'{type(error).__name__}: {text} ({path}{f", line {lines[-1]}" if lines else ""})'
+
+
+def _unknown_setting(argv: Sequence[str]) -> str:
+    """The message about the first flag that sets what the config does not have; '' if there is none."""
+    given = [match[1] for match in (re.match(r'--?(?:no)?config\.([^=]+)', flag) for flag in argv) if match]
+    alone, values = [flag for flag in argv if not re.match(r'--?(no)?config\.', flag)], flags.FlagValues()
+    try:
+        flag = config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=alone)
+        values(alone, known_only=True)
+        config = flag.value
+    except Exception:  # then the config itself is what is wrong
+        return ''
+    for path in given:
+        section, where = config, 'config'
+        for key in path.split('.'):
+            if not isinstance(section, ConfigDict):
+                return f'{where} is a single setting: {where}.{key} does not exist.'
+            if key not in section:
+                return f'{where}.{key} is not a setting of this config.{settings.nearest(key, section.keys())}'
+            section, where = section[key], f'{where}.{key}'
+        if isinstance(section, ConfigDict):
+            return f'{where} is a section: set {", ".join(f"{where}.{key}" for key in section)} one by one.'
+    return ''
 
 
 if __name__ == '__main__':

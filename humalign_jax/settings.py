@@ -6,6 +6,7 @@ know is an error that names the nearest one it knows, so a typing error can neve
 
 import difflib
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -31,6 +32,18 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(plain(item) for item in value)
     return value
+
+
+def with_home(value: Any) -> Any:
+    """The value with `~` and `~user` at the beginning of a text written out, in sections and lists, too.
+
+    Shells leave them alone behind '='. No setting but a path begins so.
+    """
+    if isinstance(value, Mapping | ml_collections.ConfigDict):
+        return type(value)({key: with_home(item) for key, item in value.items()})
+    if isinstance(value, list | tuple):
+        return type(value)(with_home(item) for item in value)
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith('~') else value
 
 
 def json_like(value: Any) -> Any:
@@ -94,4 +107,13 @@ def differing_keys(old: Any, new: Any, where: str = 'config') -> list[str]:
             else:
                 places.extend(differing_keys(old[key], new[key], f'{where}.{key}'))
         return places
-    return [] if old == new else [f'{where}: {old!r} -> {new!r}']
+    return [] if _same(old, new) else [f'{where}: {old!r} -> {new!r}']
+
+
+def _same(old: Any, new: Any) -> bool:
+    """Equality by which NaN equals itself, and True is not 1."""
+    if isinstance(old, list | tuple) and isinstance(new, list | tuple):
+        return len(old) == len(new) and all(map(_same, old, new))
+    if isinstance(old, bool) != isinstance(new, bool):
+        return False
+    return old == new or (old != old and new != new)

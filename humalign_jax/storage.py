@@ -234,6 +234,11 @@ def file_digest(path: PathLike) -> str:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
+def text_digest(text: str) -> str:
+    """SHA-256 of a text in UTF-8, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def array_digest(values: np.ndarray) -> str:
     """SHA-256 of an array's dtype, shape and values, in hexadecimal."""
     values = np.ascontiguousarray(values)

@@ -1,71 +1,146 @@
 """A run's folder: which config it belongs to, where its numbers come from, and whether it is complete."""
 
 import datetime
+import os
 import pathlib
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from typing import Any
 
 import ml_collections
 
-from humalign_jax import settings, storage
+from humalign_jax import lock, settings, storage
 
+DATA = 'data.json'
 _PACKAGES = ('humalign_jax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'clu', 'numpy', 'scipy')
 _COMPLETE = 'complete.json'
+# What a start leaves before it computes anything; TensorBoard's files hold the config until there are metrics.
+_NOTES = ('config.json', 'provenance.json', 'inputs.json', DATA, 'error.txt', lock.NAME, 'tensorboard')
+# Settings that shape no number: a study compares what it takes from `runs` by content.
+_NO_PART = ('root', 'n_devices', 'runs')
+# Settings that name files or folders.
+_PATHS = ('run', 'study', 'features', 'validation', 'files', 'noise_files', 'ids_file', 'labels_file')
 
 
-def open_workdir(config: ml_collections.ConfigDict, workdir: str) -> pathlib.Path:
-    """Creates the folder, or checks that the one that is there belongs to this config.
-
-    Writes `config.json` and `provenance.json`. A folder with the same config is continued.
-
-    Raises:
-        ValueError: The folder belongs to another config; the message names the keys that differ.
-    """
-    folder = pathlib.Path(workdir)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f'--workdir={workdir} is a file: choose a folder.')
-    new = settings.json_like(settings.plain(config))
-    path = folder / 'config.json'
-    if path.exists():
-        differences = settings.differing_keys(storage.read_json(path), new)
-        if differences:
-            raise ValueError(
-                f'{workdir} belongs to another config: {"; ".join(differences)} (there -> here). '
-                'Choose another --workdir, or start with the values that stand there.'
-            )
-    folder.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        storage.write_json(path, new)
-    return folder
+class RefusedError(ValueError):
+    """The folder is not for this run; nothing was written there."""
 
 
 def run_once(
-    run: Callable[[ml_collections.ConfigDict, str], None], config: ml_collections.ConfigDict, workdir: str
+    run: Callable[[ml_collections.ConfigDict, str], None],
+    config: ml_collections.ConfigDict,
+    workdir: storage.PathLike,
+    *,
+    inputs: Iterable[str] = (),
 ) -> bool:
     """Runs an experiment in its folder, unless it has ended there before.
+
+    Holds the folder's lock meanwhile. A folder with the same config is continued, wherever its data lies now and on how
+    many devices it ran; one in which nothing has been computed yet is free.
 
     Args:
         run: `(config, workdir)`, the experiment.
         config: Its config.
         workdir: Its folder; created, or continued if it belongs to this config.
+        inputs: Names of settings that say where inputs lie which the caller compares by content.
 
     Returns:
         Whether it ran.
 
     Raises:
-        ValueError: The folder belongs to another config.
+        RefusedError: The folder belongs to another config, or another process works in it.
     """
-    folder = open_workdir(config, workdir)
+    folder, inputs = pathlib.Path(workdir), tuple(inputs)
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise RefusedError(f'--workdir={workdir} is a file: choose a folder.')
+    new = settings.json_like(settings.plain(config))
+    _check_same(folder, new, inputs)
     if is_complete(folder):
+        _note_config(folder, new)
         return False
-    write_provenance(folder, settings.plain(config).get('seed', 0))
-    run(config, str(folder))
-    mark_complete(folder)
+    try:
+        with lock.held(folder):
+            _check_same(folder, new, inputs)
+            if is_complete(folder):  # by the process that worked here until now
+                return False
+            _note_config(folder, new)
+            write_provenance(folder, new.get('seed', 0))
+            run(config, str(folder))
+            mark_complete(folder)
+    except lock.InUseError as error:
+        raise RefusedError(str(error)) from error
     return True
+
+
+def is_begun(folder: pathlib.Path) -> bool:
+    """Whether anything was computed in this folder: a start that failed before leaves notes and empty files alone."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in _NOTES and not name.startswith('.')]
+        for name in names:
+            path = pathlib.Path(place, name)
+            if name not in _NOTES and not name.startswith('.') and not path.is_symlink() and path.stat().st_size:
+                return True
+    return False
+
+
+def _check_same(folder: pathlib.Path, new: dict[str, Any], inputs: tuple[str, ...]) -> None:
+    """Raises RefusedError if the folder belongs to another config, with the keys that differ."""
+    path, starts = folder / 'config.json', folder / 'provenance.json'
+    if not path.exists() or not is_begun(folder):
+        return
+    first = storage.read_json(starts)[0] if starts.exists() else {}
+    old = _identity(storage.read_json(path), first.get('folder', os.getcwd()), inputs)
+    differences = settings.differing_keys(old, _identity(new, os.getcwd(), inputs))
+    if differences:
+        raise RefusedError(
+            f'{folder} belongs to another config: {"; ".join(differences)} (there -> here). '
+            'Choose another --workdir, or start with the values that stand there.'
+        )
+
+
+def _identity(value: Any, place: str, inputs: tuple[str, ...], name: str = '') -> Any:
+    """What of a config shapes numbers: neither where data lies nor how many devices there are; whole paths.
+
+    Args:
+        value: A config, or a part of it, as read from JSON.
+        place: Where relative paths begin.
+        inputs: Further settings that are left out.
+        name: The part's key.
+    """
+    if isinstance(value, dict):
+        kept = {key: item for key, item in value.items() if key not in (*_NO_PART, *inputs)}
+        return {key: _identity(item, place, inputs, key) for key, item in kept.items()}
+    if isinstance(value, list):
+        return [_identity(item, place, inputs, name) for item in value]
+    if isinstance(value, str) and value and name in _PATHS:
+        return os.path.realpath(os.path.join(place, value))
+    return value
+
+
+def _note_config(folder: pathlib.Path, new: dict[str, Any]) -> None:
+    """Writes `config.json`; of a run that is begun only where its data lies now, and on how many devices."""
+    path = folder / 'config.json'
+    if not is_begun(folder):
+        (folder / 'provenance.json').unlink(missing_ok=True)  # of starts that failed, perhaps with another config
+        storage.write_json(path, new)
+    elif path.exists():
+        old = storage.read_json(path)
+        moved = _with_places_of(new, old)
+        if moved != old:
+            storage.write_json(path, moved)
+    else:
+        storage.write_json(path, new)
+
+
+def _with_places_of(new: Any, old: Any) -> Any:
+    """`old` with the settings that are no part of a run's identity from `new`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        kept = {key: _with_places_of(new.get(key), item) for key, item in old.items() if key not in _NO_PART}
+        return {**kept, **{key: item for key, item in new.items() if key in _NO_PART}}
+    return old
 
 
 def is_complete(folder: pathlib.Path) -> bool:
@@ -79,6 +154,35 @@ def mark_complete(folder: pathlib.Path) -> None:
     storage.write_json(folder / _COMPLETE, {'finished': finished})
 
 
+def check_same_data(folder: pathlib.Path, digests: Mapping[str, str]) -> None:
+    """Notes in `data.json` what a run is made of, or compares it with what it was begun with.
+
+    Args:
+        folder: The run's.
+        digests: Hash or size of everything that shapes it, by what it is in words: 'training images', 'their number'.
+
+    Raises:
+        ValueError: The run was begun with other data.
+    """
+    path = folder / DATA
+    if path.exists() and is_begun(folder):
+        before = storage.read_json(path)
+        changed = [name for name in {**before, **digests} if before.get(name) != digests.get(name)]
+        if changed:
+            shown = [_change(name, before.get(name, 'none'), digests.get(name, 'none')) for name in changed]
+            raise ValueError(
+                f'{folder} was begun with other data. Changed since: {", ".join(shown)}. Going on would mix two data '
+                'sets. Put the old data back, or choose another --workdir.'
+            )
+        return
+    storage.write_json(path, dict(digests))
+
+
+def _change(name: str, before: str, now: str) -> str:
+    is_hash = max(len(before), len(now)) > 40
+    return name if is_hash else f'{name} ({before} -> {now})'
+
+
 def write_provenance(folder: pathlib.Path, seed: int) -> None:
     """Writes `provenance.json`: one entry for each time the run was started or continued."""
     path = folder / 'provenance.json'
@@ -88,7 +192,7 @@ def write_provenance(folder: pathlib.Path, seed: int) -> None:
 
 def provenance(seed: int) -> dict[str, Any]:
     """Git commit and dirty flag, versions, devices, seed, command and time."""
-    import jax
+    from humalign_jax import devices as devices_lib  # here: a complete run needs no jax
 
     versions = {}
     for name in _PACKAGES:
@@ -96,10 +200,11 @@ def provenance(seed: int) -> dict[str, Any]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = None
-    devices = jax.local_devices()
+    devices = devices_lib.local_devices()
     return {
         'started': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
         'command': sys.argv,
+        'folder': os.getcwd(),  # where paths of the config begin
         'git_commit': _git('rev-parse', 'HEAD'),
         'git_dirty': bool(_git('status', '--porcelain', '--untracked-files=no')),
         'python': platform.python_version(),

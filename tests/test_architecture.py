@@ -6,7 +6,10 @@ import pathlib
 import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / 'humalign_jax'
-GROUND = {'arrays', 'records', 'storage', 'settings', 'workdir', 'devices', 'progress', 'text'}
+GROUND = {
+    'arrays', 'records', 'storage', 'text', 'settings', 'ranges', 'workdir', 'lock', 'interrupts', 'mistakes', 'devices',
+    'progress',
+}  # fmt: skip
 # What each package may import from the others, beside the ground floor.
 MAY = {
     'alignment': {'rsa'},

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import os
 import pathlib
 import signal
 import time
@@ -11,10 +12,12 @@ from typing import NoReturn
 from absl import logging
 from ml_collections import ConfigDict
 
-from humalign_jax import storage, workdir
+from humalign_jax import mistakes, storage, workdir
 from humalign_jax.train import signals
 
 INPUTS = 'inputs.json'
+# Settings by which a study tells a stage where its inputs lie; what they are is in inputs.json.
+_PLACES_OF_INPUTS = ('run', 'features', 'validation', 'study')
 # What of a stage another one reads, and what says that it is done.
 _RESULTS = ('complete.json', 'scores.jsonl', 'labels.json')
 
@@ -37,7 +40,7 @@ class Stage:
 def run_stages(stages: Sequence[Stage], folder: pathlib.Path) -> None:
     """Runs the stages in order; those that are complete, and whose inputs are what they were, are passed over.
 
-    A complete stage whose inputs changed since is moved to `superseded/` and done again.
+    A stage, complete or begun, whose inputs changed since is moved to `superseded/` and done again.
 
     Raises:
         ValueError: A stage cannot be done; the message names it.
@@ -57,17 +60,20 @@ def run_stages(stages: Sequence[Stage], folder: pathlib.Path) -> None:
     with signals.call_on_signals(leave):
         for number, stage in enumerate(stages, start=1):
             where = folder / stage.name
-            inputs = {str(path): _digest(path) for path in stage.inputs}
-            if workdir.is_complete(where) and storage.read_json(where / INPUTS) != inputs:
+            inputs = {_name_of(path, folder): _digest(path) for path in stage.inputs}
+            if workdir.is_begun(where) and _inputs_of(where) != inputs:
                 _set_aside(where, folder / 'superseded' / stage.name)
             started = time.monotonic()
             logging.info('Stage %d of %d: %s', number, len(stages), stage.name)
             try:
                 where.mkdir(parents=True, exist_ok=True)
-                storage.write_json(where / INPUTS, inputs)
-                ran = workdir.run_once(_run_experiment, stage.config, str(where))
-            except ValueError as error:
-                raise ValueError(f'stage {stage.name}: {error}') from error
+                if not workdir.is_complete(where):
+                    storage.write_json(where / INPUTS, inputs)
+                ran = workdir.run_once(_run_experiment, stage.config, where, inputs=_PLACES_OF_INPUTS)
+            except Exception as error:
+                if (message := mistakes.message_of(error)) is None:
+                    raise
+                raise ValueError(f'stage {stage.name}: {message}') from error
             n_done += ran
             done = f'done in {time.monotonic() - started:.1f} s' if ran else 'was complete'
             logging.info('Stage %d of %d: %s %s', number, len(stages), stage.name, done)
@@ -80,6 +86,18 @@ def _run_experiment(config: ConfigDict, folder: str) -> None:
 def _digest(folder: pathlib.Path) -> dict[str, str]:
     """Hashes of what a folder's experiment left; of a run that goes on, of its newest files."""
     return {name: storage.file_digest(folder / name) for name in _RESULTS if (folder / name).exists()}
+
+
+def _name_of(path: pathlib.Path, folder: pathlib.Path) -> str:
+    """An input's name in the study: the same wherever the study lies, and however its path is written."""
+    inside, root = os.path.abspath(path), os.path.abspath(folder)
+    return os.path.relpath(inside, root) if inside.startswith(root + os.sep) else os.path.realpath(path)
+
+
+def _inputs_of(where: pathlib.Path) -> dict[str, dict[str, str]] | None:
+    """The inputs that a stage was made from, None if that is not known."""
+    path = where / INPUTS
+    return storage.read_json(path) if path.exists() else None
 
 
 def _set_aside(where: pathlib.Path, target: pathlib.Path) -> None:

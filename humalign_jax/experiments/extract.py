@@ -37,6 +37,7 @@ _KEYS = (
     'experiment', 'seed', 'run', 'checkpoint', 'split', 'layers', 'name', 'data', 'batch_size', 'max_memory_gb',
     'n_devices',
 )  # fmt: skip
+_PLACE = 'run'  # where the network lies is no part of what a layer is; its parameters' hash is
 _NOTE_SECONDS = 5.0  # between two notes of how far the files are
 _SLACK_BYTES = 64 << 20  # what allocators keep beside what is asked of them
 _CHUNK_BYTES = 8 << 20
@@ -158,6 +159,7 @@ def _is_there(path: pathlib.Path, expected: Mapping[str, Any]) -> bool:
     if not path.exists():
         return False
     found = storage.read_json(path.with_suffix('.json'))
+    expected = {key: value for key, value in expected.items() if key != _PLACE}
     differences = settings.differing_keys({key: found.get(key) for key in expected}, expected, path.stem)
     if differences:
         shown = [place if len(place) < 200 else f'{place.split(":")[0]} differs' for place in differences]  # ids
@@ -296,7 +298,8 @@ class _Files:
         self._folder, self._sidecars, self._shapes = folder, sidecars, shapes
         self._unfinished = folder / 'unfinished'
         self._note = self._unfinished / 'rows.json'
-        self._key = hashlib.sha256(json.dumps([sidecars, shapes], sort_keys=True).encode()).hexdigest()
+        made_of = [{key: about[key] for key in about if key != _PLACE} for about in sidecars.values()]
+        self._key = hashlib.sha256(json.dumps([made_of, shapes], sort_keys=True).encode()).hexdigest()
         note = storage.read_json(self._note) if self._note.exists() else {}
         self.n_rows = int(note['rows']) if note.get('key') == self._key else 0
         if self.n_rows and not all(self._bytes_there(layer) >= self._offset(layer, self.n_rows) for layer in shapes):

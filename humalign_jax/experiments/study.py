@@ -2,11 +2,12 @@
 
 import os
 import pathlib
+import shutil
 
 from absl import logging
 from ml_collections import ConfigDict
 
-from humalign_jax import settings
+from humalign_jax import settings, workdir
 from humalign_jax.experiments import _layers
 from humalign_jax.experiments._stages import Stage, run_stages
 
@@ -98,17 +99,31 @@ def included(config: ConfigDict) -> ConfigDict:
 
 
 def _link_runs(config: ConfigDict, folder: pathlib.Path) -> None:
-    """Shows runs that were trained elsewhere under `networks/`, where the report looks for their curves."""
+    """Shows runs that were trained elsewhere under `networks/`, where stages and the report look for them.
+
+    Raises:
+        ValueError: A network was trained here and shall now come from elsewhere, or the other way round.
+    """
     for name, run_folder in config.runs.items():
+        link = folder / 'networks' / name
+        if link.is_symlink() and not run_folder:
+            raise ValueError(
+                f'{link} is the run in {os.path.realpath(link)}, but config.runs.{name} is empty: give its folder, or '
+                'choose another --workdir to train the network.'
+            )
         if not run_folder:
             continue
-        link = folder / 'networks' / name
+        if link.exists() and not link.is_symlink():
+            if workdir.is_begun(link):
+                raise ValueError(
+                    f'{link} was trained here: leave config.runs.{name} empty, or choose another --workdir.'
+                )
+            shutil.rmtree(link)  # notes of a start that failed
         target = pathlib.Path(run_folder).resolve()
-        if link.exists() or link.is_symlink():
-            if link.resolve() != target:
-                raise ValueError(f'{link} is already there and is not {target}: choose another --workdir.')
+        if link.is_symlink() and pathlib.Path(os.readlink(link)) == target:
             continue
         link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)  # to where the run lay before
         os.symlink(target, link, target_is_directory=True)
 
 
@@ -148,7 +163,7 @@ def _extraction(config: ConfigDict, name: str, folder: pathlib.Path, split: str)
         data=dict(name='', root=config.data.root, n_validation=config.data.n_validation),
     )
     section = _stage_config('extract', config, config.extract, **given)
-    return Stage(f'features/{name}/{split}', section, (run_folder,))
+    return Stage(f'features/{name}/{split}', section, (folder / 'networks' / name,))
 
 
 def _alignment(config: ConfigDict, name: str, folder: pathlib.Path) -> Stage:
@@ -179,7 +194,7 @@ def _latents(config: ConfigDict, name: str, folder: pathlib.Path) -> Stage:
     section = _stage_config(
         'latents', config, config.latents, run=str(run_folder), codes=dict(_layers.NO_CODES), name=name
     )
-    return Stage(f'latents/{name}', section, (run_folder,))
+    return Stage(f'latents/{name}', section, (folder / 'networks' / name,))
 
 
 def _soft_labels(config: ConfigDict, folder: pathlib.Path) -> Stage:
@@ -187,7 +202,8 @@ def _soft_labels(config: ConfigDict, folder: pathlib.Path) -> Stage:
     run_folder = _run_folder(config, name, folder)
     section = {key: value for key, value in config.soft_labels.items() if key != 'network'}
     given = dict(run=str(run_folder), model_name=name, human=_human(config))
-    return Stage('soft_labels', _stage_config('train_soft_labels', config, ConfigDict(section), **given), (run_folder,))
+    inputs = (folder / 'networks' / name,)
+    return Stage('soft_labels', _stage_config('train_soft_labels', config, ConfigDict(section), **given), inputs)
 
 
 def _report(config: ConfigDict, folder: pathlib.Path, stages: list[Stage]) -> Stage:

@@ -7,6 +7,7 @@ trained further.
 """
 
 import dataclasses
+import json
 import pathlib
 from typing import Any
 
@@ -15,12 +16,13 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import devices, objectives, settings, storage
+from humalign_jax import workdir as workdir_lib
 from humalign_jax.alignment import soft_labels
 from humalign_jax.data import pipeline, splits
 from humalign_jax.experiments import _fold_scores, _folds, _people, _runs, _wiring
 from humalign_jax.human.answers import Answers
 from humalign_jax.records import ImageSet, Score
-from humalign_jax.train import forward, plan, signals, step, writers
+from humalign_jax.train import forward, leaves, manifest, plan, signals, step, writers
 
 ARMS = ('pretrained', 'human', 'hard')
 _SECTIONS = (
@@ -43,6 +45,7 @@ class Study:
         tuner: Fine-tunes and predicts.
         n_steps: Steps of one fine-tuning.
         provenance: Said by every score.
+        digests: Hashes of what the predictions are made from: images, answers and the network.
     """
 
     images: ImageSet
@@ -52,6 +55,7 @@ class Study:
     tuner: _folds.FineTuner
     n_steps: int
     provenance: dict[str, Any]
+    digests: dict[str, str]
 
 
 def run(config: ConfigDict, workdir: str) -> None:
@@ -62,6 +66,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     """
     folder = pathlib.Path(workdir)
     study = set_up(config)
+    workdir_lib.check_same_data(folder, study.digests)
     _train_all(config, folder, study)
     predictions, temperatures = _gather(config, folder, study)
     rows = np.isin(study.folds, study.scored_folds)
@@ -147,7 +152,15 @@ def set_up(config: ConfigDict) -> Study:
         provenance['model'], provenance['checkpoint_step'], len(images), answers.name, len(scored_folds), config.folds,
         durations.last_step, config.train.batch_size,
     )  # fmt: skip
-    return Study(images, answers, folds, scored_folds, tuner, durations.last_step, provenance)
+    network = leaves.arrays({'params': opened.state.params, 'model_state': opened.state.model_state})
+    digests = {
+        'number of images': str(len(images)),
+        'images': storage.array_digest(images.images),
+        'labels': storage.array_digest(images.labels),
+        'answers': storage.array_digest(answers.counts),
+        'network': storage.text_digest(json.dumps(manifest.describe_arrays(network), sort_keys=True)),
+    }
+    return Study(images, answers, folds, scored_folds, tuner, durations.last_step, provenance, digests)
 
 
 def targets_of(arm: str, people: np.ndarray, labels: np.ndarray, human_weight: float) -> np.ndarray:

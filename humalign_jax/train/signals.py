@@ -4,10 +4,12 @@ Orbax's own preemption save does nothing in a process without `jax.distributed`:
 """
 
 import contextlib
+import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+
+from humalign_jax import interrupts
 
 EXIT_SAVED = 75
 """Exit status 'saved, start me again to continue'.
@@ -16,7 +18,7 @@ EXIT_SAVED = 75
 `scontrol requeue $SLURM_JOB_ID`.
 """
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)  # SIGHUP: the terminal is gone
 
 
 class StopRequest:
@@ -31,7 +33,7 @@ class StopRequest:
         self._interrupted = False
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        # Nothing but assignments: the handler runs between any two instructions of the main thread.
+        # Nothing that takes long: the handler runs between any two instructions of the main thread.
         if number == signal.SIGINT:
             if self._interrupted:
                 raise KeyboardInterrupt
@@ -41,10 +43,10 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turns SIGTERM, SIGUSR1 and Ctrl-C into a request that the loop reads between two steps.
+    """Turns SIGTERM, SIGUSR1, SIGHUP and Ctrl-C into a request that the loop reads between two steps.
 
-    A second Ctrl-C raises KeyboardInterrupt at once. Outside the main thread Python allows no handlers: the request is
-    then never made. The earlier handlers are back when the block ends.
+    A second Ctrl-C raises KeyboardInterrupt at once. SIGHUP means nothing under `nohup`. Outside the main thread Python
+    allows no handlers: the request is then never made. The earlier handlers are back when the block ends.
 
     Yields:
         The request.
@@ -70,15 +72,20 @@ def call_on_signals(handler: Callable[[signal.Signals], None]) -> Iterator[None]
 @contextlib.contextmanager
 def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Installs the handler for all stop signals; the earlier ones are back when the block ends."""
-    if threading.current_thread() is not threading.main_thread():
+    terminals = [number for number in (1, 2) if os.isatty(number)]
+
+    def call(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            _write_nowhere(terminals)
+        handler(number, frame)
+
+    with interrupts.handled(STOP_SIGNALS, call):
         yield
-        return
-    earlier = {}
-    try:
-        for number in STOP_SIGNALS:
-            earlier[number] = signal.signal(number, handler)
-        yield
-    finally:
-        for number, before in earlier.items():
-            # None: the handler was not installed from Python, and Python cannot put it back.
-            signal.signal(number, signal.SIG_DFL if before is None else before)
+
+
+def _write_nowhere(terminals: list[int]) -> None:
+    """Turns output to a terminal that is gone into no output: it would be an error in the midst of saving."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in terminals:
+        os.dup2(nowhere, number)
+    os.close(nowhere)

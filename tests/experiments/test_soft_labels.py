@@ -279,8 +279,8 @@ def pretrained(tmp_path_factory):
     config.data.n_train, config.data.n_test = 96, 64
     config.model.widths = ((4,), (8,))
     config.train.update(epochs=1.0, n_devices=1)
-    folder = workdir.open_workdir(config, str(tmp_path_factory.mktemp('pretrained') / 'run'))
-    train_classifier.run(config, str(folder))
+    folder = tmp_path_factory.mktemp('pretrained') / 'run'
+    workdir.run_once(train_classifier.run, config, folder)
     return folder
 
 

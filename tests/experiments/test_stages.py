@@ -1,12 +1,14 @@
 """Stages of a study: what a signal leaves, and going on from it."""
 
+import dataclasses
 import os
+import pathlib
 import signal
 
 import ml_collections
 import pytest
 
-from humalign_jax import workdir
+from humalign_jax import lock, storage, workdir
 from humalign_jax.experiments import _stages
 from humalign_jax.train import signals
 
@@ -61,3 +63,45 @@ def test_a_stage_that_hears_signals_itself_says_how_it_ends(tmp_path, monkeypatc
     with pytest.raises(SystemExit) as left:
         _stages.run_stages([_stage('a')], tmp_path)
     assert left.value.code == signals.EXIT_SAVED
+
+
+def test_a_begun_stage_whose_input_changed_begins_anew(tmp_path, monkeypatch):
+    started = []
+
+    def run(config, folder):
+        started.append(sorted(path.name for path in pathlib.Path(folder).glob('*.txt')))
+        storage.write_text(f'{folder}/fold.txt', 'of the old input')
+        raise SystemExit(signals.EXIT_SAVED)
+
+    monkeypatch.setattr(_stages, '_run_experiment', run)
+    stage = dataclasses.replace(_stage('b'), inputs=(tmp_path / 'a',))
+    for scores in ('old', 'old', 'new'):
+        storage.write_text(tmp_path / 'a' / 'scores.jsonl', scores)
+        with pytest.raises(SystemExit):
+            _stages.run_stages([stage], tmp_path)
+    assert started == [[], ['fold.txt'], []]
+    assert (tmp_path / 'superseded' / 'b-1' / 'fold.txt').exists()
+
+
+@pytest.mark.parametrize('error', [ValueError('words'), OSError('words'), MemoryError('words')])
+def test_a_mistake_in_a_stage_names_the_stage(tmp_path, monkeypatch, error):
+    def run(config, folder):
+        raise error
+
+    monkeypatch.setattr(_stages, '_run_experiment', run)
+    with pytest.raises(ValueError, match=r'stage a: .*words'):
+        _stages.run_stages([_stage('a')], tmp_path)
+
+
+def test_a_fault_of_the_program_in_a_stage_stays_what_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(_stages, '_run_experiment', lambda config, folder: {}['key'])
+    with pytest.raises(KeyError):
+        _stages.run_stages([_stage('a')], tmp_path)
+
+
+def test_a_stage_in_which_another_process_works_is_refused(tmp_path, ran):
+    (tmp_path / 'a').mkdir()
+    storage.write_json(tmp_path / 'a' / lock.NAME, lock._about_us())
+    with pytest.raises(ValueError, match='stage a: another process works in'):
+        _stages.run_stages([_stage('a')], tmp_path)
+    assert not ran

@@ -1,11 +1,12 @@
 """The study: its stages, going on after a stop, and what is done again when an input changes."""
 
 import json
+import shutil
 
 import pytest
 
 from humalign_jax import storage
-from humalign_jax.experiments import study
+from humalign_jax.experiments import _stages, study
 
 from .conftest import load_config
 
@@ -68,6 +69,25 @@ def test_a_wrong_config_is_refused_before_anything_is_trained(config, tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_from_elsewhere_is_found_again_where_it_lies_now(config, tmp_path):
+    for place in 'ab':
+        storage.write_text(tmp_path / place / 'scores.jsonl', '{}')
+        config.runs.philnet = str(tmp_path / place)
+        study._link_runs(config, tmp_path / 'study')
+        assert (tmp_path / 'study' / 'networks' / 'philnet').resolve() == tmp_path / place
+
+
+def test_a_network_from_elsewhere_and_one_that_is_trained_here_do_not_mix(config, tmp_path):
+    config.runs.philnet = str(tmp_path)
+    storage.write_text(tmp_path / 'trained' / 'networks' / 'philnet' / 'metrics.jsonl', '{}')
+    with pytest.raises(ValueError, match=r'was trained here: leave config\.runs\.philnet empty'):
+        study._link_runs(config, tmp_path / 'trained')
+    study._link_runs(config, tmp_path / 'linked')
+    config.runs.philnet = ''
+    with pytest.raises(ValueError, match=r'but config\.runs\.philnet is empty'):
+        study._link_runs(config, tmp_path / 'linked')
+
+
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
     """A tiny study from end to end."""
@@ -92,6 +112,29 @@ def test_a_finished_study_started_again_changes_nothing(finished):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob('scores.jsonl')}
     study.run(config, str(folder))
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob('scores.jsonl')}
+
+
+def test_a_study_by_another_path_or_from_a_moved_folder_does_nothing_again(finished, tmp_path, monkeypatch):
+    config, folder = finished
+    monkeypatch.setattr(_stages, '_run_experiment', lambda config, folder: pytest.fail(f'{folder} was done again'))
+    (tmp_path / 'link').symlink_to(folder)
+    monkeypatch.chdir(folder.parent)
+    study.run(config, folder.name)
+    study.run(config, str(tmp_path / 'link'))
+    moved = tmp_path / 'moved'
+    shutil.copytree(folder, moved, symlinks=True)
+    study.run(config, str(moved))
+    assert not (moved / 'superseded').exists()
+
+
+def test_a_study_whose_data_moved_does_nothing_again(finished, tmp_path, monkeypatch):
+    config, folder = finished
+    monkeypatch.setattr(_stages, '_run_experiment', lambda config, folder: pytest.fail(f'{folder} was done again'))
+    other = config.copy_and_resolve_references()
+    other.data.root = str(tmp_path)
+    study.run(other, str(folder))
+    assert storage.read_json(folder / 'networks' / 'philnet' / 'config.json')['data']['root'] == str(tmp_path)
+    study.run(config, str(folder))
 
 
 def test_a_stage_whose_input_changed_is_done_again_and_the_old_one_kept(finished):

@@ -1,5 +1,6 @@
 """Whole runs in this process: what they leave behind, how they go on, and how they stop."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -7,8 +8,8 @@ import signal
 import numpy as np
 import pytest
 
-from humalign_jax import records, storage
-from humalign_jax.experiments import evaluate, train_classifier, train_vae
+from humalign_jax import data, records, storage
+from humalign_jax.experiments import _wiring, evaluate, train_classifier, train_vae
 from humalign_jax.train import loop, signals
 from humalign_jax.train.checkpoints import Checkpoints
 
@@ -59,6 +60,29 @@ def test_a_stopped_run_goes_on_with_other_devices(small_config, tmp_path, monkey
     rows = [row for row in storage.read_jsonl(tmp_path / 'metrics.jsonl') if row['split'] == 'train']
     assert [row['step'] for row in rows] == [2, 4, 6, 8, 10, 12]
     assert all(np.isfinite(row['loss']) for row in rows)
+
+
+@pytest.mark.parametrize('changed', ['images', 'labels', 'test'])
+def test_a_stopped_run_does_not_go_on_with_other_data(small_config, tmp_path, monkeypatch, changed):
+    config = small_config()
+    with monkeypatch.context() as patch:
+        _stop_after(patch, 3)
+        with pytest.raises(SystemExit):
+            train_classifier.run(config, str(tmp_path))
+
+    def load(name, split, *, root='', **options):
+        images = data.load_synthetic(split, **options)
+        if changed == 'labels' and split == 'train':
+            return dataclasses.replace(images, labels=images.labels[::-1])
+        if (changed == 'images' and split == 'train') or changed == split:
+            other = images.images.copy()
+            other[0, 0, 0] ^= 1
+            return dataclasses.replace(images, images=other)
+        return images
+
+    monkeypatch.setattr(_wiring.data, 'load', load)
+    with pytest.raises(ValueError, match='was begun with other data'):
+        train_classifier.run(config, str(tmp_path))
 
 
 def test_a_run_leaves_scores_with_intervals_and_provenance(small_config, tmp_path):
