@@ -70,7 +70,8 @@ def main():
                 row = rows.setdefault(f'{case}, {name}', found)
                 row['seconds'] = min(row['seconds'], found['seconds'])
                 print(f'{case:20s} {name:6s} {found["seconds"]:.2f} s, Spearman {found["value"]:.6f}', flush=True)
-    pathlib.Path(options.out).write_text(json.dumps({'n': n, 'd': options.d, **bench.describe(), 'rows': rows}, indent=1))
+    found = {'n': n, 'd': options.d, **bench.describe(), 'rows': rows}
+    pathlib.Path(options.out).write_text(json.dumps(found, indent=1))
 
 
 if __name__ == '__main__':

@@ -7,9 +7,9 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / 'humalign_jax'
 GROUND = {
-    'arrays', 'records', 'storage', 'text', 'settings', 'ranges', 'workdir', 'lock', 'interrupts', 'mistakes', 'devices',
-    'progress',
-}  # fmt: skip
+    *('arrays', 'records', 'storage', 'text', 'settings', 'ranges', 'workdir', 'lock', 'interrupts', 'mistakes'),
+    *('devices', 'progress'),
+}
 # What each package may import from the others, beside the ground floor.
 MAY = {
     'alignment': {'rsa'},
