@@ -187,6 +187,26 @@ def test_runs_with_different_references_are_not_put_on_one_page(foreign, tmp_pat
         report.run(_config(study=str(tmp_path)), str(tmp_path))
 
 
+def test_two_runs_of_the_same_models_are_not_put_on_one_page(foreign, tmp_path):
+    for name in ('euclidean', 'correlation'):
+        (tmp_path / name).mkdir()
+        storage.write_jsonl(tmp_path / name / 'scores.jsonl', storage.read_jsonl(foreign[0] / 'scores.jsonl'))
+    with pytest.raises(ValueError, match=r"of 'HMAX' twice, in correlation and euclidean, .*--config\.study="):
+        load_study(tmp_path)
+
+
+def test_simulated_data_of_a_run_are_not_called_observers(tmp_path):
+    about = {'model': 'a', 'pairs': 'all', 'reference': ['subject 0'], 'simulated': True}
+    score = Score('rsa/spearman', 0.5, 0.4, 0.6, 9, 'some', provenance=about)
+    storage.write_jsonl(tmp_path / 'scores.jsonl', [score.to_json()])
+    report.run(_config(study=str(tmp_path)), str(tmp_path / 'report'))
+    page = _Text((tmp_path / 'report' / 'report.html').read_text(encoding='utf-8')).text
+    assert page.startswith(
+        'How closely does a agree with the reference? SIMULATED DATA All scores on this page rest on data'
+    )
+    assert 'bserver' not in page and 'Stimuli: n = 9' in page
+
+
 def test_damaged_inference_is_named(foreign, tmp_path):
     storage.write_jsonl(tmp_path / 'scores.jsonl', storage.read_jsonl(foreign[0] / 'scores.jsonl'))
     (tmp_path / 'inference_all.npz').write_bytes(b'no arrays')
