@@ -304,7 +304,9 @@ def _ceiling_notes(study: Study, rows: Sequence[Row], columns: Sequence[Column])
     words = f'The noise ceilings say what {study.whose_noise} allows'
     if any(column.better == 'smaller' for column in columns):
         words += '; where smaller is better (↓), the lower one is the bound that nothing passes'
-    return [f'{words}. What each one is stands in its score’s row under “Where each number comes from”.']
+    if any(e.get('ceiling') for column in columns for e in column.of.values()):
+        words += '. What each one is stands in its score’s row under “Where each number comes from”'
+    return [f'{words}.']
 
 
 def _gaps(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:

@@ -30,7 +30,7 @@ def plot_ceiling(ax: Axes, lower: float, upper: float, *, named: bool = True) ->
 def plot_baselines(ax: Axes, baselines: Mapping[str, float], *, limits: tuple[float, float] | None = None) -> Axes:
     """Numbers as dashed lines over the whole width, named with their values for a legend.
 
-    Baselines too near to be told apart share one line and one entry of the legend.
+    Baselines too near to be distinguished share one line and one entry of the legend.
 
     Args:
         ax: Where to draw, when everything else is drawn: how near is too near depends on the axis.

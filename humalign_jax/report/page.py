@@ -132,9 +132,7 @@ def _heading(study: Study, title: str, date: str) -> Heading:
     """The head of the page, from what the scores say."""
     models = study.models
     data = collections.Counter(str(e.get('data')) for e in study.entries if e.get('data'))
-    n = max((e.score.n for e in study.find('soft_labels/cross_entropy')), default=0) or max(
-        (int(e.get('n_stimuli') or 0) for e in study.entries), default=0
-    )
+    n = study.n_stimuli
     facts = [f'Observers: {", ".join(study.humans)}'] if study.humans else []
     facts += [f'Reference: {", ".join(study.references)}'] if study.references and not study.humans else []
     stimuli = [', '.join(data)] * bool(data) + [f'n = {n}'] * bool(n)

@@ -106,10 +106,7 @@ def epochs_run(config: Mapping, metrics: Sequence[Mapping]) -> float:
 
 def _compared_with(study: Study) -> list[Sentence]:
     """Whose answers or which RDMs models are compared with, about how many stimuli."""
-    n = [e.score.n for e in study.find('soft_labels/cross_entropy', arm=None, fold=None)] or [
-        int(e.get('n_stimuli', e.score.n)) for e in study.find(f'rsa/{study.index}') if e.get('level') != 'class'
-    ]
-    count = f'{max(n):,} stimuli'.replace(',', ' ') if n else ''
+    count = f'{study.n_stimuli:,} stimuli'.replace(',', ' ') if study.n_stimuli else ''
     sentences = []
     if study.humans:
         about = f' about {count}' if count else ''
@@ -137,7 +134,8 @@ def _plain_scores(study: Study) -> list[Sentence]:
         return []
     top = max(scored, key=lambda e: e.score.value)
     sentence: list[Part] = [
-        f'Over all pairs of stimuli, {_with_layer(top)} has the highest {index_text(study)} with {study.reference}, ',
+        f'Over all {"" if study.compares_features else "pairs of "}stimuli, {_with_layer(top)} has the highest '
+        f'{index_text(study)} with {study.reference}, ',
         top,
     ]
     if _finite(top.score.ceiling_upper):
@@ -153,7 +151,7 @@ def _against_same(study: Study) -> list[Sentence]:
     sentences = [
         Sentence(
             (
-                'A matrix that only knows whether two stimuli have the same category scores ',
+                'A baseline that only knows whether two stimuli have the same category scores ',
                 baseline,
                 ' by the same measure: a model that knows the category of every stimulus, and nothing else, reaches '
                 'this.',
@@ -489,7 +487,9 @@ def _difference(study: Study, one: Entry, two: Entry, pairs: str) -> tuple[Entry
 
 
 def _apart(one: Entry, two: Entry) -> str:
-    """The same by intervals alone; a number without an interval counts as exact."""
+    """The same by intervals alone; beside an interval, a number without one counts as exact."""
+    if not any(_finite(x) for x in (one.score.low, one.score.high, two.score.low, two.score.high)):
+        return 'not shown to differ from'
     low, high = (x if _finite(x) else two.score.value for x in (two.score.low, two.score.high))
     own_low, own_high = (x if _finite(x) else one.score.value for x in (one.score.low, one.score.high))
     if own_low > high:

@@ -129,6 +129,13 @@ class Study:
         return 'people' if self.humans else 'the reference'
 
     @property
+    def n_stimuli(self) -> int:
+        """How many stimuli people or the reference are compared about; 0 if no score says so."""
+        named = [e.score.n for e in self.find('soft_labels/cross_entropy', arm=None, fold=None)]
+        scored = [e for e in self.find(f'rsa/{self.index}') if e.get('level') != 'class']
+        return max(named or [int(e.get('n_stimuli') or e.score.n) for e in scored], default=0)
+
+    @property
     def whose_noise(self) -> str:
         """What a noise ceiling rests on, as a sentence calls it."""
         if self.humans:
@@ -240,8 +247,8 @@ def load_study(
     """Reads a study's scores and runs; see `Study` for the arguments.
 
     Raises:
-        ValueError: The folder is missing, holds no score, or holds RSA scores with several references; or a file of it
-            is damaged.
+        ValueError: The folder is missing, holds no score, or holds RSA scores that cannot stand beside each other; or a
+            file of it is damaged.
     """
     root = pathlib.Path(folder)
     if not root.is_dir():
@@ -276,11 +283,19 @@ def load_study(
 
 
 def _check_references(root: pathlib.Path, entries: Sequence[Entry]) -> None:
-    """Raises ValueError if RSA scores of two runs would stand beside each other as if they had the same reference."""
+    """Raises ValueError if RSA scores of two runs have different references, or are of the same model and pairs."""
     runs: dict[tuple[str, ...], str] = {}
+    scored: dict[tuple[str, ...], str] = {}
     for entry in entries:
         if not re.fullmatch('rsa/[^/]+', entry.score.name):
             continue
+        keys = ('model', 'layer', 'pairs', 'level', 'human_measure', 'arm', 'fold')
+        what = (entry.score.name, *(str(entry.get(key) or '') for key in keys))
+        if scored.setdefault(what, entry.run) != entry.run:
+            raise ValueError(
+                f'{root} holds {entry.score.name} of {entry.model!r} twice, in {scored[what]} and {entry.run}, and a '
+                'page shows one of each: give --config.study=<folder of one of these runs>, or move one elsewhere.'
+            )
         reference = tuple(map(str, entry.get('reference') or [entry.get('human') or '']))
         runs.setdefault(reference, entry.run)
     if len(runs) > 1:

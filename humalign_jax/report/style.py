@@ -30,7 +30,7 @@ RDM_COLOURS = 'viridis'
 TEXT_POINTS, TICK_POINTS, CAPTION_POINTS = 8.0, 7.0, 6.0
 LINE_HEIGHT = 1.2  # of the font's size
 LONGEST_NAME_INCHES = 2.4  # of a name at an axis of a figure that grows by it; what is longer loses its middle
-_SHARE_OF_NAMES = 0.5  # of the axes, that names may take in other figures
+_SHARE_BELOW, _SHARE_LEFT = 0.5, 0.57  # of the axes, that names may take in other figures
 _LEFT_BY_LABELS = 0.8  # of the room for axes
 _SMALLEST_POINTS = 3.5  # smaller text is left out
 
@@ -154,7 +154,7 @@ def name_x(ax: Axes, positions: Sequence[float], names: Sequence[str], *, longes
     if points < _SMALLEST_POINTS:
         ax.set_xticks([])
         return 0.0
-    most = longest or _SHARE_OF_NAMES * axes_inches(ax)[1]
+    most = longest or _SHARE_BELOW * axes_inches(ax)[1]
     texts = [shortened(name, most, points) for name in names]
     longest = max(text_inches(text, points) for text in texts)
     turned = 0.0
@@ -179,7 +179,7 @@ def name_y(ax: Axes, positions: Sequence[float], names: Sequence[str], *, span: 
     if points < _SMALLEST_POINTS:
         ax.set_yticks([])
         return
-    most = _SHARE_OF_NAMES * axes_inches(ax)[0]
+    most = _SHARE_LEFT * axes_inches(ax)[0]
     ax.set_yticks(positions, [shortened(name, most, points) for name in names], fontsize=points)
 
 

@@ -125,6 +125,7 @@ def test_a_run_of_rsa_becomes_a_page_with_the_sections_it_has_data_for(foreign):
     assert foreign[2].sections == ['headline', 'reading', 'rsa', 'rdms', 'provenance']
     assert 'How closely do HMAX and V1_$a$ agree with the reference?' in foreign[2].text
     assert 'Reference: IT 0, IT 1, IT 2' in foreign[2].text
+    assert 'The noise ceilings say what disagreement among the subjects allows.' in foreign[2].text
     assert f'Over {N} stimuli, models are compared with 3 references (IT 0, IT 1, IT 2)' in foreign[2].text
 
 
@@ -185,6 +186,26 @@ def test_runs_with_different_references_are_not_put_on_one_page(foreign, tmp_pat
         storage.write_jsonl(tmp_path / name / 'scores.jsonl', [one.to_json()])
     with pytest.raises(ValueError, match=r'2 references \(one: V4; two: IT 0, IT 1, IT 2\).*--config\.study=<folder'):
         report.run(_config(study=str(tmp_path)), str(tmp_path))
+
+
+def test_two_runs_of_the_same_models_are_not_put_on_one_page(foreign, tmp_path):
+    for name in ('euclidean', 'correlation'):
+        (tmp_path / name).mkdir()
+        storage.write_jsonl(tmp_path / name / 'scores.jsonl', storage.read_jsonl(foreign[0] / 'scores.jsonl'))
+    with pytest.raises(ValueError, match=r"of 'HMAX' twice, in correlation and euclidean, .*--config\.study="):
+        load_study(tmp_path)
+
+
+def test_simulated_data_of_a_run_are_not_called_observers(tmp_path):
+    about = {'model': 'a', 'pairs': 'all', 'reference': ['subject 0'], 'simulated': True}
+    score = Score('rsa/spearman', 0.5, 0.4, 0.6, 9, 'some', provenance=about)
+    storage.write_jsonl(tmp_path / 'scores.jsonl', [score.to_json()])
+    report.run(_config(study=str(tmp_path)), str(tmp_path / 'report'))
+    page = _Text((tmp_path / 'report' / 'report.html').read_text(encoding='utf-8')).text
+    assert page.startswith(
+        'How closely does a agree with the reference? SIMULATED DATA All scores on this page rest on data'
+    )
+    assert 'bserver' not in page and 'Stimuli: n = 9' in page
 
 
 def test_damaged_inference_is_named(foreign, tmp_path):

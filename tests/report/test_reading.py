@@ -187,6 +187,11 @@ def test_limits_of_intervals_and_p_values_are_said_only_of_those_that_are_there(
     assert text(make_study(foreign('HMAX', 0.5))).endswith('Intervals are for one score at a time.')
 
 
+def test_scores_without_intervals_are_not_called_above_or_below():
+    said = text(make_study(foreign('HMAX', 0.9, NAN), foreign(reading.SAME, 0.1, NAN, anchor=True)))
+    assert 'Not shown to differ from this baseline: HMAX (0.900).' in said and 'Above' not in said
+
+
 @pytest.mark.parametrize(
     ('index', 'words'),
     [
@@ -210,3 +215,4 @@ def test_features_compared_directly_have_no_dissimilarities():
     about = {'model': 'a', 'pairs': 'all', 'measure': 'none'}
     score = Score('rsa/linear_cka', 0.5, NAN, NAN, 9, 'none', provenance=about)
     assert comparisons.measured(make_study(score)) == 'linear CKA of features'
+    assert 'Over all stimuli, a has the highest linear CKA with the reference' in text(make_study(score))
