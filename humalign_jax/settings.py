@@ -40,7 +40,8 @@ def with_home(value: Any) -> Any:
     Shells leave them alone behind '='. No setting but a path begins so.
     """
     if isinstance(value, ml_collections.ConfigDict):
-        return ml_collections.ConfigDict({key: with_home(item) for key, item in value.items()})
+        expanded = ml_collections.ConfigDict({key: with_home(item) for key, item in value.items()})
+        return expanded.lock() if value.is_locked else expanded
     if isinstance(value, Mapping):
         return {key: with_home(item) for key, item in value.items()}
     if isinstance(value, list):

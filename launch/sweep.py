@@ -28,7 +28,7 @@ from typing import NoReturn
 import sweep_scores
 from sweep_points import Point, jobs_of, load_sweep, numbered, points_of, read_points, state, write_points
 
-from humalign_jax import settings, workdir
+from humalign_jax import mistakes, settings, workdir
 from humalign_jax.train import signals
 
 _SBATCH = pathlib.Path('launch/slurm_array.sbatch')
@@ -58,8 +58,10 @@ def main() -> None:
         if arguments.sweep is None and shared:
             raise ValueError(f'{shared[0]} is for points that are read from a sweep: name its file, too.')
         sys.exit(_do(arguments, tuple(shared)))
-    except (ValueError, OSError) as error:
-        _fail(str(error))
+    except Exception as error:
+        if (message := mistakes.message_of(error)) is None:
+            raise
+        _fail(message)
 
 
 def _do(arguments: argparse.Namespace, shared: tuple[str, ...]) -> int:
