@@ -77,6 +77,7 @@ def read_config(arguments: Sequence[str]) -> ConfigDict:
     flag = config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=argv)
     try:
         _check_file(argv)
+        sys.modules.pop('config_config', None)  # ml_collections reads a second file into the names of the first
         values(argv)
     except Exception as error:  # a config is the user's program: whatever it raises is its mistake
         raise ValueError(_own_words(error, argv)) from error
@@ -164,11 +165,12 @@ def _set_up_logging() -> None:
 
 
 def _set_up_environment() -> None:
-    """Keeps compiled programs between runs, where the environment does not say otherwise; figures are files."""
+    """Keeps compiled programs between runs; takes back what a shell or notebook set for programs of another kind."""
     cache = os.environ.get('JAX_COMPILATION_CACHE_DIR', '~/.cache/humalign_jax/compiled')
     os.environ['JAX_COMPILATION_CACHE_DIR'] = settings.with_home(cache)
     os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')
     os.environ['MPLBACKEND'] = 'agg'  # a notebook's, which '!python' passes on, may not be installed here
+    os.environ.pop('JAX_NUMPY_DTYPE_PROMOTION', None)  # 'strict' is for programs of one's own: optax fails under it
 
 
 def _default_workdir() -> str:

@@ -10,6 +10,8 @@ import numbers
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import ml_collections
+
 from humalign_jax import settings
 
 _MOST = 2**31 - 1  # steps, rows and sizes are 32-bit numbers on the devices
@@ -31,8 +33,9 @@ class _Numbers:
             return False
         if self.whole and not isinstance(value, numbers.Integral):
             return False
-        above = value > self.low if self.without_low else value >= self.low
-        return above and (value < self.high if self.without_high else value <= self.high)
+        number: Any = value  # numbers.Real has no order for type checkers
+        above = number > self.low if self.without_low else number >= self.low
+        return above and (number < self.high if self.without_high else number <= self.high)
 
     def __str__(self) -> str:
         kind = 'a whole number' if self.whole else 'a finite number'
@@ -129,7 +132,7 @@ _LISTS = (
 )  # fmt: skip
 
 
-def check(config: Mapping[str, Any], where: str = 'config') -> None:
+def check(config: Mapping[str, Any] | ml_collections.ConfigDict, where: str = 'config') -> None:
     """Raises ValueError that names the first setting whose value cannot be.
 
     A setting that has no rule here may be anything but a number that is not finite.

@@ -39,10 +39,15 @@ def with_home(value: Any) -> Any:
 
     Shells leave them alone behind '='. No setting but a path begins so.
     """
-    if isinstance(value, Mapping | ml_collections.ConfigDict):
-        return type(value)({key: with_home(item) for key, item in value.items()})
-    if isinstance(value, list | tuple):
-        return type(value)(with_home(item) for item in value)
+    if isinstance(value, ml_collections.ConfigDict):
+        expanded = ml_collections.ConfigDict({key: with_home(item) for key, item in value.items()})
+        return expanded.lock() if value.is_locked else expanded
+    if isinstance(value, Mapping):
+        return {key: with_home(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_home(item) for item in value]
+    if isinstance(value, tuple):
+        return tuple(with_home(item) for item in value)
     return os.path.expanduser(value) if isinstance(value, str) and value.startswith('~') else value
 
 

@@ -20,7 +20,7 @@ _COMPLETE = 'complete.json'
 # What a start leaves before it computes anything; TensorBoard's files hold the config until there are metrics.
 _NOTES = ('config.json', 'provenance.json', 'inputs.json', DATA, 'error.txt', lock.NAME, 'tensorboard')
 # Settings that shape no number: a study compares what it takes from `runs` by content.
-_NO_PART = ('root', 'n_devices', 'runs')
+NO_PART = ('root', 'n_devices', 'runs')
 # Settings that name files or folders.
 _PATHS = ('run', 'study', 'features', 'validation', 'files', 'noise_files', 'ids_file', 'labels_file')
 
@@ -111,7 +111,7 @@ def _identity(value: Any, place: str, inputs: tuple[str, ...], name: str = '') -
         name: The part's key.
     """
     if isinstance(value, dict):
-        kept = {key: item for key, item in value.items() if key not in (*_NO_PART, *inputs)}
+        kept = {key: item for key, item in value.items() if key not in (*NO_PART, *inputs)}
         return {key: _identity(item, place, inputs, key) for key, item in kept.items()}
     if isinstance(value, list):
         return [_identity(item, place, inputs, name) for item in value]
@@ -138,8 +138,8 @@ def _note_config(folder: pathlib.Path, new: dict[str, Any]) -> None:
 def _with_places_of(new: Any, old: Any) -> Any:
     """`old` with the settings that are no part of a run's identity from `new`."""
     if isinstance(old, dict) and isinstance(new, dict):
-        kept = {key: _with_places_of(new.get(key), item) for key, item in old.items() if key not in _NO_PART}
-        return {**kept, **{key: item for key, item in new.items() if key in _NO_PART}}
+        kept = {key: _with_places_of(new.get(key), item) for key, item in old.items() if key not in NO_PART}
+        return {**kept, **{key: item for key, item in new.items() if key in NO_PART}}
     return old
 
 

@@ -28,7 +28,7 @@ from typing import NoReturn
 import sweep_scores
 from sweep_points import Point, jobs_of, load_sweep, numbered, points_of, read_points, state, write_points
 
-from humalign_jax import workdir
+from humalign_jax import mistakes, settings, workdir
 from humalign_jax.train import signals
 
 _SBATCH = pathlib.Path('launch/slurm_array.sbatch')
@@ -58,19 +58,21 @@ def main() -> None:
         if arguments.sweep is None and shared:
             raise ValueError(f'{shared[0]} is for points that are read from a sweep: name its file, too.')
         sys.exit(_do(arguments, tuple(shared)))
-    except (ValueError, OSError) as error:
-        _fail(str(error))
+    except Exception as error:
+        if (message := mistakes.message_of(error)) is None:
+            raise
+        _fail(message)
 
 
 def _do(arguments: argparse.Namespace, shared: tuple[str, ...]) -> int:
     """Returns the exit status."""
-    folder: pathlib.Path = arguments.workdir
+    folder = pathlib.Path(settings.with_home(str(arguments.workdir)))
     if arguments.sweep is None:
         points = known = read_points(folder)
         if arguments.submit or not (arguments.list or arguments.scores is not None or arguments.run is not None):
             raise ValueError('which sweep? Name a file of configs/sweeps/.')
     else:
-        points = points_of(load_sweep(arguments.sweep), shared)
+        points = points_of(load_sweep(settings.with_home(arguments.sweep)), shared)
         known = numbered(folder, points)
     if arguments.list:
         rows = [[str(number), point.name, state(folder / point.name)] for number, point in enumerate(known)]

@@ -2,13 +2,14 @@
 
 import dataclasses
 import importlib.util
+import os
 import pathlib
 import re
 from collections.abc import Sequence
 from typing import Any
 
+from humalign_jax import lock, settings, storage, workdir
 from humalign_jax import main as command_line
-from humalign_jax import settings, storage, workdir
 
 _LIST = 'sweep.json'
 
@@ -122,14 +123,21 @@ def numbered(folder: pathlib.Path, points: Sequence[Point]) -> list[Point]:
     known = {p.name: p for p in read_points(folder)} if (folder / _LIST).exists() else {}
     for point in points:
         old = known.get(point.name)
-        begun = (folder / point.name / 'config.json').exists()
-        if begun and old is not None and sorted(old.arguments) != sorted(point.arguments):
+        begun = workdir.is_begun(folder / point.name)
+        if begun and old is not None and _shaping(old.arguments) != _shaping(point.arguments):
             raise ValueError(
                 f'{folder / point.name} was begun with {" ".join(old.arguments)}, not with '
                 f'{" ".join(point.arguments)}: choose another --workdir, or give the same settings.'
             )
         known[point.name] = point
     return list(known.values())
+
+
+def _shaping(arguments: Sequence[str]) -> list[tuple[str, str]]:
+    """Flags that shape numbers, in any order: without where data lies, and with the config's whole path."""
+    flags = [(key, value) for key, _, value in (flag.partition('=') for flag in arguments)]
+    kept = [(key, value) for key, value in flags if key.rpartition('.')[2] not in workdir.NO_PART]
+    return sorted((key, os.path.realpath(value) if key == '--config' else value) for key, value in kept)
 
 
 def write_points(folder: pathlib.Path, points: Sequence[Point], new_jobs: Sequence[str] = ()) -> None:
@@ -150,4 +158,4 @@ def state(folder: pathlib.Path) -> str:
     error, start = folder / 'error.txt', folder / 'provenance.json'
     if error.exists() and not (start.exists() and start.stat().st_mtime > error.stat().st_mtime):
         return f'failed: {error.read_text().strip().splitlines()[-1]}'
-    return 'begun' if (folder / 'config.json').exists() else 'waiting'
+    return 'begun' if workdir.is_begun(folder) or (folder / lock.NAME).exists() else 'waiting'

@@ -88,3 +88,8 @@ def test_the_mapping_over_devices_is_written_in_one_file():
 def test_configs_import_ml_collections_only():
     for path in (PACKAGE.parent / 'configs').rglob('*.py'):
         assert set(_imports(path)) <= {'ml_collections'}, path
+
+
+def test_figures_need_no_backend_of_a_screen():
+    """pyplot loads what MPLBACKEND names, which a notebook sets and which may not be installed."""
+    assert not [path for path in FILES if any('pyplot' in name for name in _imports(path))]

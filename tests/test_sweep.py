@@ -62,9 +62,25 @@ def test_points_that_are_read_back_run_with_the_same_flags(sweep, tmp_path):
     back = sweep.read_points(tmp_path)
     assert [p.arguments for p in back] == [p.arguments for p in points]
     assert '--config.model.widths=(8, 8, 8, 8)' in back[0].arguments
-    (tmp_path / points[0].name).mkdir()
-    (tmp_path / points[0].name / 'config.json').touch()  # begun
+    _begin(tmp_path / points[0].name)
     assert sweep.numbered(tmp_path, points) == points
+
+
+def _begin(folder):
+    folder.mkdir()
+    (folder / 'metrics.jsonl').write_text('{}')
+
+
+def test_a_begun_point_may_find_its_data_elsewhere_but_not_have_other_settings(sweep, tmp_path):
+    before = sweep.points_of([_flags(seed=0)], ['--config.data.root=old', '--config.train.n_devices=1'])
+    sweep.write_points(tmp_path, before)
+    moved = sweep.points_of([_flags(seed=0)], ['--config.data.root=new', '--config.train.n_devices=2'])
+    other = sweep.points_of([_flags(seed=0)], ['--config.train.epochs=3'])
+    assert sweep.numbered(tmp_path, other) == other  # nothing is begun
+    _begin(tmp_path / before[0].name)
+    assert sweep.numbered(tmp_path, moved) == moved
+    with pytest.raises(ValueError, match='was begun with'):
+        sweep.numbered(tmp_path, other)
 
 
 @pytest.mark.parametrize('text', ['{"points": [{"name": "a"}]}', '[]', '{"points": 3}', '{"poi'])

@@ -6,7 +6,7 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from humalign_jax import storage
+from humalign_jax import devices, storage
 from humalign_jax.experiments import _trained_on, _watch, _wiring, train_classifier, train_vae
 from humalign_jax.train.state import TrainState
 
@@ -58,8 +58,16 @@ def open_run(run: str | os.PathLike, checkpoint: str = 'best', *, root: str = ''
     if 'watch' not in config:  # folders of versions that could not watch alignment yet
         config.watch = _watch.OFF
     config.data.root = root or config.data.root
+    config.train.n_devices = _devices_here(config)
     setup = _wiring.set_up(config)
     _trained_on.check_classes(folder, setup.images['train'])
     task = TRAINING[config.experiment].make_task(config, setup)
     template = _wiring.start(config, setup, task).state
     return OpenRun(folder, config, setup, task, _wiring.load_checkpoint(config, folder, template, checkpoint))
+
+
+def _devices_here(config: ConfigDict) -> int:
+    """As many devices as the run had, as far as there are so many here and its batches divide among them."""
+    n_here = len(devices.local_devices())
+    n_wanted = min(config.train.n_devices or n_here, n_here)
+    return max(n for n in range(1, n_wanted + 1) if config.data.batch_size % n == 0)

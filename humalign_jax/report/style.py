@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 import matplotlib
 import matplotlib.figure
 import matplotlib.font_manager
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
@@ -59,12 +58,12 @@ _SETTINGS = {
 def figure_style() -> Iterator[None]:
     """The look of all figures, inside the block only."""
     families = [name for name in _SETTINGS['font.sans-serif'] if _is_installed(name)]
-    with plt.rc_context({**_SETTINGS, 'font.sans-serif': families}):  # type: ignore[arg-type]
+    with matplotlib.rc_context({**_SETTINGS, 'font.sans-serif': families}):  # type: ignore[arg-type]
         yield
 
 
 def save_figure(figure: matplotlib.figure.Figure, stem: str | os.PathLike) -> tuple[pathlib.Path, pathlib.Path]:
-    """Writes `<stem>.pdf` and `<stem>.png`, each whole or not at all, and closes the figure.
+    """Writes `<stem>.pdf` and `<stem>.png`, each whole or not at all.
 
     Args:
         figure: What to write.
@@ -80,7 +79,6 @@ def save_figure(figure: matplotlib.figure.Figure, stem: str | os.PathLike) -> tu
         metadata = {'CreationDate': None} if path.suffix == '.pdf' else {}
         with storage.atomic_file(path) as file:
             figure.savefig(file, format=path.suffix[1:], metadata=metadata, dpi=200)
-    plt.close(figure)
     return paths
 
 

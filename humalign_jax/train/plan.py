@@ -2,6 +2,8 @@
 
 import dataclasses
 
+_MOST_STEPS = 2**31 - 1  # the state counts in int32
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -36,7 +38,16 @@ class Plan:
 
 
 def epochs_to_steps(epochs: float, steps_per_epoch: int) -> int:
-    """Epochs, which may be a fraction, as a whole number of steps; at least 1 unless `epochs` is 0."""
+    """Epochs, which may be a fraction, as a whole number of steps; at least 1 unless `epochs` is 0.
+
+    Raises:
+        ValueError: They are more steps than a state can count.
+    """
+    if not epochs * steps_per_epoch <= _MOST_STEPS:
+        raise ValueError(
+            f'{epochs:g} epochs of {steps_per_epoch} steps are more than {_MOST_STEPS} steps, the most that a run can '
+            'count: set the durations in the config lower.'
+        )
     return 0 if epochs == 0 else max(1, round(epochs * steps_per_epoch))
 
 

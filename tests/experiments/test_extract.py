@@ -272,3 +272,15 @@ def test_a_run_of_a_version_that_could_not_watch_is_still_read(config, trained, 
     del about['watch']
     storage.write_json(tmp_path / 'old' / 'config.json', about)
     assert _runs.open_run(tmp_path / 'old').state.step == _runs.open_run(trained).state.step
+
+
+def test_a_layer_is_known_again_when_the_run_is_named_by_another_path(config, trained, tmp_path):
+    config.layers = ('penultimate', 'probs')
+    extract.run(config, str(tmp_path / 'features'))
+    (tmp_path / 'features' / 'probs.npy').unlink()
+    before = (tmp_path / 'features' / 'penultimate.npy').stat().st_mtime_ns
+    (tmp_path / 'link').symlink_to(trained)
+    config.run = str(tmp_path / 'link')
+    extract.run(config, str(tmp_path / 'features'))
+    assert (tmp_path / 'features' / 'penultimate.npy').stat().st_mtime_ns == before
+    assert (tmp_path / 'features' / 'probs.npy').exists()

@@ -317,7 +317,7 @@ def test_a_stopped_run_loses_one_fold_and_ends_the_same(soft_config, tmp_path, m
     train_soft_labels.run(config, str(tmp_path / 'broken'))
     assert len(began) == 6 + 4 * 2  # two epochs of each fine-tuning that was missing
     files = [path.relative_to(tmp_path / 'unbroken') for path in (tmp_path / 'unbroken').rglob('*.*')]
-    assert len(files) == 1 + 2 * 3 + 2 * 9
+    assert len(files) == 2 + 2 * 3 + 2 * 9
     for file in files:
         assert (tmp_path / 'broken' / file).read_bytes() == (tmp_path / 'unbroken' / file).read_bytes(), file
 
@@ -330,6 +330,14 @@ def test_a_damaged_fold_is_made_again(soft_config, tmp_path):
     path.write_bytes(whole[:-4] + b'abcd')
     train_soft_labels.run(config, str(tmp_path))
     assert path.read_bytes() == whole
+
+
+def test_folds_that_were_made_from_other_answers_are_not_mixed_with_new_ones(soft_config, tmp_path):
+    config = soft_config(arms=('pretrained',))
+    train_soft_labels.run(config, str(tmp_path))
+    config.human.n_observers = 7
+    with pytest.raises(ValueError, match=r'was begun with other data\. Changed since: answers\.'):
+        train_soft_labels.run(config, str(tmp_path))
 
 
 def test_scores_say_arm_fold_and_who_answered(soft_config, tmp_path):

@@ -32,7 +32,7 @@ def _stage(name, number=0):
     return _stages.Stage(name, ml_collections.ConfigDict({'seed': 0, 'name': name, 'number': int(number)}))
 
 
-@pytest.mark.parametrize('number', [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize('number', [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_a_study_and_the_stages_before_it_stay(tmp_path, ran, number):
     before = [signal.getsignal(n) for n in signals.STOP_SIGNALS]
     with pytest.raises(SystemExit) as left:

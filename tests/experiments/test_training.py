@@ -5,11 +5,12 @@ import json
 import os
 import signal
 
+import ml_collections
 import numpy as np
 import pytest
 
 from humalign_jax import data, records, storage
-from humalign_jax.experiments import _wiring, evaluate, train_classifier, train_vae
+from humalign_jax.experiments import _runs, _wiring, evaluate, train_classifier, train_vae
 from humalign_jax.train import loop, signals
 from humalign_jax.train.checkpoints import Checkpoints
 
@@ -183,3 +184,9 @@ def test_soft_labels_can_be_the_target(small_config, tmp_path):
     config.data.target = 'human'
     with pytest.raises(ValueError, match="has no target 'human'"):
         train_classifier.run(config, str(tmp_path / 'other'))
+
+
+@pytest.mark.parametrize(('wanted', 'batch_size', 'expected'), [(8, 16, 4), (0, 18, 3), (2, 16, 2), (4, 7, 1)])
+def test_a_run_of_another_machine_is_opened_with_the_devices_here(wanted, batch_size, expected):
+    config = ml_collections.ConfigDict({'train': {'n_devices': wanted}, 'data': {'batch_size': batch_size}})
+    assert _runs._devices_here(config) == expected  # of four

@@ -145,3 +145,9 @@ def test_unknown_names_are_answered_with_the_nearest():
         optimizers.make_schedule(learning_rate=0.1, schedule='cosin', warmup_steps=0, total_steps=5)
     with pytest.raises(ValueError, match='lower'):
         optimizers.make_schedule(learning_rate=0.1, schedule='cosine', warmup_steps=6, total_steps=5)
+
+
+@pytest.mark.parametrize('epochs', [1e9, 1e300])
+def test_more_steps_than_a_run_can_count_are_refused(epochs):
+    with pytest.raises(ValueError, match=r'epochs of 15 steps are more than 2147483647 steps'):
+        plan.make_plan(**{**PLAN, 'epochs': epochs})

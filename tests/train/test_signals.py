@@ -9,7 +9,7 @@ import pytest
 from humalign_jax.train import signals
 
 
-@pytest.mark.parametrize('name', ['SIGTERM', 'SIGUSR1', 'SIGINT'])
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGUSR1', 'SIGINT', 'SIGHUP'])
 def test_a_signal_becomes_a_request_with_its_name(name):
     with signals.stop_on_signals() as stop:
         assert stop.requested is None
@@ -66,3 +66,21 @@ def test_outside_the_main_thread_no_request_is_ever_made():
 
 def test_the_exit_status_is_the_one_that_says_try_again():
     assert signals.EXIT_SAVED == os.EX_TEMPFAIL == 75
+
+
+def test_after_a_hangup_output_to_the_terminal_goes_nowhere(monkeypatch):
+    """A terminal that is gone answers every write with an error, in the midst of saving."""
+    master, terminal = os.openpty()
+    monkeypatch.setattr(signals.os, 'isatty', lambda number: number == 1)
+    kept = os.dup(1)
+    os.dup2(terminal, 1)
+    try:
+        with signals.stop_on_signals() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.requested == 'SIGHUP'
+        os.close(master)
+        os.write(1, b'saved')
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(terminal)
