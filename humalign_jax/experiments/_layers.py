@@ -23,7 +23,7 @@ from humalign_jax.rsa.containers import Entry, open_arrays, read_npy
 
 SUFFIXES = tuple(suffix for suffix in files.SUFFIXES if suffix != '.json')  # which describes a .npy here
 KEYS = ('dataset', 'split', 'ids_file', 'labels_file')
-NO_STIMULI = dict.fromkeys(KEYS, '')  # where all files have ids and every folder its labels
+NO_STIMULI: dict[str, str] = {key: '' for key in KEYS}  # where all files have ids and every folder its labels
 NO_CODES = {'train': '', 'validation': '', 'test': '', 'dataset': ''}  # of latents: codes come from a run
 _SPLITS = ('train', 'validation', 'test')
 _LABELS, _IDS = 'labels', 'ids'  # files that are no layers

@@ -126,8 +126,8 @@ def _undefined(item: Features | Rdm, measure: str) -> np.ndarray:
     if isinstance(item, Features):
         values = np.asarray(item.values)
         if not measure or isinstance(item, RepeatedFeatures):
-            return ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
-        return ~prepare_features(item, measure, nan_policy='propagate').valid_rows
+            return np.logical_not(np.isfinite(values).reshape(len(values), -1).all(axis=1))
+        return np.logical_not(prepare_features(item, measure, nan_policy='propagate').valid_rows)
     n = len(item.ids)
     bad = np.flatnonzero(~np.isfinite(item.values))
     lost = np.zeros(n, dtype=bool)
