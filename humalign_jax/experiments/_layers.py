@@ -132,6 +132,17 @@ def read_layer(path: pathlib.Path, stimuli: Mapping[str, str], where: str) -> Fe
     return dataclasses.replace(found, ids=ids, name=path.stem, provenance=about)
 
 
+def check_finite(features: Features, path: pathlib.Path, advice: str) -> None:
+    """Raises ValueError for values of a layer that are NaN or infinite; the message names file and stimulus."""
+    finite = np.isfinite(features.values).all(axis=1)
+    if not finite.all():
+        first = str(np.asarray(features.ids)[np.argmin(finite)])
+        raise ValueError(
+            f'{path}: {np.sum(~finite)} of {len(finite)} images have NaN or infinite values, the first of them '
+            f'{first!r}: the network diverged, or the file is damaged. {advice}'
+        )
+
+
 def find_labels(folder: pathlib.Path, stimuli: Mapping[str, str]) -> pathlib.Path | None:
     """The file with the classes of a folder's stimuli; None where there is none."""
     if stimuli.get('labels_file'):

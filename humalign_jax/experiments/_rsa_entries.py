@@ -235,11 +235,12 @@ def features_of(entry: Entry, study: Study) -> Features:
     """The values of an entry in the study's order of stimuli.
 
     Raises:
-        ValueError: Its file is damaged, or is of other stimuli.
+        ValueError: Its file is damaged, has NaN or infinite values, or is of other stimuli.
     """
     if entry.path is None:
         return Features(np.asarray(entry.values), study.ids, entry.key)
     found = _layers.read_layer(entry.path, study.stimuli, 'stimuli')
+    _layers.check_finite(found, entry.path, 'Leave the layer out with config.layers, or its file.')
     values, ids = found.values, np.asarray(found.ids)
     if not np.array_equal(ids, study.ids):
         row = {stimulus: k for k, stimulus in enumerate(ids.tolist())}

@@ -162,6 +162,7 @@ def _read_codes(config: ConfigDict, split: str) -> tuple[Features, Features | No
     if 'mu' not in paths:
         raise ValueError(f'config.{where}={place!r} has no mu.npy, the mean codes [n, z], only {", ".join(paths)}.')
     mu = _layers.read_layer(paths['mu'], stimuli, 'codes')
+    _layers.check_finite(mu, paths['mu'], 'Encode these images again, or leave them out.')
     labels_path = _layers.find_labels(folder, stimuli)
     if labels_path is None:
         raise ValueError(f'{folder} has no labels.npy with the class of each image, numbers from 0.')

@@ -146,6 +146,16 @@ def test_two_folders_that_disagree_on_classes_are_refused(folder, images, tmp_pa
     fails(r'disagree on the class of \d+ images', config)
 
 
+def test_values_that_are_nan_are_named_with_file_and_stimulus(folder, images):
+    values = images.extras['latent'].copy()
+    values[3, 0] = np.nan
+    np.save(folder / 'penultimate.npy', values)
+    np.save(folder / 'labels.npy', images.labels)
+    study = _rsa_entries.load_entries(config_of(folder, dataset='synthetic', split='test'))
+    with pytest.raises(ValueError, match=r"penultimate\.npy: 1 of 60 images .* 'synthetic/test/00003'.*config\.layers"):
+        _rsa_entries.features_of(study.entries[0], study)
+
+
 @pytest.mark.parametrize('name', ['pixels', 'same category', 'human'])
 def test_names_of_baselines_are_no_networks(name, folder, images):
     np.save(folder / 'penultimate.npy', images.extras['latent'])
