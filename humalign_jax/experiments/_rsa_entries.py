@@ -265,11 +265,16 @@ def rdm_of(entry: Entry, study: Study, config: ConfigDict) -> Rdm | None:
         return Rdm(rsa.category_rdm(study.labels), study.ids, entry.key, 'hamming')
     if entry.model == CLASS_MEAN and entry.anchor:
         return human_rdm(np.asarray(entry.values), study, config, entry.key)
-    made = rsa.rdm(features_of(entry, study), entry.measure, nan_policy='raise', **options)
+    features = features_of(entry, study)
+    made = rsa.rdm(features, entry.measure, nan_policy='raise', **options)
     n_undefined = made.provenance['counts']['n_undefined']
     if not n_undefined:
         return made
-    reason = f'{entry.key}: {n_undefined} images have constant features, for which {entry.measure!r} is not defined'
+    first = study.ids[int(np.argmin(np.ptp(features.values, axis=1)))]
+    reason = (
+        f'{entry.key}: {n_undefined} images have constant features, such as {str(first)!r}, for which '
+        f'{entry.measure!r} is not defined'
+    )
     if entry.key in study.headline.values():
         raise ValueError(f"{reason}: choose another config.measure, such as 'euclidean', or another config.headline.")
     logging.warning('%s; the layer is left out.', reason)
