@@ -17,6 +17,7 @@ import numpy as np
 import scipy.io
 
 from humalign_jax import storage
+from humalign_jax.rsa.mat5 import check_structure
 
 Read = Callable[[], np.ndarray]
 NUMBERS, TEXT, OBJECTS, UNREADABLE = 'numbers', 'text', 'objects', 'unreadable'
@@ -152,10 +153,13 @@ def _hdf5(file: h5py.File, *, matlab: bool) -> dict[str, Entry]:
             name = f'{place}/{key}' if place else key
             if matlab and name in ('#refs#', '#subsystem#'):
                 continue
-            item = group.get(key)
+            if not isinstance(group.get(key, getlink=True), h5py.HardLink) and key not in group:
+                entries[name] = Entry(UNREADABLE, None, 'a link that leads nowhere', place, lambda: np.empty(0))
+                continue
+            item = group[key]
             if isinstance(item, h5py.Group):
                 if 'MATLAB_sparse' in item.attrs:
-                    entries[name] = Entry(NUMBERS, None, 'sparse matrix', place, lambda: _refuse_sparse())
+                    entries[name] = Entry(NUMBERS, None, 'sparse matrix', place, _refuse_sparse)
                 elif name.count('/') < 32:  # links may lead in a circle
                     visit(item, name)
             elif isinstance(item, h5py.Dataset):
@@ -224,6 +228,9 @@ def _referred(item: Any) -> Any:
 
 def _mat(path: pathlib.Path) -> dict[str, Entry]:
     entries = {}
+    with open(path, 'rb') as file:
+        if 0 not in file.read(4):  # as MATLAB 4 begins
+            check_structure(path)
     for name, shape, kind in scipy.io.whosmat(path):
         if name.startswith('__'):
             continue
@@ -243,8 +250,10 @@ def _mat(path: pathlib.Path) -> dict[str, Entry]:
             entries |= _fields(name, shape, read)
         elif kind in ('function', 'opaque', 'object', 'unknown'):
             entries[name] = Entry(UNREADABLE, None, f'MATLAB {kind}', '', read)
+        elif kind == 'sparse':
+            entries[name] = Entry(NUMBERS, shape, 'sparse matrix', '', _refuse_sparse)
         else:
-            entries[name] = Entry(NUMBERS, shape, 'sparse matrix' if kind == 'sparse' else kind, '', read)
+            entries[name] = Entry(NUMBERS, shape, kind, '', read)
     return entries
 
 

@@ -208,7 +208,7 @@ def _table(path: pathlib.Path, content: str, separator: str) -> _Rows:
                 'an id must not begin so.'
             )
     first = rows[data[0]]
-    if len(data) > 1 and len(first) == columns - 1:
+    if len(data) > 1 and len(first) == columns - 1 > 1:
         rows[data[0]] = ['', *first]  # R leaves out the name of the first column
     for i in data:
         if len(rows[i]) != columns:
@@ -293,7 +293,7 @@ def _columns(rows: _Rows, ids_key: str | None, square: bool) -> tuple[int | None
             )
     else:
         chosen = None if not index or _counts_rows(rows.column(0)) else 0
-    left_out = {*_all_text(rows, [j for j in words if j != chosen]), *index} - {chosen}
+    left_out = {*_all_text(rows, [j for j in words if j != chosen], left_out=True), *index} - {chosen}
     if chosen is not None or left_out or ids_key is not None:
         return chosen, sorted(left_out)
     if square and n_columns in (n_rows, n_rows + 1):
@@ -328,13 +328,18 @@ def _column_named(rows: _Rows, key: str) -> int:
     raise ValueError(f'{rows.path} has no column {key!r} for ids; its columns have {listed}.')
 
 
-def _all_text(rows: _Rows, columns: list[int]) -> list[int]:
-    """The columns, if their cells are words: a number among them, or what was meant as one, such as 12%, is refused."""
+def _all_text(rows: _Rows, columns: list[int], *, left_out: bool = False) -> list[int]:
+    """The columns, if their cells are words: a number among them, or what was meant as one, such as 12%, is refused.
+
+    A word of a column that is left out begins with a letter.
+    """
     for j in columns:
         kinds = rows.kinds[:, j]
         wrong = kinds == _TEXT_CELL
         if not (kinds < _MISSING_CELL).any():
-            wrong &= [bool(_BROKEN_NUMBER.fullmatch(cell)) for cell in rows.column(j)]
+            wrong &= [
+                bool(_BROKEN_NUMBER.fullmatch(cell)) or (left_out and not cell[:1].isalpha()) for cell in rows.column(j)
+            ]
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             hint = ' (ids_key=... says which column holds ids)' if j == 0 else ''

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.spatial.distance import squareform
 
 from humalign_jax import arrays, storage, text
-from humalign_jax.records import Features, Rdm, RepeatedFeatures, stimulus_ids
+from humalign_jax.records import Features, Rdm, RepeatedFeatures, check_ids, stimulus_ids
 from humalign_jax.rsa import file_ids
 from humalign_jax.rsa.containers import NUMBERS, Entry, open_arrays, read_npy
 from humalign_jax.rsa.csv_file import CsvFormat as CsvFormat
@@ -323,6 +323,7 @@ def _choose_ids(
         chosen, origin = read.ids, 'file'
     if chosen.shape != (n,):
         raise ValueError(f'{path}: {n} stimuli but {len(chosen)} ids.')
+    check_ids(chosen, n, str(path))
     return chosen, origin
 
 

@@ -189,7 +189,7 @@ def test_matlab_objects_that_may_be_ids_are_refused_by_name(tmp_path):
 
 def test_sparse_matrices_are_refused_by_name(tmp_path):
     scipy.io.savemat(tmp_path / 'a.mat', {'X': scipy.sparse.csc_matrix(X)})
-    with pytest.raises(ValueError, match=r"a\.mat, 'X' must be a dense array, not csc_matrix"):
+    with pytest.raises(ValueError, match=r'a\.mat cannot be read .*sparse matrix'):
         files.load_features(tmp_path / 'a.mat')
     with h5py.File(tmp_path / 'b.mat', 'w') as file:
         file.create_group('X').attrs['MATLAB_sparse'] = np.uint64(5)
