@@ -149,7 +149,7 @@ def _hdf5(file: h5py.File, *, matlab: bool) -> dict[str, Entry]:
 
     def visit(group: h5py.Group, place: str) -> None:
         attributes(group, place)
-        for key in group:
+        for key in map(str, group.keys()):
             name = f'{place}/{key}' if place else key
             if matlab and name in ('#refs#', '#subsystem#'):
                 continue
@@ -201,7 +201,7 @@ def _matlab_dataset(file: h5py.File, item: h5py.Dataset, place: str) -> Entry:
     if h5py.check_ref_dtype(item.dtype):
 
         def read() -> np.ndarray:
-            return _cells([_referred(file[one]) for one in item[()].T.ravel()])
+            return _cells([_referred(file, one) for one in item[()].T.ravel()])
 
         return Entry(OBJECTS, shape, kind or 'cell', place, read)
     if kind in ('string', 'table', 'datetime', 'categorical') or 'MATLAB_object_decode' in item.attrs:
@@ -219,11 +219,16 @@ def _characters(item: h5py.Dataset) -> np.ndarray:
     return np.array([row.tobytes().decode('utf-16-le').rstrip() for row in np.ascontiguousarray(rows)], dtype=np.str_)
 
 
-def _referred(item: Any) -> Any:
-    """What one cell of a MATLAB 7.3 file holds."""
+def _referred(file: h5py.File, reference: h5py.Reference) -> np.ndarray | None:
+    """What one cell of a MATLAB 7.3 file holds; a cell in a cell is opened."""
+    item = file[reference]
     if not isinstance(item, h5py.Dataset):
         return None
-    return _characters(item) if item.attrs.get('MATLAB_class') == b'char' else np.asarray(item[()])
+    if item.attrs.get('MATLAB_class') == b'char':
+        return _characters(item)
+    if h5py.check_ref_dtype(item.dtype):
+        return _referred(file, item[()].ravel()[0]) if item.size == 1 else None
+    return np.asarray(item[()])
 
 
 def _mat(path: pathlib.Path) -> dict[str, Entry]:

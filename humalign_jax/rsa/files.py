@@ -235,6 +235,8 @@ def _read(path: pathlib.Path, asked: _Asked) -> _ReadFile:
     n = asked.count(values)
     if asked.with_ids and found is None and beside is not None:
         found = file_ids.ids_of_json(path.with_suffix('.json'), beside, n, asked.ids_key)
+    if asked.with_ids and found is None and asked.ids_key not in (None, file_ids.NO_IDS):
+        raise ValueError(f'{path}: neither it nor a .json beside it has ids_key={asked.ids_key!r}.')
     ids, ids_key = (None, None) if found is None else found
     return _ReadFile(values, ids, ids_key, sidecar, more)
 

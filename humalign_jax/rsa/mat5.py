@@ -4,6 +4,7 @@ References:
     MATLAB MAT-File Format (R2023b), chapter 1: an element is a tag (type, bytes) and its data, aligned to 8 bytes.
 """
 
+import itertools
 import math
 import pathlib
 from typing import IO
@@ -121,7 +122,7 @@ class _Reader:
         rows = self.integers(start, size // 4, 'i')
         start, size, at = self.expect(at, end, (_INT32, _UINT32))
         begins = self.integers(start, size // 4, 'i')
-        rising = all(a <= b for a, b in zip(begins, begins[1:]))
+        rising = all(a <= b for a, b in itertools.pairwise(begins))
         if len(begins) != shape[1] + 1 or begins[0] != 0 or not rising or begins[-1] > len(rows):
             raise ValueError(f'the columns of the sparse matrix at byte {start} do not fit its shape')
         if rows and (min(rows) < 0 or max(rows) >= max(shape[0], 1)):
