@@ -237,7 +237,7 @@ def _mat(path: pathlib.Path) -> dict[str, Entry]:
         if 0 not in file.read(4):  # as MATLAB 4 begins
             check_structure(path)
     for name, shape, kind in scipy.io.whosmat(path):
-        if name.startswith('__'):
+        if name.startswith('__') or kind == 'function':
             continue
 
         def read(name: str = name) -> np.ndarray:
@@ -253,7 +253,7 @@ def _mat(path: pathlib.Path) -> dict[str, Entry]:
             entries[name] = Entry(OBJECTS, shape, 'cell', '', read_cells)
         elif kind == 'struct':
             entries |= _fields(name, shape, read)
-        elif kind in ('function', 'opaque', 'object', 'unknown'):
+        elif kind in ('opaque', 'object', 'unknown'):
             entries[name] = Entry(UNREADABLE, None, f'MATLAB {kind}', '', read)
         elif kind == 'sparse':
             entries[name] = Entry(NUMBERS, shape, 'sparse matrix', '', _refuse_sparse)

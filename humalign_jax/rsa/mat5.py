@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8, 16: 1, 17: 2, 18: 4}  # of one value of a type
-_INT8, _INT32, _UINT32, _MATRIX, _COMPRESSED = 1, 5, 6, 14, 15
+_INT8, _INT32, _UINT32, _MATRIX, _COMPRESSED, _UTF8 = 1, 5, 6, 14, 15, 16
 _CELL, _STRUCT, _OBJECT, _CHARACTERS, _SPARSE, _NUMBERS = 1, 2, 3, 4, 5, range(6, 16)
 _MAX_DEPTH = 32
 
@@ -86,12 +86,12 @@ class _Reader:
         kind, is_complex = flags & 0xFF, bool(flags & 0x800)
         if kind > 15:
             return  # functions and objects, which are not read
-        start, size, at = self.expect(at, end, (_INT32,))
+        start, size, at = self.expect(at, end, (_INT32, _UINT32))
         shape = self.integers(start, size // 4, 'i')
         if size % 4 or len(shape) < 2 or min(shape) < 0:
             raise ValueError(f'the dimensions at byte {start} are {shape}')
         count = math.prod(shape)
-        at = self.expect(at, end, (_INT8,))[2]
+        at = self.expect(at, end, (_INT8, _UTF8))[2]
         if kind in _NUMBERS:
             for _ in range(1 + is_complex):
                 at = self.values(at, end, count, exact=True)
@@ -131,11 +131,11 @@ class _Reader:
             at = self.values(at, end, begins[-1], exact=False)
 
     def values(self, at: int, end: int, count: int, *, exact: bool) -> int:
-        """Checks the size of an array's data: that of UTF-8 text may be more than one byte a character."""
+        """Checks the size of an array's data; text may need more than one byte a character, or be left out."""
         kind, start, size, after = self.tag(at, end)
         if kind not in _BYTES:
             raise ValueError(f'an element of type {kind} stands at byte {at}')
         needed = count * _BYTES[kind]
-        if size != needed and (exact or size < needed):
+        if size != needed and (exact or 0 < size < needed):
             raise ValueError(f'{count} values of type {kind} need {needed} bytes, but {size} stand at byte {start}')
         return after
