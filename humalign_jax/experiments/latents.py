@@ -447,10 +447,21 @@ def _category_scores(
     same = rsa.Reference(Rdm(rsa.category_rdm(labels), ids, 'same category', 'hamming'))
     scores = []
     for measure in config.rsa.measures:
-        features = [Features(layer.values['test'], ids, layer.said['layer']) for layer in layers]
-        rdms = (rsa.rdm(one, measure, devices=run_devices) for one in progress.each(features, f'{measure} RDMs'))
-        found = rsa.summarise_influence([same.influence(rdm)['all'] for rdm in rdms], n_draws=100, seed=config.seed)
-        for i, layer in enumerate(layers):
+        scored, influences = [], []
+        for layer in progress.each(layers, f'{measure} RDMs'):
+            rdm = rsa.rdm(Features(layer.values['test'], ids, layer.said['layer']), measure, devices=run_devices)
+            if n_undefined := rdm.provenance['counts']['n_undefined']:
+                logging.warning(
+                    '%s: %d images have constant features, for which %r is not defined: no RDM is scored.',
+                    layer.said['layer'], n_undefined, measure,
+                )  # fmt: skip
+                continue
+            scored.append(layer)
+            influences.append(same.influence(rdm)['all'])
+        if not scored:
+            continue
+        found = rsa.summarise_influence(influences, n_draws=100, seed=config.seed)
+        for i, layer in enumerate(scored):
             said = {**provenance, 'better': 'larger', 'measure': measure, 'pairs': 'all', **layer.said}
             said['reference'] = 'same category'
             ends = float(found.values[i]), float(found.low[i]), float(found.high[i])

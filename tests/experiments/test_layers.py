@@ -308,6 +308,20 @@ def test_codes_of_a_foreign_vae_are_scored(codes, tmp_path):
     assert of_mu['vae/kl'].provenance['data'] == 'mine/test'
 
 
+def test_a_layer_whose_distances_are_not_defined_has_no_score(codes, tmp_path):
+    for split, n in (('train', 80), ('validation', 40), ('test', 60)):
+        (tmp_path / split / 'mu.h5').unlink()
+        mu = np.random.default_rng(n).normal(size=(n, 4)) * [9.0, 0.1, 0.1, 0.1]
+        np.save(tmp_path / split / 'mu.npy', mu)
+        np.save(tmp_path / split / 'logvar.npy', np.zeros((n, 4)))
+        (tmp_path / split / 'logvar.mat').unlink()
+    latents.run(codes, str(tmp_path / 'out'))
+    scores = [Score.from_json(row) for row in storage.read_jsonl(tmp_path / 'out' / 'scores.jsonl')]
+    found = [(s.provenance['layer'], s.provenance['measure']) for s in scores if s.name == 'vae/rsa_same_category']
+    one = 'mu, 1 informative latents'  # of which there is no correlation
+    assert found == [('mu', 'correlation'), ('mu', 'euclidean'), (one, 'euclidean')]
+
+
 def test_foreign_codes_without_ids_or_with_shared_images_are_refused(codes, tmp_path):
     codes.codes.dataset = ''
     with pytest.raises(ValueError, match=r'has no stimulus ids.*--config\.codes\.dataset=cifar10 .*an array named ids'):
