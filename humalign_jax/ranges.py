@@ -77,6 +77,7 @@ _ANY = _Numbers()
 
 _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
     'seed': _Numbers(low=0, high=_MOST_SEED, whole=True),
+    'split_seed': _COUNT,
     'folds': _Numbers(low=2, high=_MOST, whole=True),
     **dict.fromkeys(
         (

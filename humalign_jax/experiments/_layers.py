@@ -23,7 +23,7 @@ from humalign_jax.rsa.containers import Entry, open_arrays, read_npy
 
 SUFFIXES = tuple(suffix for suffix in files.SUFFIXES if suffix != '.json')  # which describes a .npy here
 KEYS = ('dataset', 'split', 'ids_file', 'labels_file')
-NO_STIMULI = dict.fromkeys(KEYS, '')  # where all files have ids and every folder its labels
+NO_STIMULI: dict[str, str] = {key: '' for key in KEYS}  # where all files have ids and every folder its labels
 NO_CODES = {'train': '', 'validation': '', 'test': '', 'dataset': ''}  # of latents: codes come from a run
 _SPLITS = ('train', 'validation', 'test')
 _LABELS, _IDS = 'labels', 'ids'  # files that are no layers
@@ -130,6 +130,17 @@ def read_layer(path: pathlib.Path, stimuli: Mapping[str, str], where: str) -> Fe
     ids = found.ids if pairs.has_ids(found) else _told_ids(len(found.ids), stimuli, path, where)
     about = {key: value for key, value in found.provenance.items() if key not in _NOT_SAID}
     return dataclasses.replace(found, ids=ids, name=path.stem, provenance=about)
+
+
+def check_finite(features: Features, path: pathlib.Path, advice: str) -> None:
+    """Raises ValueError for values of a layer that are NaN or infinite; the message names file and stimulus."""
+    finite = np.isfinite(features.values).all(axis=1)
+    if not finite.all():
+        first = str(np.asarray(features.ids)[np.argmin(finite)])
+        raise ValueError(
+            f'{path}: {np.sum(~finite)} of {len(finite)} images have NaN or infinite values, the first of them '
+            f'{first!r}: the network diverged, or the file is damaged. {advice}'
+        )
 
 
 def find_labels(folder: pathlib.Path, stimuli: Mapping[str, str]) -> pathlib.Path | None:

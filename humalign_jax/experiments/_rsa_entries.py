@@ -235,11 +235,12 @@ def features_of(entry: Entry, study: Study) -> Features:
     """The values of an entry in the study's order of stimuli.
 
     Raises:
-        ValueError: Its file is damaged, or is of other stimuli.
+        ValueError: Its file is damaged, has NaN or infinite values, or is of other stimuli.
     """
     if entry.path is None:
         return Features(np.asarray(entry.values), study.ids, entry.key)
     found = _layers.read_layer(entry.path, study.stimuli, 'stimuli')
+    _layers.check_finite(found, entry.path, 'Leave the layer out with config.layers, or its file.')
     values, ids = found.values, np.asarray(found.ids)
     if not np.array_equal(ids, study.ids):
         row = {stimulus: k for k, stimulus in enumerate(ids.tolist())}
@@ -264,11 +265,16 @@ def rdm_of(entry: Entry, study: Study, config: ConfigDict) -> Rdm | None:
         return Rdm(rsa.category_rdm(study.labels), study.ids, entry.key, 'hamming')
     if entry.model == CLASS_MEAN and entry.anchor:
         return human_rdm(np.asarray(entry.values), study, config, entry.key)
-    made = rsa.rdm(features_of(entry, study), entry.measure, nan_policy='raise', **options)
+    features = features_of(entry, study)
+    made = rsa.rdm(features, entry.measure, nan_policy='raise', **options)
     n_undefined = made.provenance['counts']['n_undefined']
     if not n_undefined:
         return made
-    reason = f'{entry.key}: {n_undefined} images have constant features, for which {entry.measure!r} is not defined'
+    first = study.ids[int(np.argmin(np.ptp(features.values, axis=1)))]
+    reason = (
+        f'{entry.key}: {n_undefined} images have constant features, such as {str(first)!r}, for which '
+        f'{entry.measure!r} is not defined'
+    )
     if entry.key in study.headline.values():
         raise ValueError(f"{reason}: choose another config.measure, such as 'euclidean', or another config.headline.")
     logging.warning('%s; the layer is left out.', reason)

@@ -125,9 +125,9 @@ def _undefined(item: Features | Rdm, measure: str) -> np.ndarray:
     """Stimuli without distances, [n] booleans; of an RDM the fewest that leave no pair undefined."""
     if isinstance(item, Features):
         values = np.asarray(item.values)
-        if not measure or isinstance(item, RepeatedFeatures):
-            return ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
-        return ~prepare_features(item, measure, nan_policy='propagate').valid_rows
+        if measure in ('', 'mahalanobis') or isinstance(item, RepeatedFeatures):  # NaN would spoil its covariance
+            return np.logical_not(np.isfinite(values).reshape(len(values), -1).all(axis=1))
+        return np.logical_not(prepare_features(item, measure, nan_policy='propagate').valid_rows)
     n = len(item.ids)
     bad = np.flatnonzero(~np.isfinite(item.values))
     lost = np.zeros(n, dtype=bool)

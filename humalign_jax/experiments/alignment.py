@@ -139,8 +139,7 @@ def load_outputs(
             f'{labels.path}: labels are {labels.values.min()} to {labels.values.max()}, but {paths[layer].name} has '
             f'{n_classes} classes.'
         )
-    if not np.isfinite(values).all():
-        raise ValueError(f'{paths[layer]} has NaN or infinite values: the network diverged, or the file is damaged.')
+    _layers.check_finite(features, paths[layer], 'Its images cannot be scored.')
     if layer == 'probs':
         if values.min() < 0 or np.abs(values.sum(axis=1) - 1.0).max() > 1e-3:
             raise ValueError(f'{paths[layer]} must hold probabilities that sum to 1 for each image.')

@@ -1,7 +1,6 @@
 """What a trained VAE keeps of its images: pictures, reconstruction scores, and the categories in its code."""
 
 import dataclasses
-import itertools
 import pathlib
 from collections.abc import Mapping
 from typing import Any, cast
@@ -14,17 +13,15 @@ from ml_collections import ConfigDict
 from humalign_jax import devices, losses, progress, rsa, settings, storage
 from humalign_jax.alignment import linear_probe
 from humalign_jax.data import pipeline
-from humalign_jax.experiments import _latent_pictures, _layers, _linear_code, _runs, _scoring, _wiring
+from humalign_jax.experiments import _foreign_codes, _latent_pictures, _layers, _linear_code, _runs, _scoring, _wiring
 from humalign_jax.experiments._room import check_memory
 from humalign_jax.experiments._rsa_entries import BYTES_PER_PAIR
 from humalign_jax.records import Features, ImageSet, Rdm, Score
 from humalign_jax.report import latents as latent_figures
 from humalign_jax.report import style
-from humalign_jax.rsa import pairs
 from humalign_jax.train import forward
 
 SECTIONS = ('experiment', 'seed', 'run', 'checkpoint', 'codes', 'name', 'activity', 'pictures', 'probe', 'rsa')
-SPLITS = ('train', 'validation', 'test')
 _UNITS = {  # of the reconstruction scores, and which way is better
     'l1': ('sum over pixel values in [0, 1]', 'smaller'),
     'mean_l1': ('mean over pixel values in [0, 1]', 'smaller'),
@@ -109,23 +106,16 @@ def _foreign_scores(config: ConfigDict, folder: pathlib.Path) -> list[Score]:
     Raises:
         ValueError: A folder lacks `mu` or labels, or an image is in two splits.
     """
-    parts = {split: _read_codes(config, split) for split in SPLITS}
-    ids = {split: np.asarray(mu.ids) for split, (mu, _, _) in parts.items()}
-    for one, other in itertools.combinations(SPLITS, 2):
-        shared = np.intersect1d(ids[one], ids[other])
-        if len(shared):
-            raise ValueError(
-                f'{len(shared)} images are in both config.codes.{one} and config.codes.{other}, the first of them '
-                f'{str(shared[0])!r}: probes are fitted, chosen and scored on different images.'
-            )
+    parts = _foreign_codes.read_codes(config)
+    ids = np.asarray(parts['test'][0].ids)
     mu, logvar, labels = parts['test']
     provenance = {
         'experiment': config.experiment,
         'model': config.name,
-        'data': '/'.join(str(ids['test'][0]).split('/')[:-1]) or 'unnamed data',
+        'data': '/'.join(str(ids[0]).split('/')[:-1]) or 'unnamed data',
         'human': 'none',  # no people take part
         'simulated': bool(mu.provenance.get('simulated')),
-        'stimuli_sha256': storage.array_digest(ids['test']),
+        'stimuli_sha256': storage.array_digest(ids),
         'codes_sha256': storage.array_digest(np.asarray(mu.values)),
         'seed': config.seed,
     }
@@ -143,34 +133,12 @@ def _foreign_scores(config: ConfigDict, folder: pathlib.Path) -> list[Score]:
     scores += _probe_scores(
         config, of_splits, 1 + max(int(one.max()) for one in of_splits.values()), layers, provenance
     )
-    scores += _category_scores(config, labels.values, ids['test'], layers, devices.local_devices(0), provenance)
+    scores += _category_scores(config, labels.values, ids, layers, devices.local_devices(0), provenance)
     _wiring.write_scores(folder, scores)
     if kl is not None:
         of_latents = kl.mean(axis=0, dtype=np.float64)
         _draw_dimensions(config, folder / 'figures', of_latents, provenance, n_images=len(kl))
     return scores
-
-
-def _read_codes(config: ConfigDict, split: str) -> tuple[Features, Features | None, _layers.Labels]:
-    """`mu`, `logvar` if it is there, and the classes of a split, in the order of `mu`."""
-    place, where = config.codes[split], f'codes.{split}'
-    if not place:
-        raise ValueError(f'config.{where} is empty: codes of all three splits are needed, {", ".join(SPLITS)}.')
-    folder = pathlib.Path(place).expanduser()
-    stimuli = {'dataset': config.codes.dataset, 'split': split}
-    paths = _layers.layer_paths(folder)
-    if 'mu' not in paths:
-        raise ValueError(f'config.{where}={place!r} has no mu.npy, the mean codes [n, z], only {", ".join(paths)}.')
-    mu = _layers.read_layer(paths['mu'], stimuli, 'codes')
-    labels_path = _layers.find_labels(folder, stimuli)
-    if labels_path is None:
-        raise ValueError(f'{folder} has no labels.npy with the class of each image, numbers from 0.')
-    labels = _layers.read_labels(labels_path, stimuli, 'codes', ()).select(mu.ids)
-    logvar = None
-    if split == 'test' and 'logvar' in paths:
-        logvar = _layers.read_layer(paths['logvar'], stimuli, 'codes')
-        logvar = pairs.join_features(mu, logvar)
-    return mu, logvar, labels
 
 
 def most_informative(kl: np.ndarray) -> np.ndarray:
@@ -447,10 +415,21 @@ def _category_scores(
     same = rsa.Reference(Rdm(rsa.category_rdm(labels), ids, 'same category', 'hamming'))
     scores = []
     for measure in config.rsa.measures:
-        features = [Features(layer.values['test'], ids, layer.said['layer']) for layer in layers]
-        rdms = (rsa.rdm(one, measure, devices=run_devices) for one in progress.each(features, f'{measure} RDMs'))
-        found = rsa.summarise_influence([same.influence(rdm)['all'] for rdm in rdms], n_draws=100, seed=config.seed)
-        for i, layer in enumerate(layers):
+        scored, influences = [], []
+        for layer in progress.each(layers, f'{measure} RDMs'):
+            rdm = rsa.rdm(Features(layer.values['test'], ids, layer.said['layer']), measure, devices=run_devices)
+            if n_undefined := rdm.provenance['counts']['n_undefined']:
+                logging.warning(
+                    '%s: %d images have constant features, for which %r is not defined: no RDM is scored.',
+                    layer.said['layer'], n_undefined, measure,
+                )  # fmt: skip
+                continue
+            scored.append(layer)
+            influences.append(same.influence(rdm)['all'])
+        if not scored:
+            continue
+        found = rsa.summarise_influence(influences, n_draws=100, seed=config.seed)
+        for i, layer in enumerate(scored):
             said = {**provenance, 'better': 'larger', 'measure': measure, 'pairs': 'all', **layer.said}
             said['reference'] = 'same category'
             ends = float(found.values[i]), float(found.low[i]), float(found.high[i])

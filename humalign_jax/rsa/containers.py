@@ -17,6 +17,7 @@ import numpy as np
 import scipy.io
 
 from humalign_jax import storage
+from humalign_jax.rsa.mat5 import check_structure
 
 Read = Callable[[], np.ndarray]
 NUMBERS, TEXT, OBJECTS, UNREADABLE = 'numbers', 'text', 'objects', 'unreadable'
@@ -148,14 +149,17 @@ def _hdf5(file: h5py.File, *, matlab: bool) -> dict[str, Entry]:
 
     def visit(group: h5py.Group, place: str) -> None:
         attributes(group, place)
-        for key in group:
+        for key in map(str, group.keys()):
             name = f'{place}/{key}' if place else key
             if matlab and name in ('#refs#', '#subsystem#'):
                 continue
-            item = group.get(key)
+            if not isinstance(group.get(key, getlink=True), h5py.HardLink) and key not in group:
+                entries[name] = Entry(UNREADABLE, None, 'a link that leads nowhere', place, lambda: np.empty(0))
+                continue
+            item = group[key]
             if isinstance(item, h5py.Group):
                 if 'MATLAB_sparse' in item.attrs:
-                    entries[name] = Entry(NUMBERS, None, 'sparse matrix', place, lambda: _refuse_sparse())
+                    entries[name] = Entry(NUMBERS, None, 'sparse matrix', place, _refuse_sparse)
                 elif name.count('/') < 32:  # links may lead in a circle
                     visit(item, name)
             elif isinstance(item, h5py.Dataset):
@@ -197,7 +201,7 @@ def _matlab_dataset(file: h5py.File, item: h5py.Dataset, place: str) -> Entry:
     if h5py.check_ref_dtype(item.dtype):
 
         def read() -> np.ndarray:
-            return _cells([_referred(file[one]) for one in item[()].T.ravel()])
+            return _cells([_referred(file, one) for one in item[()].T.ravel()])
 
         return Entry(OBJECTS, shape, kind or 'cell', place, read)
     if kind in ('string', 'table', 'datetime', 'categorical') or 'MATLAB_object_decode' in item.attrs:
@@ -215,17 +219,25 @@ def _characters(item: h5py.Dataset) -> np.ndarray:
     return np.array([row.tobytes().decode('utf-16-le').rstrip() for row in np.ascontiguousarray(rows)], dtype=np.str_)
 
 
-def _referred(item: Any) -> Any:
-    """What one cell of a MATLAB 7.3 file holds."""
+def _referred(file: h5py.File, reference: h5py.Reference) -> np.ndarray | None:
+    """What one cell of a MATLAB 7.3 file holds; a cell in a cell is opened."""
+    item = file[reference]
     if not isinstance(item, h5py.Dataset):
         return None
-    return _characters(item) if item.attrs.get('MATLAB_class') == b'char' else np.asarray(item[()])
+    if item.attrs.get('MATLAB_class') == b'char':
+        return _characters(item)
+    if h5py.check_ref_dtype(item.dtype):
+        return _referred(file, item[()].ravel()[0]) if item.size == 1 else None
+    return np.asarray(item[()])
 
 
 def _mat(path: pathlib.Path) -> dict[str, Entry]:
     entries = {}
+    with open(path, 'rb') as file:
+        if 0 not in file.read(4):  # as MATLAB 4 begins
+            check_structure(path)
     for name, shape, kind in scipy.io.whosmat(path):
-        if name.startswith('__'):
+        if name.startswith('__') or kind == 'function':
             continue
 
         def read(name: str = name) -> np.ndarray:
@@ -241,10 +253,12 @@ def _mat(path: pathlib.Path) -> dict[str, Entry]:
             entries[name] = Entry(OBJECTS, shape, 'cell', '', read_cells)
         elif kind == 'struct':
             entries |= _fields(name, shape, read)
-        elif kind in ('function', 'opaque', 'object', 'unknown'):
+        elif kind in ('opaque', 'object', 'unknown'):
             entries[name] = Entry(UNREADABLE, None, f'MATLAB {kind}', '', read)
+        elif kind == 'sparse':
+            entries[name] = Entry(NUMBERS, shape, 'sparse matrix', '', _refuse_sparse)
         else:
-            entries[name] = Entry(NUMBERS, shape, 'sparse matrix' if kind == 'sparse' else kind, '', read)
+            entries[name] = Entry(NUMBERS, shape, kind, '', read)
     return entries
 
 

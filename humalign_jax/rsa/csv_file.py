@@ -3,21 +3,29 @@
 What cannot be told from the file and would change the numbers is refused, with the option that settles it.
 """
 
-import csv
 import dataclasses
-import io
 import pathlib
 import re
-from collections import Counter
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from humalign_jax import text
+from humalign_jax.rsa.csv_rows import (
+    FRACTION_CELL,
+    MISSING,
+    MISSING_CELL,
+    SEPARATORS,
+    TEXT_CELL,
+    WHOLE,
+    WHOLE_CELL,
+    Rows,
+    kind_of,
+    separator_of,
+    table,
+)
 
-SEPARATORS = (',', ';', '\t', '|', ' ')
 NO_IDS = 'none'  # as ids_key: no column holds ids
-SNIFFED_LINES = 200
 # Columns of these names hold stimulus ids, also as numbers: id, stimulus_id, image_name, imageID, file, ...
 ID_NAME = re.compile(
     r'(?:(?:stim|stimul(?:us|i)|image|img|picture|pic|photo|item|object|concept|sample|file)s?[ _.-]?)?'
@@ -26,13 +34,9 @@ ID_NAME = re.compile(
 )
 _UNNAMED = re.compile(r'|unnamed: ?0|index|level_0|row\.?names|row|#', re.IGNORECASE)
 _AUTOMATIC = re.compile(r'(?:v|x|f|c|col|column|var|feature|dim|unit)?[ _.]?(\d+)', re.IGNORECASE)
-_WHOLE = re.compile(r'[+-]?\d+', re.ASCII)
-_NUMBER = re.compile(r'[+-]?(?:(?:\d+(?:\.\d*|,\d+)?|[.,]\d+)(?:e[+-]?\d+)?|inf(?:inity)?)', re.ASCII | re.IGNORECASE)
-_MISSING = frozenset(('', 'na', 'n/a', '#n/a', 'nan', '-nan', 'null', 'none'))
 _THOUSANDS = re.compile(r'[+-]?[1-9]\d{0,2}(?:,\d{3})+', re.ASCII)
 # With separators of thousands, with units, of Fortran, or complex.
 _BROKEN_NUMBER = re.compile(r"[+-]?[.,]?\d[\d.,' ]*(?:%|[€$]|d[+-]?\d+|[+-].*[ij])?", re.ASCII | re.IGNORECASE)
-_WHOLE_CELL, _FRACTION_CELL, _MISSING_CELL, _TEXT_CELL = range(4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,29 +77,6 @@ class Table:
     found: dict[str, Any]
 
 
-class _Rows:
-    """Lines of a table, all of one length, with what kind of cell each is."""
-
-    def __init__(self, path: pathlib.Path, numbers: list[int], cells: list[list[str]]) -> None:
-        self.path, self.numbers, self.cells = path, numbers, cells
-        self.kinds = np.array([[_kind(cell) for cell in row] for row in cells], np.int8)
-        self.names: list[str] | None = None
-
-    def behead(self) -> None:
-        """Makes the first line the names of columns."""
-        self.names, self.cells = self.cells[0], self.cells[1:]
-        self.numbers, self.kinds = self.numbers[1:], self.kinds[1:]
-
-    def column(self, j: int) -> list[str]:
-        return [row[j] for row in self.cells]
-
-    def called(self, j: int) -> str:
-        return f'column {j + 1}' + (f' ({self.names[j]!r})' if self.names and self.names[j] else '')
-
-    def refuse(self, row: int, j: int, problem: str) -> NoReturn:
-        raise ValueError(f'{self.path}, line {self.numbers[row]}, {self.called(j)}: {problem}')
-
-
 def read_csv(
     path: pathlib.Path, told: CsvFormat | None = None, *, ids_key: str | None = None, square: bool = False
 ) -> Table:
@@ -119,8 +100,8 @@ def read_csv(
     separator = told.separator
     if content.startswith('sep=') and len(text.lines_of(content)[0]) == 5:  # written by Excel
         separator, content = separator or content[4], '\n' + content[5:].lstrip('\r\n')
-    separator = separator or _separator(path, content)
-    rows = _table(path, content, separator)
+    separator = separator or separator_of(path, content)
+    rows = table(path, content, separator)
     header = told.header if told.header is not None else _has_header(rows, square)
     if header:
         rows.behead()
@@ -147,91 +128,19 @@ def read_csv(
     return Table(values, ids, found)
 
 
-def _kind(cell: str) -> int:
-    if _NUMBER.fullmatch(cell):
-        return _WHOLE_CELL if _WHOLE.fullmatch(cell) else _FRACTION_CELL
-    return _MISSING_CELL if cell.lower() in _MISSING else _TEXT_CELL
-
-
-def _split(path: pathlib.Path, content: str, separator: str) -> tuple[list[int], list[list[str]]]:
-    """Line numbers and cells of all lines that are not blank."""
-    numbers, rows = [], []
-    if separator == ' ' and '"' not in content:
-        for number, line in enumerate(text.lines_of(content), start=1):
-            if line.strip():
-                numbers.append(number)
-                rows.append([cell for cell in line.split(' ') if cell])
-        return numbers, rows
-    reader = csv.reader(io.StringIO(content, newline=''), delimiter=separator, strict=True, skipinitialspace=True)
-    try:
-        for row in reader:
-            if row and (len(row) > 1 or row[0].strip()):
-                numbers.append(reader.line_num)
-                rows.append([cell.strip() for cell in row])
-    except csv.Error as error:
-        raise ValueError(f'{path}, line {reader.line_num}: {error}; see its quotation marks.') from error
-    return numbers, rows
-
-
-def _separator(path: pathlib.Path, content: str) -> str:
-    """The separator that cuts the first line into as many cells as others, and by which most cells are numbers."""
-    sample = '\n'.join(text.lines_of(content)[:SNIFFED_LINES])
-    best, most = ',', (False, 0.0)
-    for separator in SEPARATORS:
-        try:
-            rows = [row for row in _split(path, sample, separator)[1] if not row[0].startswith('#')]
-        except ValueError:  # such as a quoted cell that goes on beyond the sample
-            continue
-        if not rows:
-            continue
-        below = rows[1:] or rows
-        columns, lines = Counter(map(len, below)).most_common(1)[0]
-        cells = [cell for row in below if len(row) == columns for cell in row]
-        fit = (len(rows[0]) == columns, sum(_kind(cell) < _MISSING_CELL for cell in cells) / len(cells))
-        if columns > 1 and lines >= len(below) / 2 and fit > most:
-            best, most = separator, fit
-    return best
-
-
-def _table(path: pathlib.Path, content: str, separator: str) -> _Rows:
-    """All lines, checked to be of one length, without comments."""
-    numbers, rows = _split(path, content, separator)
-    data = [i for i, row in enumerate(rows) if not row[0].startswith('#')]
-    if not data:
-        raise ValueError(f'{path} holds no line of numbers (lines that begin with # are comments).')
-    columns = Counter(len(rows[i]) for i in data[1:] or data).most_common(1)[0][0]
-    for i, row in enumerate(rows):
-        numeric = len(row) > 1 and all(_kind(cell) < _TEXT_CELL for cell in row[1:])
-        if row[0].startswith('#') and (data[0] < i < data[-1] or (len(row) == columns and numeric)):
-            raise ValueError(
-                f'{path}, line {numbers[i]}, begins with #: a comment may stand before or behind the table only, and '
-                'an id must not begin so.'
-            )
-    first = rows[data[0]]
-    if len(data) > 1 and len(first) == columns - 1:
-        rows[data[0]] = ['', *first]  # R leaves out the name of the first column
-    for i in data:
-        if len(rows[i]) != columns:
-            raise ValueError(
-                f'{path}, line {numbers[i]}, has {len(rows[i])} columns where others have {columns} (separator '
-                f'{separator!r}; CsvFormat(separator=...) names another).'
-            )
-    return _Rows(path, [numbers[i] for i in data], [rows[i] for i in data])
-
-
-def _has_header(rows: _Rows, square: bool) -> bool:
+def _has_header(rows: Rows, square: bool) -> bool:
     """Whether the first line names the columns."""
     first, kinds, below = rows.cells[0], rows.kinds[0], rows.kinds[1:]
     n_lines, n_columns = rows.kinds.shape
     if n_lines == 1:
-        return bool((kinds[1:] == _TEXT_CELL).any())
+        return bool((kinds[1:] == TEXT_CELL).any())
     if square and n_lines - n_columns in (-1, 0, 1):
-        named = kinds[0] >= _MISSING_CELL and (below[:, 0] != _MISSING_CELL).all()
+        named = kinds[0] >= MISSING_CELL and (below[:, 0] != MISSING_CELL).all()
         return bool(n_lines > n_columns or (n_lines == n_columns and named))
-    over_numbers = (below != _TEXT_CELL).all(axis=0)
-    words = [int(j) for j in np.flatnonzero(over_numbers & (kinds == _TEXT_CELL))]
+    over_numbers = (below != TEXT_CELL).all(axis=0)
+    words = [int(j) for j in np.flatnonzero(over_numbers & (kinds == TEXT_CELL))]
     if words:
-        if (over_numbers & (kinds == _FRACTION_CELL)).any():
+        if (over_numbers & (kinds == FRACTION_CELL)).any():
             rows.refuse(
                 0,
                 words[0],
@@ -240,12 +149,12 @@ def _has_header(rows: _Rows, square: bool) -> bool:
             )
         return True
     # The first line holds numbers where others do: names, such as pandas gives by default, or a stimulus.
-    is_index = n_columns > 1 and kinds[0] == _MISSING_CELL and bool((below[:, 0] != _MISSING_CELL).all())
+    is_index = n_columns > 1 and kinds[0] == MISSING_CELL and bool((below[:, 0] != MISSING_CELL).all())
     columns = [int(j) for j in np.flatnonzero(over_numbers) if j or not is_index]
     names, tail = [first[j] for j in columns], below[:, columns]
-    whole = all(map(_WHOLE.fullmatch, names)) and len(set(names)) == len(names)
+    whole = all(map(WHOLE.fullmatch, names)) and len(set(names)) == len(names)
     counted = whole and [int(name) for name in names] in (list(range(len(names))), list(range(1, len(names) + 1)))
-    fractions = bool((tail != _WHOLE_CELL).all())
+    fractions = bool((tail != WHOLE_CELL).all())
     corners = [first[j] for j in range(n_columns) if not over_numbers[j]]
     if not names:  # no column is of numbers only
         return any(map(ID_NAME.fullmatch, corners))
@@ -266,10 +175,10 @@ def _has_header(rows: _Rows, square: bool) -> bool:
     return certain
 
 
-def _columns(rows: _Rows, ids_key: str | None, square: bool) -> tuple[int | None, list[int]]:
+def _columns(rows: Rows, ids_key: str | None, square: bool) -> tuple[int | None, list[int]]:
     """The column with ids, and those that are neither ids nor numbers."""
     n_rows, n_columns = rows.kinds.shape
-    is_text = (rows.kinds == _TEXT_CELL).any(axis=0)
+    is_text = (rows.kinds == TEXT_CELL).any(axis=0)
     words = [j for j in range(n_columns) if is_text[j]]
     names = rows.names or [None] * n_columns
     index = _index(rows)
@@ -293,7 +202,7 @@ def _columns(rows: _Rows, ids_key: str | None, square: bool) -> tuple[int | None
             )
     else:
         chosen = None if not index or _counts_rows(rows.column(0)) else 0
-    left_out = {*_all_text(rows, [j for j in words if j != chosen]), *index} - {chosen}
+    left_out = {*_all_text(rows, [j for j in words if j != chosen], left_out=True), *index} - {chosen}
     if chosen is not None or left_out or ids_key is not None:
         return chosen, sorted(left_out)
     if square and n_columns in (n_rows, n_rows + 1):
@@ -307,18 +216,18 @@ def _columns(rows: _Rows, ids_key: str | None, square: bool) -> tuple[int | None
     return None, []
 
 
-def _index(rows: _Rows) -> list[int]:
+def _index(rows: Rows) -> list[int]:
     """[0] if the first column is an index as pandas and R write it, without a name of its own, else []."""
     if not rows.names or len(rows.names) < 2 or not _UNNAMED.fullmatch(rows.names[0]):
         return []
-    if (rows.kinds[:, 0] == _TEXT_CELL).any() or (rows.kinds[:, 0] == _WHOLE_CELL).all():
+    if (rows.kinds[:, 0] == TEXT_CELL).any() or (rows.kinds[:, 0] == WHOLE_CELL).all():
         return [0]
     if not rows.names[0]:
         rows.refuse(0, 0, 'a column without a name is an index, of text or whole numbers: give it a name.')
     return []
 
 
-def _column_named(rows: _Rows, key: str) -> int:
+def _column_named(rows: Rows, key: str) -> int:
     names = rows.names or []
     if names.count(key) == 1:
         return names.index(key)
@@ -328,13 +237,18 @@ def _column_named(rows: _Rows, key: str) -> int:
     raise ValueError(f'{rows.path} has no column {key!r} for ids; its columns have {listed}.')
 
 
-def _all_text(rows: _Rows, columns: list[int]) -> list[int]:
-    """The columns, if their cells are words: a number among them, or what was meant as one, such as 12%, is refused."""
+def _all_text(rows: Rows, columns: list[int], *, left_out: bool = False) -> list[int]:
+    """The columns, if their cells are words: a number among them, or what was meant as one, such as 12%, is refused.
+
+    A word of a column that is left out begins with a letter.
+    """
     for j in columns:
         kinds = rows.kinds[:, j]
-        wrong = kinds == _TEXT_CELL
-        if not (kinds < _MISSING_CELL).any():
-            wrong &= [bool(_BROKEN_NUMBER.fullmatch(cell)) for cell in rows.column(j)]
+        wrong = kinds == TEXT_CELL
+        if not (kinds < MISSING_CELL).any():
+            wrong &= [
+                bool(_BROKEN_NUMBER.fullmatch(cell)) or (left_out and not cell[:1].isalpha()) for cell in rows.column(j)
+            ]
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             hint = ' (ids_key=... says which column holds ids)' if j == 0 else ''
@@ -347,10 +261,10 @@ def _counts_rows(column: list[str]) -> bool:
     return any(column == [str(i + start) for i in range(len(column))] for start in (0, 1))
 
 
-def _may_be_ids(rows: _Rows) -> bool:
+def _may_be_ids(rows: Rows) -> bool:
     """Whether the first column looks unlike the others: whole and distinct, where others have fractions; or a count."""
     column = rows.column(0)
-    if (rows.kinds[:, 0] >= _MISSING_CELL).any() or len(set(column)) < len(column):
+    if (rows.kinds[:, 0] >= MISSING_CELL).any() or len(set(column)) < len(column):
         return False
     if _counts_rows(column):
         return True
@@ -359,17 +273,19 @@ def _may_be_ids(rows: _Rows) -> bool:
 
 
 def _floats(cells: list[str]) -> list[float]:
-    return [float('nan') if _kind(cell) >= _MISSING_CELL else float(cell.replace(',', '.')) for cell in cells]
+    return [float('nan') if kind_of(cell) >= MISSING_CELL else float(cell.replace(',', '.')) for cell in cells]
 
 
-def _decimal(rows: _Rows, used: list[int], told: str | None) -> str:
+def _decimal(rows: Rows, used: list[int], told: str | None) -> str:
     """The decimal mark of all numbers."""
+    if told in (None, '.') and not any(',' in cell for row in rows.cells for cell in row):
+        return '.'
     marks: dict[str, tuple[int, int]] = {}
     only_thousands = True
     for i, row in enumerate(rows.cells):
         for j in used:
             mark = ',' if ',' in row[j] else '.' if '.' in row[j] else ''
-            if mark and rows.kinds[i, j] == _FRACTION_CELL:
+            if mark and rows.kinds[i, j] == FRACTION_CELL:
                 marks.setdefault(mark, (i, j))
                 only_thousands &= mark == '.' or bool(_THOUSANDS.fullmatch(row[j]))
     wrong = [mark for mark in marks if mark != (told or next(iter(marks)))]
@@ -387,31 +303,33 @@ def _decimal(rows: _Rows, used: list[int], told: str | None) -> str:
     return told or next(iter(marks), '.')
 
 
-def _values(rows: _Rows, used: list[int], decimal: str) -> np.ndarray:
+def _values(rows: Rows, used: list[int], decimal: str) -> np.ndarray:
     """[n, d] numbers, NaN where a cell is missing."""
-    wrong = np.argwhere(rows.kinds[:, used] == _TEXT_CELL)
+    wrong = np.argwhere(rows.kinds[:, used] == TEXT_CELL)
     if len(wrong):
         row, j = int(wrong[0][0]), used[int(wrong[0][1])]
         rows.refuse(row, j, f'{rows.cells[row][j]!r} is no number.')
+    cells = [[row[j] for j in used] for row in rows.cells]
+    if decimal == ',':
+        cells = [[cell.replace(',', '.') for cell in row] for row in cells]
+    if not (rows.kinds[:, used] == MISSING_CELL).any():
+        return np.array([list(map(float, row)) for row in cells])
     empty = np.flatnonzero([not any(row) for row in rows.cells])
     if len(empty):
         rows.refuse(int(empty[0]), 0, 'the line holds separators only: remove it.')
     empty = [j for j in used if not any(rows.column(j)) and not (rows.names and rows.names[j])]
     if empty:
         rows.refuse(0, empty[0], 'the column is empty: remove the separators at the ends of lines.')
-    cells = [[row[j] for j in used] for row in rows.cells]
-    if decimal == ',':
-        cells = [[cell.replace(',', '.') for cell in row] for row in cells]
-    return np.array([[float('nan') if cell.lower() in _MISSING else float(cell) for cell in row] for row in cells])
+    return np.array([[float('nan') if cell.lower() in MISSING else float(cell) for cell in row] for row in cells])
 
 
-def _ids(rows: _Rows, column: int) -> np.ndarray:
+def _ids(rows: Rows, column: int) -> np.ndarray:
     """Ids as they are written; 7.0 is 7."""
     ids = rows.column(column)
     if '' in ids:
         rows.refuse(ids.index(''), column, 'the stimulus id is empty.')
     kinds = rows.kinds[:, column]
-    if (kinds != _TEXT_CELL).all() and (kinds == _FRACTION_CELL).any():
+    if (kinds != TEXT_CELL).all() and (kinds == FRACTION_CELL).any():
         for row, cell in enumerate(ids):
             if not re.fullmatch(r'[+-]?\d+(\.0*)?', cell):
                 rows.refuse(row, column, f'{cell!r} is no stimulus id: ids are text or whole numbers.')
@@ -420,7 +338,7 @@ def _ids(rows: _Rows, column: int) -> np.ndarray:
 
 
 def _named_columns(
-    rows: _Rows, used: list[int], ids: np.ndarray | None, column: int | None
+    rows: Rows, used: list[int], ids: np.ndarray | None, column: int | None
 ) -> tuple[np.ndarray | None, str | int | None]:
     """Ids of a square RDM, whose columns may be named after its stimuli, and where they are from."""
     names = [rows.names[j] for j in used] if rows.names else []

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.spatial.distance import squareform
 
 from humalign_jax import arrays, storage, text
-from humalign_jax.records import Features, Rdm, RepeatedFeatures, stimulus_ids
+from humalign_jax.records import Features, Rdm, RepeatedFeatures, check_ids, stimulus_ids
 from humalign_jax.rsa import file_ids
 from humalign_jax.rsa.containers import NUMBERS, Entry, open_arrays, read_npy
 from humalign_jax.rsa.csv_file import CsvFormat as CsvFormat
@@ -235,6 +235,8 @@ def _read(path: pathlib.Path, asked: _Asked) -> _ReadFile:
     n = asked.count(values)
     if asked.with_ids and found is None and beside is not None:
         found = file_ids.ids_of_json(path.with_suffix('.json'), beside, n, asked.ids_key)
+    if asked.with_ids and found is None and asked.ids_key not in (None, file_ids.NO_IDS):
+        raise ValueError(f'{path}: neither it nor a .json beside it has ids_key={asked.ids_key!r}.')
     ids, ids_key = (None, None) if found is None else found
     return _ReadFile(values, ids, ids_key, sidecar, more)
 
@@ -323,6 +325,7 @@ def _choose_ids(
         chosen, origin = read.ids, 'file'
     if chosen.shape != (n,):
         raise ValueError(f'{path}: {n} stimuli but {len(chosen)} ids.')
+    check_ids(chosen, n, str(path))
     return chosen, origin
 
 

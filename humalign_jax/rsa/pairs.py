@@ -5,7 +5,7 @@ Every array here is in SciPy's condensed order: pair (i, j), i < j, of n stimuli
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -194,6 +194,10 @@ def select(rdm: Rdm, ids: np.ndarray) -> Rdm:
     return dataclasses.replace(rdm, values=take_stimuli(np.asarray(rdm.values), rows), ids=ids)
 
 
+@overload
+def join_features(x: Features, y: Features) -> Features: ...
+@overload
+def join_features(x: Features | np.ndarray, y: Features | np.ndarray) -> Features | np.ndarray: ...
 def join_features(x: Features | np.ndarray, y: Features | np.ndarray) -> Features | np.ndarray:
     """`y` in the order of `x` where both have ids; otherwise as it came.
 

@@ -146,6 +146,16 @@ def test_two_folders_that_disagree_on_classes_are_refused(folder, images, tmp_pa
     fails(r'disagree on the class of \d+ images', config)
 
 
+def test_values_that_are_nan_are_named_with_file_and_stimulus(folder, images):
+    values = images.extras['latent'].copy()
+    values[3, 0] = np.nan
+    np.save(folder / 'penultimate.npy', values)
+    np.save(folder / 'labels.npy', images.labels)
+    study = _rsa_entries.load_entries(config_of(folder, dataset='synthetic', split='test'))
+    with pytest.raises(ValueError, match=r"penultimate\.npy: 1 of 60 images .* 'synthetic/test/00003'.*config\.layers"):
+        _rsa_entries.features_of(study.entries[0], study)
+
+
 @pytest.mark.parametrize('name', ['pixels', 'same category', 'human'])
 def test_names_of_baselines_are_no_networks(name, folder, images):
     np.save(folder / 'penultimate.npy', images.extras['latent'])
@@ -296,6 +306,20 @@ def test_codes_of_a_foreign_vae_are_scored(codes, tmp_path):
     expected = spearmanr(pdist(mu, 'correlation'), pdist(labels[:, None], 'hamming')).statistic
     assert of_mu['vae/rsa_same_category'].value == pytest.approx(expected, abs=1e-4)
     assert of_mu['vae/kl'].provenance['data'] == 'mine/test'
+
+
+def test_a_layer_whose_distances_are_not_defined_has_no_score(codes, tmp_path):
+    for split, n in (('train', 80), ('validation', 40), ('test', 60)):
+        (tmp_path / split / 'mu.h5').unlink()
+        mu = np.random.default_rng(n).normal(size=(n, 4)) * [9.0, 0.1, 0.1, 0.1]
+        np.save(tmp_path / split / 'mu.npy', mu)
+        np.save(tmp_path / split / 'logvar.npy', np.zeros((n, 4)))
+        (tmp_path / split / 'logvar.mat').unlink()
+    latents.run(codes, str(tmp_path / 'out'))
+    scores = [Score.from_json(row) for row in storage.read_jsonl(tmp_path / 'out' / 'scores.jsonl')]
+    found = [(s.provenance['layer'], s.provenance['measure']) for s in scores if s.name == 'vae/rsa_same_category']
+    one = 'mu, 1 informative latents'  # of which there is no correlation
+    assert found == [('mu', 'correlation'), ('mu', 'euclidean'), (one, 'euclidean')]
 
 
 def test_foreign_codes_without_ids_or_with_shared_images_are_refused(codes, tmp_path):

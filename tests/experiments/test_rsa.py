@@ -398,6 +398,16 @@ def test_stimuli_without_distances_are_named_or_left_out_by_one_flag(what, messa
     assert (score.n, said['undefined_left_out'], said['undefined_stimuli']) == (11, 1, ['position/00004'])
 
 
+def test_a_stimulus_that_is_nan_can_be_left_out_of_a_covariance(without_ids, tmp_path):
+    rows = np.delete(np.arange(12), 4)
+    kept = squareform(squareform(np.load(tmp_path / 'subject.npy'))[rows][:, rows])
+    expected = scipy.stats.spearmanr(pdist(np.load(tmp_path / 'net.npy')[rows], 'mahalanobis'), kept).statistic
+    spoil(tmp_path, 'nan')
+    without_ids.features.measure = 'mahalanobis'
+    without_ids.comparison.update(join='position', undefined='omit')
+    assert scored(without_ids, tmp_path / 'run')['net'].value == pytest.approx(expected, abs=1e-6)
+
+
 def test_of_scattered_missing_pairs_the_fewest_stimuli_are_left_out(without_ids, tmp_path):
     subject = squareform(np.load(tmp_path / 'subject.npy'))
     for i, j in ((2, 5), (2, 7), (2, 9)):

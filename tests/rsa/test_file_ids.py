@@ -126,6 +126,11 @@ def test_ids_key_chooses(tmp_path):
     check(tmp_path / 'a.npz', found_in='captions', ids_key='captions')
     with pytest.raises(ValueError, match="no array 'z' for ids_key; it has 'x' float64"):
         files.load_features(tmp_path / 'a.npz', ids_key='z')
+    np.save(tmp_path / 'a.npy', X)
+    (tmp_path / 'a.json').write_text(json.dumps({'urls': OTHER.tolist(), 'captions': IDS.tolist()}))
+    check(tmp_path / 'a.npy', found_in='captions', ids_key='captions')
+    with pytest.raises(ValueError, match=r"a\.npy: neither it nor a \.json beside it has ids_key='z'"):
+        files.load_features(tmp_path / 'a.npy', ids_key='z')
 
 
 def test_ids_of_another_array_of_the_file_are_left_to_it(tmp_path):
@@ -177,6 +182,20 @@ def test_text_of_matlab_files_is_read_from_cells_characters_and_structs(tmp_path
         check(write_mat73(tmp_path / f'hdf5-{number}.mat', {'x': X, **more}))
 
 
+def test_structure_of_matlab_files_is_checked_before_scipy_trusts_it(tmp_path):
+    path = tmp_path / 'a.mat'
+    scipy.io.savemat(path, {'x': X, 'ids': IDS.astype(object), 'sparse': scipy.sparse.csc_matrix(X), 's': {'a': 'b'}})
+    check(path, key='x')
+    whole = path.read_bytes()
+    place = whole.index(b'im1') - 20  # the second dimension of a cell's text
+    path.write_bytes(whole[:place] + b'\x80' + whole[place + 1 :])
+    with pytest.raises(ValueError, match=r'a\.mat cannot be read .*values of type \d+ need'):
+        files.load_features(path, key='x')
+    path.write_bytes(whole[:-9])
+    with pytest.raises(ValueError, match=r'a\.mat cannot be read .*ends'):
+        files.load_features(path, key='x')
+
+
 def test_matlab_objects_that_may_be_ids_are_refused_by_name(tmp_path):
     path = write_mat73(tmp_path / 'a.mat', {'x': X})
     with h5py.File(path, 'r+') as file:
@@ -189,7 +208,7 @@ def test_matlab_objects_that_may_be_ids_are_refused_by_name(tmp_path):
 
 def test_sparse_matrices_are_refused_by_name(tmp_path):
     scipy.io.savemat(tmp_path / 'a.mat', {'X': scipy.sparse.csc_matrix(X)})
-    with pytest.raises(ValueError, match=r"a\.mat, 'X' must be a dense array, not csc_matrix"):
+    with pytest.raises(ValueError, match=r'a\.mat cannot be read .*sparse matrix'):
         files.load_features(tmp_path / 'a.mat')
     with h5py.File(tmp_path / 'b.mat', 'w') as file:
         file.create_group('X').attrs['MATLAB_sparse'] = np.uint64(5)
