@@ -21,6 +21,7 @@ from humalign_jax.rsa.mat5 import check_structure
 
 Read = Callable[[], np.ndarray]
 NUMBERS, TEXT, OBJECTS, UNREADABLE = 'numbers', 'text', 'objects', 'unreadable'
+SPARSE = 'sparse matrix'  # as a description: refused, not read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,12 +155,12 @@ def _hdf5(file: h5py.File, *, matlab: bool) -> dict[str, Entry]:
             if matlab and name in ('#refs#', '#subsystem#'):
                 continue
             if not isinstance(group.get(key, getlink=True), h5py.HardLink) and key not in group:
-                entries[name] = Entry(UNREADABLE, None, 'a link that leads nowhere', place, lambda: np.empty(0))
+                entries[name] = Entry(UNREADABLE, None, 'a link that leads nowhere', place, _no_value)
                 continue
             item = group[key]
             if isinstance(item, h5py.Group):
                 if 'MATLAB_sparse' in item.attrs:
-                    entries[name] = Entry(NUMBERS, None, 'sparse matrix', place, _refuse_sparse)
+                    entries[name] = Entry(NUMBERS, None, SPARSE, place, _no_value)
                 elif name.count('/') < 32:  # links may lead in a circle
                     visit(item, name)
             elif isinstance(item, h5py.Dataset):
@@ -205,7 +206,7 @@ def _matlab_dataset(file: h5py.File, item: h5py.Dataset, place: str) -> Entry:
 
         return Entry(OBJECTS, shape, kind or 'cell', place, read)
     if kind in ('string', 'table', 'datetime', 'categorical') or 'MATLAB_object_decode' in item.attrs:
-        return Entry(UNREADABLE, None, f'MATLAB {kind or "object"}', place, lambda: np.empty(0))
+        return Entry(UNREADABLE, None, f'MATLAB {kind or "object"}', place, _no_value)
     if h5py.check_string_dtype(item.dtype):
         return _dataset(item, place)
     return Entry(_kind(item.dtype), shape, kind or str(item.dtype), place, lambda: np.asarray(item[()].T))
@@ -256,7 +257,7 @@ def _mat(path: pathlib.Path) -> dict[str, Entry]:
         elif kind in ('opaque', 'object', 'unknown'):
             entries[name] = Entry(UNREADABLE, None, f'MATLAB {kind}', '', read)
         elif kind == 'sparse':
-            entries[name] = Entry(NUMBERS, shape, 'sparse matrix', '', _refuse_sparse)
+            entries[name] = Entry(NUMBERS, shape, SPARSE, '', _no_value)
         else:
             entries[name] = Entry(NUMBERS, shape, kind, '', read)
     return entries
@@ -303,8 +304,8 @@ def _cells(cells: list[Any]) -> np.ndarray:
     return values
 
 
-def _refuse_sparse() -> np.ndarray:
-    raise ValueError('it is a sparse matrix: save full(...) of it')
+def _no_value() -> np.ndarray:
+    raise ValueError('it cannot be read as an array')
 
 
 def _meadows(tree: Any) -> dict[str, Entry]:

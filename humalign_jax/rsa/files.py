@@ -15,7 +15,7 @@ from scipy.spatial.distance import squareform
 from humalign_jax import arrays, storage, text
 from humalign_jax.records import Features, Rdm, RepeatedFeatures, check_ids, stimulus_ids
 from humalign_jax.rsa import file_ids
-from humalign_jax.rsa.containers import NUMBERS, Entry, open_arrays, read_npy
+from humalign_jax.rsa.containers import NUMBERS, SPARSE, Entry, open_arrays, read_npy
 from humalign_jax.rsa.csv_file import CsvFormat as CsvFormat
 from humalign_jax.rsa.csv_file import read_csv
 from humalign_jax.rsa.pairs import n_stimuli_of
@@ -227,6 +227,8 @@ def _read(path: pathlib.Path, asked: _Asked) -> _ReadFile:
     else:
         with open_arrays(path) as entries:
             key = _key(path, entries, asked)
+            if entries[key].described == SPARSE:
+                raise ValueError(f'{path}: {key!r} is a sparse matrix, but must be dense: save full({key}) of it.')
             values = arrays.numeric(entries[key].read(), f'{path}, {key!r}')
             beside = file_ids.read_beside(path) if asked.with_ids else None
             in_json = isinstance(beside, dict) and asked.ids_key in beside and asked.ids_key not in entries
