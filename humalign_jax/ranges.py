@@ -110,7 +110,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
         _NOT_NEGATIVE,
     ),
     **dict.fromkeys(('human_weight',), _SHARE),
-    **dict.fromkeys(('label_smoothing', 'dropout_rate', 'momentum'), _SHARE_BELOW_1),
+    **dict.fromkeys(('label_smoothing', 'dropout_rate', 'momentum', 'test_share'), _SHARE_BELOW_1),
     **dict.fromkeys(('mean', 'steps'), _ANY),
     **dict.fromkeys(
         (

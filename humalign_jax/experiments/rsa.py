@@ -106,7 +106,7 @@ def _answer_ceiling(config: ConfigDict, answers: np.ndarray, *, stored: bool) ->
         return split.reliability, split.ceiling
 
     def agreement(x: np.ndarray, y: np.ndarray) -> float:
-        return _streamed(x, y, config, measure, measure)
+        return _streamed(x, y, config, measure, measure)[0]
 
     split = rsa.SplitHalf(*rsa.agreements(answers, agreement, n_splits=n_splits, seed=config.seed))
     return split.reliability, split.ceiling
@@ -204,9 +204,10 @@ def _streamed_scores(config: ConfigDict, study: Study, joined: dict[str, Any]) -
     origin = _origin(config, study, reference, joined)
     scores = []
     for name, model, measure in progress.each(entries, 'comparisons'):
-        values = [_streamed(model, item, config, measure, study.reference_measure) for item in reference]
+        found = [_streamed(model, item, config, measure, study.reference_measure) for item in reference]
+        values = [value for value, _ in found]
         about = _about(model, 'hamming' if measure is _differ else measure)
-        provenance = {'model': name, 'pairs': 'all', **about, **origin}
+        provenance = {'model': name, 'pairs': 'all', **about, 'discrete': found[0][1], **origin}
         scores.append(_plain_score(config, float(np.mean(values)), len(models[0].ids), ceiling, provenance))
     return scores
 
@@ -234,7 +235,11 @@ def _about(model: Rdm | Features, measure: str) -> dict[str, Any]:
     """What a score says of the model: the distance, and the file and its digest where it was read from one."""
     return {
         'measure': measure,
-        **{key: model.provenance[key] for key in ('file', 'key', 'sha256', 'anchor') if key in model.provenance},
+        **{
+            key: model.provenance[key]
+            for key in ('file', 'key', 'sha256', 'anchor', 'discrete')
+            if key in model.provenance
+        },
     }
 
 
@@ -244,13 +249,13 @@ def _streamed(
     config: ConfigDict,
     measure_x: str | Callable,
     measure_y: str,
-) -> float:
-    """Similarity of two feature sets, or of their RDMs, neither of which is held."""
+) -> tuple[float, bool | None]:
+    """Similarity of two feature sets, or of their RDMs, neither of which is held; whether the first is discrete."""
     index, run_devices = config.comparison.index, local_devices(config.n_devices)
     if index in rsa.FEATURE_INDICES:
         options = {'devices': run_devices} if index.endswith('rbf_cka') else {}
-        return rsa.FEATURE_INDICES[index](x, y, **options)
-    return rsa.compare_features(
+        return rsa.FEATURE_INDICES[index](x, y, **options), None
+    found = rsa.compare_features(
         x,
         y,
         measure_x=measure_x,
@@ -258,7 +263,8 @@ def _streamed(
         index=index,
         block_size=1000 if measure_x is _differ else None,  # small tiles are for distances that need memory
         devices=run_devices,
-    ).value
+    )
+    return found.value, found.discrete[0]
 
 
 def _differ(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -286,7 +292,7 @@ def _rdm_of(features: Features, config: ConfigDict, path: pathlib.Path | None) -
     if path is not None and path.exists():
         stored = files.load_rdm(path)
         if digests.items() <= stored.provenance.get('provenance', {}).items():
-            return dataclasses.replace(stored, provenance=made_of)
+            return dataclasses.replace(stored, provenance={**stored.provenance['provenance'], **made_of})
     made = rsa.rdm(features, config.features.measure, devices=local_devices(config.n_devices))
     made = dataclasses.replace(made, provenance={**made.provenance, **made_of})
     if path is not None:

@@ -164,7 +164,7 @@ def _has_header(rows: Rows, square: bool) -> bool:
         likely, certain = True, whole
     else:
         likely = (whole and fractions and len(names) > 1) or (counted and (len(names) > 2 or not corners))
-        certain = counted and fractions and len(names) > (1 if corners else 2)
+        certain = counted and fractions and len(names) > 1 and bool(corners)
     if likely and not certain:
         rows.refuse(
             0,

@@ -463,3 +463,19 @@ def test_a_figure_that_fails_loses_no_score(config, tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match='no font'):
         scored(config, tmp_path / 'run')
     assert len(scores_of(tmp_path / 'run')) == 2
+
+
+@pytest.mark.parametrize('write_rdms', [True, False])
+def test_scores_say_whether_features_were_discrete(tmp_path, write_rdms):
+    np_rng = np.random.default_rng(0)
+    ids = [f'im{i}' for i in range(20)]
+    np.savez(tmp_path / 'attributes.npz', values=(np_rng.random((20, 100)) < 0.1).astype(float), ids=ids)
+    np.savez(tmp_path / 'net.npz', values=np_rng.normal(size=(20, 30)), ids=ids)
+    config = runpy.run_path(str(CONFIG))['get_config']()
+    config.features.update(files=(str(tmp_path / 'attributes.npz'), str(tmp_path / 'net.npz')), write_rdms=write_rdms)
+    config.reference.update(files=(str(tmp_path / 'net.npz'),), kind='features', measure='correlation')
+    config.inference.n_bootstrap = 0
+    (tmp_path / 'run').mkdir()
+    experiment.run(config, str(tmp_path / 'run'))
+    found = {score.provenance['model']: score.provenance['discrete'] for score in scores_of(tmp_path / 'run')}
+    assert found == {'attributes': True, 'net': False}

@@ -29,7 +29,6 @@ def read(tmp_path, content, encoding='utf-8', **options):
 @pytest.mark.parametrize(
     ('index', 'corner', 'ids'),
     [
-        (None, '', MADE_UP),
         (ROWS, '', MADE_UP),
         (ROWS, 'index', MADE_UP),
         (ROWS, 'image_id', ROWS),
