@@ -82,7 +82,7 @@ def _rows(config: ConfigDict, everyone: Sequence[Features | Rdm], n_models: int)
         logging.warning('Stimuli are joined by position: row k of every file is taken for the same stimulus.')
         return ids, [np.arange(len(ids))] * len(everyone)
     without = [item for item in everyone if not pairs.has_ids(item)]
-    if without:
+    if without and not pairs.of_one_array(everyone):
         names = ', '.join(dict.fromkeys(_file_of(item) for item in without))
         sections = [
             section

@@ -207,7 +207,9 @@ def _streamed_scores(config: ConfigDict, study: Study, joined: dict[str, Any]) -
         found = [_streamed(model, item, config, measure, study.reference_measure) for item in reference]
         values = [value for value, _ in found]
         about = _about(model, 'hamming' if measure is _differ else measure)
-        provenance = {'model': name, 'pairs': 'all', **about, 'discrete': found[0][1], **origin}
+        if not of_features and 'anchor' not in about:
+            about['discrete'] = found[0][1]
+        provenance = {'model': name, 'pairs': 'all', **about, **origin}
         scores.append(_plain_score(config, float(np.mean(values)), len(models[0].ids), ceiling, provenance))
     return scores
 
@@ -233,14 +235,8 @@ def _origin(
 
 def _about(model: Rdm | Features, measure: str) -> dict[str, Any]:
     """What a score says of the model: the distance, and the file and its digest where it was read from one."""
-    return {
-        'measure': measure,
-        **{
-            key: model.provenance[key]
-            for key in ('file', 'key', 'sha256', 'anchor', 'discrete')
-            if key in model.provenance
-        },
-    }
+    known = ('file', 'key', 'sha256', 'anchor', 'discrete')
+    return {'measure': measure, **{key: model.provenance[key] for key in known if key in model.provenance}}
 
 
 def _streamed(

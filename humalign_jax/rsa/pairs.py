@@ -76,6 +76,12 @@ def has_ids(record: Features | Rdm) -> bool:
     return not made_up or record.provenance.get('ids') == 'given'
 
 
+def of_one_array(records: Sequence[Features | Rdm]) -> bool:
+    """Whether all records came from one array of one file, so that row k of each is the same stimulus."""
+    sources = [(record.provenance.get('sha256'), record.provenance.get('key')) for record in records]
+    return all(digest is not None for digest, _ in sources) and len(set(sources)) == 1
+
+
 def align(a: Rdm, b: Rdm, *, join: str = 'exact') -> tuple[Rdm, Rdm]:
     """Two RDMs of the same stimuli in the same order, that of `a`.
 
@@ -162,8 +168,7 @@ def position_ids(records: Sequence[Features | Rdm]) -> np.ndarray:
 
 def _refuse_without_ids(a: Features | Rdm, b: Features | Rdm) -> None:
     """Raises ValueError if one of two records has no ids, unless both are of the rows of one array."""
-    source = [(record.provenance.get('sha256'), record.provenance.get('key')) for record in (a, b)]
-    if a is b or (source[0][0] and source[0] == source[1]):
+    if a is b or of_one_array([a, b]):
         return
     without = [repr(record.name) for record in (a, b) if not has_ids(record)]
     if without:

@@ -479,3 +479,14 @@ def test_scores_say_whether_features_were_discrete(tmp_path, write_rdms):
     experiment.run(config, str(tmp_path / 'run'))
     found = {score.provenance['model']: score.provenance['discrete'] for score in scores_of(tmp_path / 'run')}
     assert found == {'attributes': True, 'net': False}
+
+
+def test_a_file_without_ids_may_be_compared_with_itself(tmp_path):
+    np.save(tmp_path / 'net.npy', np.random.default_rng(0).normal(size=(12, 5)))
+    config = runpy.run_path(str(CONFIG))['get_config']()
+    config.features.files = (str(tmp_path / 'net.npy'),)
+    config.reference.update(files=(str(tmp_path / 'net.npy'),), kind='features', measure='correlation')
+    config.inference.n_bootstrap = 0
+    (tmp_path / 'run').mkdir()
+    experiment.run(config, str(tmp_path / 'run'))
+    assert scores_of(tmp_path / 'run')[0].value == pytest.approx(1.0)

@@ -48,6 +48,21 @@ def test_values_and_ids_of_tables_as_pandas_writes_them(tmp_path, index, corner,
     assert found.ids is None if ids is None else list(found.ids) == ids
 
 
+def test_a_table_without_ids_has_none(tmp_path):
+    found = read(tmp_path, table(index=None, corner='', names=list('abcd')))
+    np.testing.assert_array_equal(found.values, X)
+    assert found.ids is None
+
+
+def test_a_line_of_numbers_above_a_table_without_ids_is_refused_until_told(tmp_path):
+    content = table(index=None, corner='', names=list('0123'))
+    with pytest.raises(
+        ValueError, match=r'line 1, .*may name the columns or be a stimulus: .*CsvFormat\(header=True\)'
+    ):
+        read(tmp_path, content)
+    np.testing.assert_array_equal(read(tmp_path, content, told=CsvFormat(header=True)).values, X)
+
+
 @pytest.mark.parametrize(('separator', 'decimal'), [(s, d) for s in ',;\t| ' for d in '.,' if s != d])
 @pytest.mark.parametrize('index', [None, WORDS])
 def test_separator_and_decimal_mark_are_found(tmp_path, separator, decimal, index):
