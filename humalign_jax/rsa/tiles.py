@@ -184,10 +184,7 @@ def _prepare_exact(whole: discrete.WholeNumbers, distance: Distance, finite: np.
         sums[1, part] = total
         return float(squares.max())
 
-    largest = by_chunks(fill, n)
-    largest = np.max(
-        [np.einsum('nd,nd->n', rows, rows, dtype=np.float64).max() for rows in np.array_split(whole.rows, 8)]
-    )
+    largest = max(by_chunks(fill, n))
     dtype = np.float32 if largest <= discrete.EXACT_SINGLE else np.float64
     left = np.zeros((_padded(n, block), width), dtype)
     left[:n] = whole.rows

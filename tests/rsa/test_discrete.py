@@ -210,3 +210,10 @@ def test_rbf_cka_of_binary_features_is_that_of_their_exact_distances():
     a, b = kernel(x), kernel(y)
     expected = np.vdot(a, b) / np.sqrt(np.vdot(a, a) * np.vdot(b, b))
     assert rsa.rbf_cka(x, y) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize('n', [2, 3, 7])
+@pytest.mark.parametrize('measure', MEASURES)
+def test_a_few_discrete_stimuli_have_scipys_distances(measure, n):
+    x = whole_features('counts', 64)[0][:n]
+    np.testing.assert_allclose(rsa.rdm(x, measure), pdist(x, measure), rtol=1e-6)

@@ -127,7 +127,7 @@ def test_a_consumer_sees_every_pair_once_and_in_order():
     [
         ({'features': np.zeros(5)}, r'must be \[n, d\] with at least two stimuli and one feature, not \(5,\)'),
         ({'features': np.zeros((1, 5))}, 'at least two stimuli'),
-        ({'features': np.array([['a'], ['b']])}, 'must be real numbers, not <U1'),
+        ({'features': np.array([['a'], ['b']])}, 'must be real numbers, not text'),
         ({'measure': 'crossnobis'}, r'must be \[r, n, d\] for crossnobis'),
         ({'dtype': 'float16'}, "dtype must be 'float32' or 'float64', not float16"),
         ({'nan_policy': 'omit'}, "nan_policy must be 'raise' or 'propagate'"),
