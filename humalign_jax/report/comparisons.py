@@ -10,8 +10,8 @@ from humalign_jax.report.tables import Cell, Row, Table, best_of, number_cell
 
 PAIRS = {
     'all': 'all pairs',
-    'within': 'pairs of one class',
-    'between': 'pairs of two classes',
+    'within': 'pairs of one category',
+    'between': 'pairs of two categories',
     'partial': 'all pairs, category partialled out',
 }
 _SHORT = ('kl', 'js', 'psnr', 'ssim', 'l1', 'rsa')
@@ -360,7 +360,7 @@ def _rsa(study: Study, rows: Sequence[str], pairs: str, level: str = 'image') ->
 
 
 def _rsa_head(pairs: str) -> str:
-    return {'all': 'RSA, all pairs', 'within': 'RSA, within class', 'partial': 'RSA, category partialled out'}[pairs]
+    return {'all': 'RSA, all pairs', 'within': 'RSA, within category', 'partial': 'RSA, category partialled out'}[pairs]
 
 
 def readable(name: str) -> str:

@@ -175,7 +175,7 @@ def _beyond_category(study: Study, pairs: str) -> list[Sentence]:
     if not scored:
         return []
     what = {
-        'within': 'Among pairs of stimuli of one class, where the category can play no part',
+        'within': 'Among pairs of stimuli of one category, where the category can play no part',
         'partial': 'With the category partialled out of both sides',
     }[pairs]
     sentences = []
@@ -207,7 +207,7 @@ def _beyond_category(study: Study, pairs: str) -> list[Sentence]:
 def _which_differ(study: Study) -> list[Sentence]:
     sentences = []
     networks = set(study.models)
-    for pairs, what in (('all', 'all pairs'), ('within', 'pairs of one class'), ('partial', 'category partialled out')):
+    for pairs, what in (('all', 'all pairs'), ('within', 'pairs of one category'), ('partial', 'category partialled out')):
         tested = [
             e
             for e in study.differences(pairs=pairs)
@@ -242,7 +242,7 @@ def _one_above_other(study: Study, one_name: str, two_name: str) -> list[Sentenc
     sentences, verdicts = [], {}
     for pairs, what in (
         ('all', 'Over all pairs'),
-        ('within', 'Over pairs of one class'),
+        ('within', 'Over pairs of one category'),
         ('partial', 'With category partialled out'),
     ):
         one, two = study.rsa(first, pairs=pairs), study.rsa(second, pairs=pairs)
