@@ -207,7 +207,8 @@ def _beyond_category(study: Study, pairs: str) -> list[Sentence]:
 def _which_differ(study: Study) -> list[Sentence]:
     sentences = []
     networks = set(study.models)
-    for pairs, what in (('all', 'all pairs'), ('within', 'pairs of one category'), ('partial', 'category partialled out')):
+    kinds = {'all': 'all pairs', 'within': 'pairs of one category', 'partial': 'category partialled out'}
+    for pairs, what in kinds.items():
         tested = [
             e
             for e in study.differences(pairs=pairs)
