@@ -39,8 +39,8 @@ from scipy.optimize import brentq
 from scipy.spatial.distance import pdist
 
 from humalign_jax import rsa, storage
-from humalign_jax.rsa import inference
-from humalign_jax.rsa.ceiling import subject_ceilings
+from humalign_jax.rsa.inference import infer
+from humalign_jax.rsa.similarity.ceiling import subject_ceilings
 
 DIM = 8
 SUBJECT_NOISE = 1.0
@@ -296,7 +296,7 @@ def main() -> None:
     parser.add_argument('--only', nargs='*', default=indices, choices=indices, help='indices')
     parser.add_argument('--populations', nargs='*', default=POPULATIONS, choices=POPULATIONS)
     parser.add_argument('--models', nargs='*', default=NAMES, choices=NAMES)
-    parser.add_argument('--bootstraps', nargs='*', default=inference.BOOTSTRAPS, choices=inference.BOOTSTRAPS)
+    parser.add_argument('--bootstraps', nargs='*', default=infer.BOOTSTRAPS, choices=infer.BOOTSTRAPS)
     options = parser.parse_args()
     settings = [('spearman', 'stimuli', n, 4) for n in (40, 20)] + [('spearman', 'both', 40, k) for k in (12, 5)]
     settings += [('rho_a', 'stimuli', 40, 4), ('spearman', 'stimuli', 80, 4)]

@@ -14,8 +14,8 @@ from scipy.spatial.distance import pdist
 from tqdm import tqdm
 
 from humalign_jax import storage
-from humalign_jax.rsa import ceiling, compare
 from humalign_jax.rsa.pairs import between_category, category_rdm, within_category
+from humalign_jax.rsa.similarity import ceiling, compare
 
 # Split-half Spearman of one sample, as recorded in the studies' reference figures.
 RECORDED = {

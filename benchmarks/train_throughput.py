@@ -25,8 +25,9 @@ import jax
 import numpy as np
 
 from humalign_jax import devices, storage
-from humalign_jax.experiments import _wiring, train_classifier, train_vae
+from humalign_jax.experiments import train_classifier, train_vae
 from humalign_jax.train import batches, loop
+from humalign_jax.wiring import training
 
 HERE = pathlib.Path(__file__).parent
 CONFIGS = {  # file and variant in configs/
@@ -58,9 +59,9 @@ def get_config(name: str, batch_size: int, root: str):
 
 def jax_run(name: str, config) -> loop.Run:
     """Our run, from the same wiring that an experiment uses."""
-    setup = _wiring.set_up(config)
+    setup = training.set_up(config)
     experiment = train_vae if name == 'vae' else train_classifier
-    return _wiring.make_run(config, setup, experiment.make_task(config, setup))
+    return training.make_run(config, setup, experiment.make_task(config, setup))
 
 
 def jax_step(run: loop.Run) -> Callable[[], None]:

@@ -24,8 +24,9 @@ import jax
 import numpy as np
 
 from humalign_jax import devices, storage, workdir
-from humalign_jax.experiments import _wiring, train_classifier, train_vae
+from humalign_jax.experiments import train_classifier, train_vae
 from humalign_jax.train import loop
+from humalign_jax.wiring import training
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULT = ROOT / 'benchmarks' / 'results' / 'watch_overhead.json'
@@ -53,12 +54,12 @@ def measure(name: str, root: str, epochs: float) -> dict:
     config.watch.every_epochs = epochs / 3
     steps_per_epoch = (50_000 - config.data.n_validation) // config.data.batch_size
     config.train.max_steps = round(epochs * steps_per_epoch)  # leaves the schedule as it is
-    setup = _wiring.set_up(config)
+    setup = training.set_up(config)
     task = (train_vae if name == 'vae' else train_classifier).make_task(config, setup)
     preparing = -now()
-    watch = _wiring.make_watch(config, setup)
+    watch = training.make_watch(config, setup)
     preparing += now()
-    run = _wiring.make_run(config, setup, task)
+    run = training.make_run(config, setup, task)
     looks, began, ended, scores = [], [], [], []
 
     def timed(params, model_state):

@@ -135,7 +135,7 @@ def test_inference_says_how_far_it_is_and_gives_the_same(monkeypatch, lines, opt
 def test_streamed_comparisons_and_rdms_say_how_far_they_are(monkeypatch, lines):
     monkeypatch.setattr(progress, 'SILENT_SECONDS', 0.0)
     monkeypatch.setattr(progress, 'SECONDS_BETWEEN_LINES', 0.0)
-    monkeypatch.setattr('humalign_jax.rsa.stream._SORTED_PAIRS', 0)
+    monkeypatch.setattr('humalign_jax.rsa.large.stream._SORTED_PAIRS', 0)
     x, y = np.random.default_rng(1).normal(size=(2, 300, 5)).astype(np.float32)
     silent = rsa.compare_features(x, y, block_size=100)
     with progress.shown():

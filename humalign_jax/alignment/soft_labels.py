@@ -11,7 +11,7 @@ import scipy.optimize
 import scipy.special
 import scipy.stats
 
-from humalign_jax.rsa.ceiling import Ceiling, SplitHalf, halves_and_quarters
+from humalign_jax.rsa.similarity.ceiling import Ceiling, SplitHalf, halves_and_quarters
 
 TEMPERATURES = (1e-2, 1e2)  # range of a fitted temperature
 
@@ -234,7 +234,7 @@ def ceilings(counts: np.ndarray, labels: np.ndarray, *, n_splits: int = 20, seed
             js = js_divergence(second, np.log(first)).mean()
         rows.append(
             (
-                best.fun,
+                best.fun,  # type: ignore[attr-defined]
                 js,
                 _same_top(*halves),
                 _same_second(*halves),

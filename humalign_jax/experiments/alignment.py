@@ -10,9 +10,9 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import data, settings, storage
-from humalign_jax.alignment import errors, soft_labels
-from humalign_jax.experiments import _alignment_scores, _layers, _people
+from humalign_jax.alignment import errors, people_scores, soft_labels
 from humalign_jax.human.answers import Answers
+from humalign_jax.wiring import layer_folders, people
 
 KEYS = (
     'experiment', 'seed', 'model', 'features', 'stimuli', 'validation', 'validation_stimuli', 'human', 'n_bootstrap',
@@ -71,9 +71,10 @@ def run(config: ConfigDict, workdir: str) -> None:
         outputs, validation, answers = _simulate(config)
     else:
         stimuli, others = (
-            _layers.check_section(config[section], f'config.{section}') for section in ('stimuli', 'validation_stimuli')
+            layer_folders.check_section(config[section], f'config.{section}')
+            for section in ('stimuli', 'validation_stimuli')
         )
-        answers = _people.load_answers(**settings.plain(config.human))
+        answers = people.load_answers(**settings.plain(config.human))
         names = answers.class_names
         outputs = load_outputs(config.features, 'config.features', stimuli, 'stimuli', names)
         refuse_trained_on(outputs, config.features)
@@ -84,16 +85,16 @@ def run(config: ConfigDict, workdir: str) -> None:
 
     about = _provenance(config, outputs, answers)
     options = dict(n_bootstrap=config.n_bootstrap, n_splits=config.n_splits, seed=config.seed)
-    case = _alignment_scores.make_case(outputs.logits, outputs.labels, answers, about, **options)
-    scores = _alignment_scores.loss_scores(case, soft_labels.log_probabilities(case.logits), about)
+    case = people_scores.make_case(outputs.logits, outputs.labels, answers, about, **options)
+    scores = people_scores.loss_scores(case, soft_labels.log_probabilities(case.logits), about)
     if validation is None:
         logging.info('No config.validation: no temperature is fitted, and there are no `_scaled` scores.')
     else:
-        scores += _alignment_scores.scaled_scores(case, validation.logits, validation.labels)
-    scores += _alignment_scores.answer_scores(case)
-    scores += _alignment_scores.error_scores(case)
-    scores += _alignment_scores.uncertainty_scores(case)
-    scores += _alignment_scores.anchor_scores(case)
+        scores += people_scores.scaled_scores(case, validation.logits, validation.labels)
+    scores += people_scores.answer_scores(case)
+    scores += people_scores.error_scores(case)
+    scores += people_scores.uncertainty_scores(case)
+    scores += people_scores.anchor_scores(case)
     _write_matrices(folder, outputs, answers, about)
     _write_per_image(folder, outputs, answers, about)
     storage.write_jsonl(folder / 'scores.jsonl', [score.to_json() for score in scores])
@@ -110,7 +111,7 @@ def load_outputs(
     Args:
         folder: The folder.
         where: Its place in the config, for messages.
-        stimuli: What rows of files without ids are, see `_layers`.
+        stimuli: What rows of files without ids are, see `wiring.layer_folders`.
         stimuli_where: That section's name.
         class_names: Names of the classes that people chose among, which count where the labels' file names none.
 
@@ -120,26 +121,26 @@ def load_outputs(
     path = pathlib.Path(folder).expanduser()
     if not folder:
         raise ValueError(f'{where} is empty: give a folder with logits or probs, as configs/extract.py writes it.')
-    paths = _layers.layer_paths(path)
+    paths = layer_folders.layer_paths(path)
     layer = next((layer for layer in LAYERS if layer in paths), None)
     if layer is None:
         raise ValueError(
             f'{where}={folder!r} holds neither logits.npy nor probs.npy, but {", ".join(paths)}: one of these two '
             'layers is needed, [n, k] (also as .npz, .h5, .mat or .csv).'
         )
-    features = _layers.read_layer(paths[layer], stimuli, stimuli_where)
-    labels_path = _layers.find_labels(path, stimuli)
+    features = layer_folders.read_layer(paths[layer], stimuli, stimuli_where)
+    labels_path = layer_folders.find_labels(path, stimuli)
     if labels_path is None:
-        raise ValueError(_layers.no_labels([path], stimuli_where))
+        raise ValueError(layer_folders.no_labels([path], stimuli_where))
     values, n_classes = np.asarray(features.values, dtype=np.float64), features.values.shape[1]
     names = class_names if len(class_names) == n_classes else tuple(map(str, range(n_classes)))
-    labels = _layers.read_labels(labels_path, stimuli, stimuli_where, names).select(features.ids)
+    labels = layer_folders.read_labels(labels_path, stimuli, stimuli_where, names).select(features.ids)
     if labels.values.max() >= n_classes:
         raise ValueError(
             f'{labels.path}: labels are {labels.values.min()} to {labels.values.max()}, but {paths[layer].name} has '
             f'{n_classes} classes.'
         )
-    _layers.check_finite(features, paths[layer], 'Its images cannot be scored.')
+    layer_folders.check_finite(features, paths[layer], 'Its images cannot be scored.')
     if layer == 'probs':
         if values.min() < 0 or np.abs(values.sum(axis=1) - 1.0).max() > 1e-3:
             raise ValueError(f'{paths[layer]} must hold probabilities that sum to 1 for each image.')
@@ -187,7 +188,7 @@ def _check_fit(outputs: Outputs, validation: Outputs | None, answers: Answers) -
     n_classes = len(answers.class_names)
     if outputs.logits.shape[1] != n_classes:
         raise ValueError(f'the model has {outputs.logits.shape[1]} classes, but people chose among {n_classes}.')
-    answers = _people.matched(answers, outputs.ids, outputs.labels, outputs.class_names)
+    answers = people.matched(answers, outputs.ids, outputs.labels, outputs.class_names)
     if validation is not None:
         shared = np.intersect1d(validation.ids, outputs.ids)
         if len(shared):
@@ -208,7 +209,8 @@ def _check_fit(outputs: Outputs, validation: Outputs | None, answers: Answers) -
 def _provenance(config: ConfigDict, outputs: Outputs, answers: Answers) -> dict[str, Any]:
     """What every score says of itself."""
     return {
-        'model': config.model or str(outputs.about.get('model') or _layers.model_name(pathlib.Path(config.features))),
+        'model': config.model
+        or str(outputs.about.get('model') or layer_folders.model_name(pathlib.Path(config.features))),
         'layer': 'probs',
         'data': str(outputs.about['data']),
         'human': answers.name,
@@ -241,7 +243,7 @@ def _write_matrices(folder: pathlib.Path, outputs: Outputs, answers: Answers, ab
 
 def _write_per_image(folder: pathlib.Path, outputs: Outputs, answers: Answers, about: Mapping[str, Any]) -> None:
     """One row for each image: `COLUMNS`, then `model/<class>` and `human/<class>`, the shares of both."""
-    log_model, losses = soft_labels.log_probabilities(outputs.logits), _alignment_scores.LOSSES
+    log_model, losses = soft_labels.log_probabilities(outputs.logits), people_scores.LOSSES
     columns = {name: function(answers.probabilities, log_model) for name, (function, _) in losses.items()}
     columns['model_entropy'] = soft_labels.entropy(np.exp(log_model))
     columns['human_entropy'] = soft_labels.entropy(answers.probabilities)

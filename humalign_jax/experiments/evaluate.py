@@ -6,7 +6,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import settings
-from humalign_jax.experiments import _runs, _wiring
+from humalign_jax.wiring import runs, training
 
 
 def run(config: ConfigDict, workdir: str) -> None:
@@ -14,6 +14,6 @@ def run(config: ConfigDict, workdir: str) -> None:
     settings.check_keys(config, ('experiment', 'seed', 'run', 'checkpoint', 'split'), 'config')
     if config.split not in ('train', 'validation', 'test'):
         raise ValueError(f'config.split={config.split!r} must be train, validation or test.')
-    opened = _runs.open_run(config.run, str(config.checkpoint))
+    opened = runs.open_run(config.run, str(config.checkpoint))
     logging.info('Scoring the checkpoint of step %d of %s.', opened.state.step, opened.folder)
-    _wiring.score(opened.config, pathlib.Path(workdir), opened.setup, opened.task, opened.state, config.split)
+    training.score(opened.config, pathlib.Path(workdir), opened.setup, opened.task, opened.state, config.split)

@@ -27,10 +27,10 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from humalign_jax import devices, models, settings, storage
-from humalign_jax.experiments import _room, _runs, _wiring
+from humalign_jax import devices, memory, models, settings, storage
 from humalign_jax.records import ImageSet
 from humalign_jax.train import forward, leaves, manifest, writers
+from humalign_jax.wiring import runs, training
 
 PIXELS = 'pixels'
 _KEYS = (
@@ -50,7 +50,7 @@ class _Source:
     images: ImageSet
     name: str
     about: Mapping[str, Any]  # what shaped the values, beside layer and stimuli
-    opened: _runs.OpenRun | None
+    opened: runs.OpenRun | None
     layers: tuple[str, ...]
 
 
@@ -66,7 +66,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         raise ValueError(f'config.split={config.split!r} must be train, validation or test.')
     folder = pathlib.Path(workdir)
     if memory_bytes() > config.max_memory_gb * 1e9 / 2:
-        _room.give_back_memory()  # the limit is the whole process', of which earlier stages of a study may hold much
+        memory.give_back_memory()  # the limit is the whole process', of which earlier stages of a study may hold much
     _forget_peak()
     source = _open(config)
     sidecars = {layer: _sidecar(source, layer) for layer in source.layers}
@@ -96,7 +96,7 @@ def _open(config: ConfigDict) -> _Source:
             f'config.data.name={config.data.name!r} beside config.run={config.run!r}: the images are those of the run; '
             'leave one of the two empty.'
         )
-    opened = _runs.open_run(config.run, str(config.checkpoint), root=config.data.root)
+    opened = runs.open_run(config.run, str(config.checkpoint), root=config.data.root)
     images = opened.setup.images[config.split]
     known = [*models.layer_names(opened.setup.model, images.images.shape[1:]), PIXELS]
     for layer in layers:
@@ -118,10 +118,10 @@ def _images_of(config: ConfigDict) -> ImageSet:
     if not config.data.name:
         raise ValueError('config.run and config.data.name are both empty: give a training run, or name the images.')
     section = {**settings.plain(config.data), 'batch_size': 1, 'target': 'label'}
-    return _wiring.load_images(ConfigDict({'data': section, 'seed': config.seed}))[config.split]
+    return training.load_images(ConfigDict({'data': section, 'seed': config.seed}))[config.split]
 
 
-def _state_digest(opened: _runs.OpenRun) -> str:
+def _state_digest(opened: runs.OpenRun) -> str:
     """SHA-256 of the parameters and statistics, whatever else the checkpoint holds."""
     arrays = leaves.arrays({'params': opened.state.params, 'model_state': opened.state.model_state})
     return hashlib.sha256(json.dumps(manifest.describe_arrays(arrays), sort_keys=True).encode()).hexdigest()

@@ -1,6 +1,6 @@
 """RSA of networks against people: every layer, by image and by class, with ceilings, baselines and tests over stimuli.
 
-Reads folders of layers (those of `extract`, or anyone's, see `_layers`), all networks at once, and writes
+Reads folders of layers (those of `extract`, or anyone's, see `wiring.layer_folders`), all networks at once, and writes
 
     scores.jsonl                 rsa/<index> of every layer and baseline, rsa/<index>/difference of headline layers
     influence_<pairs>.npz        n times the derivative of each score by each image's weight
@@ -27,7 +27,13 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import progress, rsa, settings, storage
-from humalign_jax.experiments._rsa_entries import (
+from humalign_jax.records import Rdm, Score
+from humalign_jax.report.plots import bars, rdms, style, trends
+from humalign_jax.rsa.inference import significance
+from humalign_jax.rsa.large import class_level
+from humalign_jax.rsa.large.influence import InfluenceScore, Reference, summarise_influence
+from humalign_jax.rsa.similarity.ceiling import PAIRS
+from humalign_jax.wiring.rsa_entries import (
     CLASS_MEAN,
     HUMAN,
     PIXELS,
@@ -41,11 +47,6 @@ from humalign_jax.experiments._rsa_entries import (
     rdm_of,
     simulate_entries,
 )
-from humalign_jax.records import Rdm, Score
-from humalign_jax.report import bars, rdms, style, trends
-from humalign_jax.rsa import class_level, significance
-from humalign_jax.rsa.ceiling import PAIRS
-from humalign_jax.rsa.influence import InfluenceScore, Reference, summarise_influence
 
 _KEYS = (
     'experiment', 'seed', 'n_devices', 'features', 'stimuli', 'names', 'layers', 'headline', 'human', 'measure',

@@ -11,15 +11,15 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import devices, losses, progress, rsa, settings, storage
-from humalign_jax.alignment import linear_probe
+from humalign_jax.alignment import linear_code, linear_probe, scoring
 from humalign_jax.data import pipeline
-from humalign_jax.experiments import _foreign_codes, _latent_pictures, _layers, _linear_code, _runs, _scoring, _wiring
-from humalign_jax.experiments._room import check_memory
-from humalign_jax.experiments._rsa_entries import BYTES_PER_PAIR
+from humalign_jax.memory import check_memory
 from humalign_jax.records import Features, ImageSet, Rdm, Score
-from humalign_jax.report import latents as latent_figures
-from humalign_jax.report import style
+from humalign_jax.report.plots import latents as latent_figures
+from humalign_jax.report.plots import style
 from humalign_jax.train import forward
+from humalign_jax.wiring import foreign_codes, latent_pictures, layer_folders, runs, training
+from humalign_jax.wiring.rsa_entries import BYTES_PER_PAIR
 
 SECTIONS = ('experiment', 'seed', 'run', 'checkpoint', 'codes', 'name', 'activity', 'pictures', 'probe', 'rsa')
 _UNITS = {  # of the reconstruction scores, and which way is better
@@ -55,12 +55,12 @@ def run(config: ConfigDict, workdir: str) -> None:
     settings.check_keys(config, SECTIONS, 'config')
     for section, keys in (
         ('activity', ('kl_nats', 'mean_variance')),
-        ('pictures', _latent_pictures.KEYS),
+        ('pictures', latent_pictures.KEYS),
         ('probe', ('strengths', 'pixels')),
         ('rsa', ('measures',)),
     ):
         settings.check_keys(config[section], keys, f'config.{section}')
-    settings.check_keys(config.codes, _layers.NO_CODES, 'config.codes')
+    settings.check_keys(config.codes, layer_folders.NO_CODES, 'config.codes')
     folder = pathlib.Path(workdir)
     if config.codes.test:
         scores = _foreign_scores(config, folder)
@@ -74,7 +74,7 @@ def run(config: ConfigDict, workdir: str) -> None:
 
 def _run_scores(config: ConfigDict, folder: pathlib.Path) -> list[Score]:
     """Scores, arrays and pictures of the VAE in `config.run`."""
-    _latent_pictures.check(config.pictures)
+    latent_pictures.check(config.pictures)
     opened = _open_vae(config)
     test = opened.setup.images['test']
     provenance = _provenance(config, opened)
@@ -84,7 +84,7 @@ def _run_scores(config: ConfigDict, folder: pathlib.Path) -> list[Score]:
     _write_arrays(folder, test, codes, kl, variance, provenance)
 
     train = opened.setup.images['train'].images
-    linear = _linear_code.fit_linear_code(train, min(len(kl), len(train), int(np.prod(train.shape[1:]))))
+    linear = linear_code.fit_linear_code(train, min(len(kl), len(train), int(np.prod(train.shape[1:]))))
     n_components = sorted({min(n, linear.components.shape[1]) for n in (len(kl), len(informative))}, reverse=True)
     scores = _activity_scores(config, len(test), codes.kl, variance, provenance)
     scores += _reconstruction_scores(codes, linear, n_components, test, provenance)
@@ -93,8 +93,8 @@ def _run_scores(config: ConfigDict, folder: pathlib.Path) -> list[Score]:
     labels = {split: images.labels for split, images in opened.setup.images.items()}
     scores += _probe_scores(config, labels, len(test.class_names), layers, provenance)
     scores += _category_scores(config, test.labels, test.ids, layers, opened.setup.devices, provenance)
-    _wiring.write_scores(folder, scores)
-    _latent_pictures.draw(config.pictures, folder / 'figures', opened, codes.mean['test'], kl, provenance)
+    training.write_scores(folder, scores)
+    latent_pictures.draw(config.pictures, folder / 'figures', opened, codes.mean['test'], kl, provenance)
     _draw_dimensions(config, folder / 'figures', kl, provenance, n_images=len(test))
     logging.info('Drawn: %s', folder / 'figures')
     return scores
@@ -106,7 +106,7 @@ def _foreign_scores(config: ConfigDict, folder: pathlib.Path) -> list[Score]:
     Raises:
         ValueError: A folder lacks `mu` or labels, or an image is in two splits.
     """
-    parts = _foreign_codes.read_codes(config)
+    parts = foreign_codes.read_codes(config)
     ids = np.asarray(parts['test'][0].ids)
     mu, logvar, labels = parts['test']
     provenance = {
@@ -134,7 +134,7 @@ def _foreign_scores(config: ConfigDict, folder: pathlib.Path) -> list[Score]:
         config, of_splits, 1 + max(int(one.max()) for one in of_splits.values()), layers, provenance
     )
     scores += _category_scores(config, labels.values, ids, layers, devices.local_devices(0), provenance)
-    _wiring.write_scores(folder, scores)
+    training.write_scores(folder, scores)
     if kl is not None:
         of_latents = kl.mean(axis=0, dtype=np.float64)
         _draw_dimensions(config, folder / 'figures', of_latents, provenance, n_images=len(kl))
@@ -151,13 +151,13 @@ def most_informative(kl: np.ndarray) -> np.ndarray:
     return order[: int(np.searchsorted(held, _KL_SHARE * held[-1])) + 1]
 
 
-def _open_vae(config: ConfigDict) -> _runs.OpenRun:
+def _open_vae(config: ConfigDict) -> runs.OpenRun:
     """The run of a VAE.
 
     Raises:
         ValueError: It is a run of something else, or its images are not in [0, 1] as the decoder's are.
     """
-    opened = _runs.open_run(config.run, str(config.checkpoint))
+    opened = runs.open_run(config.run, str(config.checkpoint))
     if opened.config.experiment != 'train_vae':
         raise ValueError(
             f'{opened.folder} is a run of {opened.config.experiment!r}, which has no latents: give a run of '
@@ -173,7 +173,7 @@ def _open_vae(config: ConfigDict) -> _runs.OpenRun:
     return opened
 
 
-def _provenance(config: ConfigDict, opened: _runs.OpenRun) -> dict[str, Any]:
+def _provenance(config: ConfigDict, opened: runs.OpenRun) -> dict[str, Any]:
     """What every score says about itself."""
     test = opened.setup.images['test']
     return {
@@ -191,7 +191,7 @@ def _provenance(config: ConfigDict, opened: _runs.OpenRun) -> dict[str, Any]:
     }
 
 
-def _codes(opened: _runs.OpenRun) -> Codes:
+def _codes(opened: runs.OpenRun) -> Codes:
     """Mean codes of all images, and what the test images become on the way through the code."""
     setup, model = opened.setup, opened.setup.model
 
@@ -282,7 +282,7 @@ def _activity_scores(
     informative = np.isin(np.arange(len(of_latents)), most_informative(of_latents))
     said = {**provenance, 'layer': 'mu', 'better': 'none', 'unit': 'nats'}
     return [
-        _scoring.mean('vae/kl', kl.sum(axis=1), said),
+        scoring.mean('vae/kl', kl.sum(axis=1), said),
         count('vae/active_dimensions', of_latents > by_kl, f'KL above {by_kl} nats'),
         units,
         count('vae/informative_latents', informative, 'fewest with 90 % of all KL'),
@@ -291,7 +291,7 @@ def _activity_scores(
 
 def _reconstruction_scores(
     codes: Codes,
-    linear: _linear_code.LinearCode,
+    linear: linear_code.LinearCode,
     n_components: list[int],
     test: ImageSet,
     provenance: Mapping[str, Any],
@@ -314,10 +314,10 @@ def _reconstruction_scores(
         said = {**provenance, 'unit': unit, 'better': better}
         for model, values in rows.items():
             anchor = {} if model == provenance['model'] else {'anchor': True}
-            scores.append(_scoring.mean(f'vae/{name}', values[name], {**said, 'model': model, **anchor}))
+            scores.append(scoring.mean(f'vae/{name}', values[name], {**said, 'model': model, **anchor}))
         for n in n_components:
             lead = np.asarray(codes.fidelity[name], np.float64) - rows[_pca_name(n)][name]
-            scores.append(_scoring.mean(f'vae/{name}/difference', lead, {**said, 'other': _pca_name(n)}))
+            scores.append(scoring.mean(f'vae/{name}/difference', lead, {**said, 'other': _pca_name(n)}))
     return scores
 
 
@@ -334,7 +334,7 @@ class _Layer:
 
 
 def _features(
-    config: ConfigDict, opened: _runs.OpenRun, codes: Codes, informative: np.ndarray, linear: _linear_code.LinearCode
+    config: ConfigDict, opened: runs.OpenRun, codes: Codes, informative: np.ndarray, linear: linear_code.LinearCode
 ) -> list[_Layer]:
     """The code, its informative latents, and as anchors the linear code and the pixels; the code comes first.
 
@@ -385,7 +385,7 @@ def _probe_scores(
             'validation_accuracy': max(accuracies),
             'converged': chosen.converged,
         }
-        scores.append(_scoring.proportion(name, int(right[-1].sum()), n, said))
+        scores.append(scoring.proportion(name, int(right[-1].sum()), n, said))
         logging.info('Probe of %s: accuracy %.4f with l2 = %g.', said['layer'], scores[-1].value, chosen.l2)
         if not chosen.converged:
             logging.warning('The probe of %s stopped after %d iterations.', said['layer'], chosen.n_iterations)
@@ -397,7 +397,7 @@ def _probe_scores(
             'other_layer': layer.said['layer'],
         }
         said = {**provenance, 'unit': 'share of images', 'better': 'larger', **said}
-        scores.append(_scoring.mean(f'{name}/difference', lead, said))
+        scores.append(scoring.mean(f'{name}/difference', lead, said))
     return scores
 
 

@@ -13,17 +13,18 @@ from ml_collections import ConfigDict
 
 from humalign_jax import progress, rsa, settings, storage
 from humalign_jax.devices import local_devices
-from humalign_jax.experiments._room import check_memory
-from humalign_jax.experiments._rsa_display import keep_rdms
-from humalign_jax.experiments._rsa_join import join_study
-from humalign_jax.experiments._rsa_study import REPEATED, SAME, Study, load, simulate
-from humalign_jax.experiments._words import RSA, in_flags
+from humalign_jax.memory import check_memory
 from humalign_jax.records import Features, Rdm, RepeatedFeatures, Score
-from humalign_jax.report import bars, rdms, style
-from humalign_jax.rsa import files, inference
-from humalign_jax.rsa.ceiling import PAIRS
-from humalign_jax.rsa.compare import WHOLE
-from humalign_jax.rsa.stream import INDICES
+from humalign_jax.report.plots import bars, rdms, style
+from humalign_jax.rsa import files
+from humalign_jax.rsa.inference import infer
+from humalign_jax.rsa.large.stream import INDICES
+from humalign_jax.rsa.similarity.ceiling import PAIRS
+from humalign_jax.rsa.similarity.compare import WHOLE
+from humalign_jax.wiring.rsa_display import keep_rdms
+from humalign_jax.wiring.rsa_join import join_study
+from humalign_jax.wiring.rsa_study import REPEATED, SAME, Study, load, simulate
+from humalign_jax.wiring.words import RSA, in_flags
 
 SECTIONS = ('experiment', 'seed', 'n_devices', 'features', 'reference', 'comparison', 'inference', 'simulated')
 MAX_MAP_STIMULI = 2000  # more points than this make no readable map
@@ -140,7 +141,7 @@ def _check_comparison(config: ConfigDict, study: Study) -> None:
     elif chosen.n_bootstrap:
         n, k = len(study.models[0].ids), len(study.reference)
         for kind in pairs:
-            inference.check_options(index, chosen.bootstrap, kind, n, k, chosen.n_bootstrap, chosen.n_permutations)
+            infer.check_options(index, chosen.bootstrap, kind, n, k, chosen.n_bootstrap, chosen.n_permutations)
     elif 'partial' in pairs and index not in ('pearson', 'spearman'):
         raise ValueError(f"pairs='partial' goes with 'pearson' and 'spearman', not with {index!r}.")
     elif index in WHOLE and pairs != ('all',):

@@ -8,8 +8,8 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import settings, workdir
-from humalign_jax.experiments import _layers
-from humalign_jax.experiments._stages import Stage, run_stages
+from humalign_jax.wiring import layer_folders
+from humalign_jax.wiring.stages import Stage, run_stages
 
 SECTIONS = (
     'experiment',
@@ -171,9 +171,9 @@ def _alignment(config: ConfigDict, name: str, folder: pathlib.Path) -> Stage:
     given = dict(
         model=name,
         features=str(test),
-        stimuli=dict(_layers.NO_STIMULI),
+        stimuli=dict(layer_folders.NO_STIMULI),
         validation=str(validation),
-        validation_stimuli=dict(_layers.NO_STIMULI),
+        validation_stimuli=dict(layer_folders.NO_STIMULI),
         human=_human(config),
         simulated=dict(n_test=0, n_validation=0),
     )
@@ -184,7 +184,7 @@ def _human_rsa(config: ConfigDict, folder: pathlib.Path) -> Stage:
     """All networks at once, because they are compared with each other."""
     inputs = tuple(folder / 'features' / name / 'test' for name in (*config.networks.keys(), PIXELS))
     folders = tuple(str(path) for path in inputs)
-    stimuli = dict(_layers.NO_STIMULI)
+    stimuli = dict(layer_folders.NO_STIMULI)
     given = dict(features=folders, stimuli=stimuli, names=(), human=_human(config), simulated=dict(n_models=0))
     return Stage('human_rsa', _stage_config('human_rsa', config, config.human_rsa, **given), inputs)
 
@@ -192,7 +192,7 @@ def _human_rsa(config: ConfigDict, folder: pathlib.Path) -> Stage:
 def _latents(config: ConfigDict, name: str, folder: pathlib.Path) -> Stage:
     run_folder = _run_folder(config, name, folder)
     section = _stage_config(
-        'latents', config, config.latents, run=str(run_folder), codes=dict(_layers.NO_CODES), name=name
+        'latents', config, config.latents, run=str(run_folder), codes=dict(layer_folders.NO_CODES), name=name
     )
     return Stage(f'latents/{name}', section, (folder / 'networks' / name,))
 

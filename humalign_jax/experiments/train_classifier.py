@@ -9,22 +9,23 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import objectives, settings, storage
-from humalign_jax.experiments import _scoring, _trained_on, _wiring
-from humalign_jax.report import curves
+from humalign_jax.alignment import scoring
+from humalign_jax.report.plots import curves
+from humalign_jax.wiring import trained_on, training
 
 
 def run(config: ConfigDict, workdir: str) -> None:
     """Trains by `config`, chooses the checkpoint on the validation images, and writes `scores.jsonl` on test."""
     folder = pathlib.Path(workdir)
-    setup = _wiring.set_up(config)
+    setup = training.set_up(config)
     task = make_task(config, setup)
-    _trained_on.check_classes(folder, setup.images['train'], write=True)
-    best = _wiring.train(config, folder, setup, task)
-    _wiring.score(config, folder, setup, task, best, 'test')
+    trained_on.check_classes(folder, setup.images['train'], write=True)
+    best = training.train(config, folder, setup, task)
+    training.score(config, folder, setup, task, best, 'test')
     curves.draw_curves(folder, {'loss': 'loss (nats)', 'accuracy': 'accuracy', 'learning_rate': 'learning rate'})
 
 
-def make_task(config: ConfigDict, setup: _wiring.Setup) -> _wiring.Task:
+def make_task(config: ConfigDict, setup: training.Setup) -> training.Task:
     """Cross-entropy as `config.objective` says, and the scores of a classifier.
 
     Raises:
@@ -41,8 +42,8 @@ def make_task(config: ConfigDict, setup: _wiring.Setup) -> _wiring.Task:
         folder: pathlib.Path, split: str, values: Mapping[str, np.ndarray], provenance: Mapping[str, Any]
     ) -> None:
         images, provenance = setup.images[split], {**provenance, 'trained_towards': config.data.target}
-        scores, counts = _scoring.classification_scores(values, images.labels, images.class_names, provenance)
-        _wiring.write_scores(folder, scores)
+        scores, counts = scoring.classification_scores(values, images.labels, images.class_names, provenance)
+        training.write_scores(folder, scores)
         sidecar = {'axes': ['true class', 'predicted class'], 'class_names': images.class_names, **provenance}
         storage.write_array(folder / 'confusion.npy', counts, sidecar)
         accuracy, loss = scores[0], scores[1]
@@ -52,7 +53,7 @@ def make_task(config: ConfigDict, setup: _wiring.Setup) -> _wiring.Task:
             provenance['checkpoint_step'],
         )  # fmt: skip
 
-    return _wiring.Task(
+    return training.Task(
         make_objective=lambda model: settings.call(
             objectives.make_classification_objective, config.objective, 'config.objective', model=model
         ),

@@ -17,12 +17,13 @@ from ml_collections import ConfigDict
 
 from humalign_jax import devices, objectives, settings, storage
 from humalign_jax import workdir as workdir_lib
-from humalign_jax.alignment import soft_labels
+from humalign_jax.alignment import fold_scores, soft_labels
 from humalign_jax.data import pipeline, splits
-from humalign_jax.experiments import _fold_scores, _folds, _people, _runs, _wiring
 from humalign_jax.human.answers import Answers
 from humalign_jax.records import ImageSet, Score
 from humalign_jax.train import forward, leaves, manifest, plan, signals, step, writers
+from humalign_jax.wiring import folds as folds_lib
+from humalign_jax.wiring import people, runs, training
 
 ARMS = ('pretrained', 'human', 'hard')
 _SECTIONS = (
@@ -52,7 +53,7 @@ class Study:
     answers: Answers
     folds: np.ndarray
     scored_folds: tuple[int, ...]
-    tuner: _folds.FineTuner
+    tuner: folds_lib.FineTuner
     n_steps: int
     provenance: dict[str, Any]
     digests: dict[str, str]
@@ -71,7 +72,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     predictions, temperatures = _gather(config, folder, study)
     rows = np.isin(study.folds, study.scored_folds)
     scores = make_scores(config, study, rows, predictions, temperatures)
-    _wiring.write_scores(folder, scores)
+    training.write_scores(folder, scores)
     _report(config, scores)
 
 
@@ -82,7 +83,7 @@ def set_up(config: ConfigDict) -> Study:
         ValueError: A setting is unknown or cannot be, or an image to be scored has shaped the pretrained network.
     """
     _check(config)
-    opened = _runs.open_run(config.run, str(config.checkpoint), root=config.human.root)
+    opened = runs.open_run(config.run, str(config.checkpoint), root=config.human.root)
     if opened.config.experiment != 'train_classifier':
         raise ValueError(f'config.run={config.run!r} is a run of {opened.config.experiment}: give a classifier.')
     images, answers = _join(config, opened)
@@ -111,15 +112,15 @@ def set_up(config: ConfigDict) -> Study:
             model, label_smoothing=config.objective.label_smoothing
         ),
     )
-    begin = _wiring.start(config, setup, task)
+    begin = training.start(config, setup, task)
     resident = pipeline.resident_arrays(images)
-    tuner = _folds.FineTuner(
+    tuner = folds_lib.FineTuner(
         first=begin.state.replace(params=opened.state.params, model_state=opened.state.model_state),
         train_step=step.make_train_step(
             task.make_objective(setup.mapped_model), begin.tx, setup.prepare, seed=config.seed, axis_name=devices.AXIS
         ),
         log_probs=forward.Forward(
-            _folds.make_log_probs(setup.model),
+            folds_lib.make_log_probs(setup.model),
             resident,
             setup.prepare_plain,
             batch_size=config.train.batch_size,
@@ -188,20 +189,20 @@ def make_scores(
     """
     people, labels, folds = study.answers.probabilities[rows], study.images.labels[rows], study.folds[rows]
     said = study.provenance
-    values = {arm: _fold_scores.image_values(predictions[arm], people, labels) for arm in predictions}
+    values = {arm: fold_scores.image_values(predictions[arm], people, labels) for arm in predictions}
     scores = []
     for arm in predictions:
-        scores += _fold_scores.arm_scores(values[arm], folds, {**said, 'arm': arm})
+        scores += fold_scores.arm_scores(values[arm], folds, {**said, 'arm': arm})
     for arm, temperature in temperatures.items():
         at_temperature = soft_labels.log_probabilities(predictions[arm], temperature)
-        scaled = _fold_scores.image_values(at_temperature, people, labels)
-        chosen = {name: scaled[name] for name in _fold_scores.DIVERGENCES}
+        scaled = fold_scores.image_values(at_temperature, people, labels)
+        chosen = {name: scaled[name] for name in fold_scores.DIVERGENCES}
         by = {'temperature_from': 'training folds' if arm == 'pretrained' else 'validation folds'}
-        scores += _fold_scores.arm_scores(chosen, folds, {**said, 'arm': arm, **by}, suffix='_scaled')
-        scores.append(_fold_scores.temperature_score(temperature, folds, {**said, 'arm': arm, **by}))
+        scores += fold_scores.arm_scores(chosen, folds, {**said, 'arm': arm, **by}, suffix='_scaled')
+        scores.append(fold_scores.temperature_score(temperature, folds, {**said, 'arm': arm, **by}))
     for arm, other in (('human', 'hard'), ('human', 'pretrained'), ('hard', 'pretrained')):
         if arm in values and other in values:
-            scores += _fold_scores.difference_scores(
+            scores += fold_scores.difference_scores(
                 values[arm],
                 values[other],
                 folds,
@@ -211,8 +212,8 @@ def make_scores(
             )
     n_answers = float(study.answers.counts.sum(axis=1).mean())
     everything = study.answers.probabilities, study.images.labels, study.folds
-    other_folds = _fold_scores.class_mean_of_other_folds(*everything, n_answers)[rows]
-    return scores + _fold_scores.anchor_scores(people, labels, other_folds, said)
+    other_folds = fold_scores.class_mean_of_other_folds(*everything, n_answers)[rows]
+    return scores + fold_scores.anchor_scores(people, labels, other_folds, said)
 
 
 def _check(config: ConfigDict) -> None:
@@ -233,13 +234,13 @@ def _check(config: ConfigDict) -> None:
             raise ValueError(f'config.which_folds has {fold}, but the folds are 0 to {config.folds - 1}.')
 
 
-def _join(config: ConfigDict, opened: _runs.OpenRun) -> tuple[ImageSet, Answers]:
+def _join(config: ConfigDict, opened: runs.OpenRun) -> tuple[ImageSet, Answers]:
     """The run's test images that people named, and the answers, both in the published order."""
     images, section = opened.setup.images['test'], opened.config.data
     options = {key: value for key, value in config.human.items() if key not in ('name', 'root')}
     if config.human.name == 'synthetic':  # unless told otherwise, the observers of the images that the run has
         options = {**{key: section[key] for key in _OBSERVER_KEYS if key in section}, **options}
-    answers = _people.load_answers(config.human.name, root=config.human.root or section.root, **options)
+    answers = people.load_answers(config.human.name, root=config.human.root or section.root, **options)
     named = np.flatnonzero(np.isin(images.ids, answers.ids))
     if len(named) == 0:
         raise ValueError(
@@ -247,7 +248,7 @@ def _join(config: ConfigDict, opened: _runs.OpenRun) -> tuple[ImageSet, Answers]
             f'that {answers.name} names, such as {str(answers.ids[0])!r}: give the run and the answers of one data set.'
         )
     images = images.take(named[: config.max_images or None])
-    return images, _people.matched(answers, images.ids, images.labels, images.class_names)
+    return images, people.matched(answers, images.ids, images.labels, images.class_names)
 
 
 def _train_all(config: ConfigDict, folder: pathlib.Path, study: Study) -> None:
@@ -257,7 +258,7 @@ def _train_all(config: ConfigDict, folder: pathlib.Path, study: Study) -> None:
         (fold, arm)
         for fold in study.scored_folds
         for arm in settings.plain(config.arms)
-        if _folds.load_fold(folder, arm, fold, ids[study.folds == fold]) is None
+        if folds_lib.load_fold(folder, arm, fold, ids[study.folds == fold]) is None
     ]
     n_all = len(config.arms) * len(study.scored_folds)
     if len(todo) < n_all:
@@ -280,16 +281,16 @@ def _train_all(config: ConfigDict, folder: pathlib.Path, study: Study) -> None:
                     if everything is None:
                         everything = study.tuner.predict_held_out(tuned, np.arange(len(ids)))
                     log_probs, others = everything[parts.held_out], np.flatnonzero(study.folds != fold)
-                    temperature = _fold_scores.fit_temperature(everything[others], people[others])
+                    temperature = fold_scores.fit_temperature(everything[others], people[others])
                 else:
                     targets = targets_of(arm, people, study.images.labels, config.objective.human_weight)
                     tuned = study.tuner.tune(targets, parts, people=people, stop=stop, on_step=count)
                     log_probs = study.tuner.predict_held_out(tuned, parts.held_out)
                     if len(parts.validation):
                         chosen_by = study.tuner.predict(tuned.params, tuned.model_state, parts.validation)
-                        temperature = _fold_scores.fit_temperature(chosen_by, people[parts.validation])
+                        temperature = fold_scores.fit_temperature(chosen_by, people[parts.validation])
                 more = {'temperature': temperature, 'epochs': list(tuned.epochs), **study.provenance}
-                _folds.save_fold(folder, arm, fold, log_probs, ids[parts.held_out], more)
+                folds_lib.save_fold(folder, arm, fold, log_probs, ids[parts.held_out], more)
                 _log_fold(arm, fold, study, parts.held_out, log_probs, tuned)
                 if stop.requested:
                     raise SystemExit(signals.EXIT_SAVED)
@@ -300,9 +301,11 @@ def _train_all(config: ConfigDict, folder: pathlib.Path, study: Study) -> None:
         progress.close()
 
 
-def _log_fold(arm: str, fold: int, study: Study, rows: np.ndarray, log_probs: np.ndarray, tuned: _folds.Tuned) -> None:
+def _log_fold(
+    arm: str, fold: int, study: Study, rows: np.ndarray, log_probs: np.ndarray, tuned: folds_lib.Tuned
+) -> None:
     people, labels = study.answers.probabilities[rows], study.images.labels[rows]
-    values = _fold_scores.image_values(log_probs, people, labels)
+    values = fold_scores.image_values(log_probs, people, labels)
     trained = ', '.join(f'{row["loss"]:.4f}' for row in tuned.epochs)
     logging.info(
         'Fold %d, %s: held-out cross-entropy to people %.4f nats, accuracy %.4f, n = %d%s.',
@@ -322,7 +325,7 @@ def _gather(
         log_probs = np.full((len(ids), len(study.images.class_names)), np.nan, np.float32)
         of_fold: dict[int, float | None] = {}
         for fold in study.scored_folds:
-            saved = _folds.load_fold(folder, arm, fold, ids[folds == fold])
+            saved = folds_lib.load_fold(folder, arm, fold, ids[folds == fold])
             assert saved is not None
             log_probs[folds == fold], of_fold[fold] = saved[0], saved[1]['temperature']
         sidecar = {'arm': arm, 'ids': ids, 'folds': folds, 'temperatures': list(of_fold.values()), **study.provenance}

@@ -10,9 +10,10 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import objectives, settings
-from humalign_jax.experiments import _scoring, _wiring
-from humalign_jax.report import curves, pictures
+from humalign_jax.alignment import scoring
+from humalign_jax.report.plots import curves, pictures
 from humalign_jax.train import plan
+from humalign_jax.wiring import training
 
 _N_PICTURES = 8
 
@@ -20,10 +21,10 @@ _N_PICTURES = 8
 def run(config: ConfigDict, workdir: str) -> None:
     """Trains by `config`, chooses the checkpoint on the validation images, and writes `scores.jsonl` on test."""
     folder = pathlib.Path(workdir)
-    setup = _wiring.set_up(config)
+    setup = training.set_up(config)
     task = make_task(config, setup)
-    best = _wiring.train(config, folder, setup, task)
-    _wiring.score(config, folder, setup, task, best, 'test')
+    best = training.train(config, folder, setup, task)
+    training.score(config, folder, setup, task, best, 'test')
     curves.draw_curves(folder, {'l1': 'L1 (sum over pixel values)', 'kl': 'KL (nats)'})
     params, model_state = jax.tree.map(lambda leaf: leaf[None], (best.params, best.model_state))
     path = folder / 'figures' / 'samples.png'
@@ -31,7 +32,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     logging.info('Originals, reconstructions and samples of the prior: %s', path)
 
 
-def make_task(config: ConfigDict, setup: _wiring.Setup) -> _wiring.Task:
+def make_task(config: ConfigDict, setup: training.Setup) -> training.Task:
     """L1 + KL as `config.objective` says, and the scores of a VAE."""
     section = config.objective
     settings.check_keys(section, ('kl_weight', 'kl_warmup_epochs', 'pictures_every_epochs'), 'config.objective')
@@ -42,11 +43,11 @@ def make_task(config: ConfigDict, setup: _wiring.Setup) -> _wiring.Task:
         folder: pathlib.Path, split: str, values: Mapping[str, np.ndarray], provenance: Mapping[str, Any]
     ) -> None:
         units = {'l1': 'sum over pixel values in [0, 1]', 'kl': 'nats', 'loss': 'l1 + kl_weight * kl'}
-        scores = [_scoring.mean(name, values[name], {**provenance, 'unit': unit}) for name, unit in units.items()]
+        scores = [scoring.mean(name, values[name], {**provenance, 'unit': unit}) for name, unit in units.items()]
         n_values = int(np.prod(setup.images[split].images.shape[1:]))
         unit = 'mean over pixel values in [0, 1]'
-        scores.append(_scoring.mean('mean_l1', values['l1'] / n_values, {**provenance, 'unit': unit}))
-        _wiring.write_scores(folder, scores)
+        scores.append(scoring.mean('mean_l1', values['l1'] / n_values, {**provenance, 'unit': unit}))
+        training.write_scores(folder, scores)
         l1, kl, mean_l1 = scores[0], scores[1], scores[3]
         logging.info(
             '%s on %s: L1 %.2f (%.4f per pixel value), KL %.2f nats, n = %d, checkpoint of step %d.',
@@ -54,7 +55,7 @@ def make_task(config: ConfigDict, setup: _wiring.Setup) -> _wiring.Task:
             provenance['checkpoint_step'],
         )  # fmt: skip
 
-    return _wiring.Task(
+    return training.Task(
         make_objective=lambda model: objectives.make_vae_objective(
             model,
             kl_weight=section.kl_weight,
@@ -68,7 +69,7 @@ def make_task(config: ConfigDict, setup: _wiring.Setup) -> _wiring.Task:
     )
 
 
-def make_drawing(setup: _wiring.Setup, *, seed: int) -> Callable[[Any, Any], dict[str, np.ndarray]]:
+def make_drawing(setup: training.Setup, *, seed: int) -> Callable[[Any, Any], dict[str, np.ndarray]]:
     """`(params, model_state) -> {'samples': uint8 [h, w, 3]}`.
 
     The picture has 8 validation images, their reconstructions, and 8 samples of the prior, the same ones each time.

@@ -11,7 +11,7 @@ import matplotlib.figure
 import numpy as np
 from PIL import Image
 
-from humalign_jax.report import style
+from humalign_jax.report.plots import style
 
 _SVG = {'svg.hashsalt': 'humalign_jax', 'svg.fonttype': 'path'}  # the same figure gives the same bytes, without fonts
 

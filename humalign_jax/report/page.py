@@ -12,8 +12,9 @@ from typing import Any
 import jinja2
 
 from humalign_jax import storage
-from humalign_jax.report import numbers, reading, sections, tables
+from humalign_jax.report import numbers, reading, tables
 from humalign_jax.report.figures import Group
+from humalign_jax.report.sections import all_kinds
 from humalign_jax.report.study import Entry, Run, Study
 from humalign_jax.report.tables import Table
 
@@ -60,7 +61,7 @@ def write_page(
     n_images: int,
     recipe_epochs: Mapping[str, float],
     claims: Sequence[tuple[str, str]],
-) -> list[sections.Section]:
+) -> list[all_kinds.Section]:
     """Writes `report.html`, `figures/` and `tables/` into a folder.
 
     Args:
@@ -76,14 +77,14 @@ def write_page(
         The sections of the page.
     """
     folder = pathlib.Path(folder)
-    options = sections.Options(n_images, recipe_epochs, claims, folder / 'figures')
-    made = sections.make_sections(study, options)
-    tables.write_tables(folder / 'tables', sections.tables_of(made))
+    options = all_kinds.Options(n_images, recipe_epochs, claims, folder / 'figures')
+    made = all_kinds.make_sections(study, options)
+    tables.write_tables(folder / 'tables', all_kinds.tables_of(made))
     storage.write_text(folder / 'report.html', render(study, made, _heading(study, title, date)))
     return made
 
 
-def render(study: Study, made: list[sections.Section], heading: Heading) -> str:
+def render(study: Study, made: list[all_kinds.Section], heading: Heading) -> str:
     """The page's HTML."""
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template),
@@ -96,8 +97,8 @@ def render(study: Study, made: list[sections.Section], heading: Heading) -> str:
     environment.tests.update(
         table=lambda b: isinstance(b, Table),
         group=lambda b: isinstance(b, Group),
-        cards=lambda b: isinstance(b, sections.Cards),
-        words=lambda b: isinstance(b, sections.Words),
+        cards=lambda b: isinstance(b, all_kinds.Cards),
+        words=lambda b: isinstance(b, all_kinds.Words),
         passage=lambda b: isinstance(b, reading.Passage),
         score=lambda part: isinstance(part, Entry),
     )

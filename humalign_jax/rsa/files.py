@@ -14,10 +14,10 @@ from scipy.spatial.distance import squareform
 
 from humalign_jax import arrays, storage, text
 from humalign_jax.records import Features, Rdm, RepeatedFeatures, check_ids, stimulus_ids
-from humalign_jax.rsa import file_ids
-from humalign_jax.rsa.containers import NUMBERS, SPARSE, Entry, open_arrays, read_npy
-from humalign_jax.rsa.csv_file import CsvFormat as CsvFormat
-from humalign_jax.rsa.csv_file import read_csv
+from humalign_jax.rsa.formats import file_ids
+from humalign_jax.rsa.formats.containers import NUMBERS, SPARSE, Entry, open_arrays, read_npy
+from humalign_jax.rsa.formats.csv_file import CsvFormat as CsvFormat
+from humalign_jax.rsa.formats.csv_file import read_csv
 from humalign_jax.rsa.pairs import n_stimuli_of
 
 SUFFIXES = ('.npy', '.npz', '.h5', '.hdf5', '.mat', '.csv', '.tsv', '.json')

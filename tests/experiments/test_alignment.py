@@ -10,7 +10,7 @@ from humalign_jax.data import load_synthetic
 from humalign_jax.experiments import alignment
 from humalign_jax.records import Score, stimulus_ids
 
-from .conftest import load_config
+from ..conftest import load_config
 
 NAMES = {
     *(f'soft_labels/{loss}{suffix}' for loss in ('cross_entropy', 'kl', 'js') for suffix in ('', '_scaled')),

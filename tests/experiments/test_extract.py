@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from humalign_jax import data, models, storage
-from humalign_jax.experiments import _runs, extract, train_classifier
+from humalign_jax.experiments import extract, train_classifier
 from humalign_jax.rsa import files
 from humalign_jax.train import forward
+from humalign_jax.wiring import runs
 
-from .conftest import load_config
+from ..conftest import load_config
 
 N_TEST = 40
 
@@ -49,7 +50,7 @@ def said(monkeypatch):
 
 def captured(trained, layers) -> dict[str, np.ndarray]:
     """The same layers by `models.capture` on all test images at once."""
-    opened = _runs.open_run(trained)
+    opened = runs.open_run(trained)
     state, images = opened.state, opened.setup.images['test'].images
     variables = {'params': state.params, **state.model_state}
     values = models.capture(opened.setup.model, variables, opened.setup.prepare_plain(images, None), layers)
@@ -76,7 +77,7 @@ def test_a_layer_says_where_it_comes_from(config, trained, tmp_path):
     about = storage.read_json(tmp_path / 'block1.json')
     assert about['sha256'] == storage.array_digest(np.load(tmp_path / 'block1.npy', mmap_mode='r'))
     assert (about['name'], about['model'], about['layer']) == ('small philnet/block1', 'small philnet', 'block1')
-    assert about['checkpoint_step'] == _runs.open_run(trained).state.step
+    assert about['checkpoint_step'] == runs.open_run(trained).state.step
     assert about['simulated'] is True and about['data'] == 'synthetic/test'
     assert about['preprocessing']['mean'] == [0.4914, 0.4822, 0.4465]
 
@@ -84,7 +85,7 @@ def test_a_layer_says_where_it_comes_from(config, trained, tmp_path):
 def test_labels_and_validation_ids_are_those_of_the_split(config, trained, tmp_path):
     config.split = 'validation'
     extract.run(config, str(tmp_path))
-    images = _runs.open_run(trained).setup.images['validation']
+    images = runs.open_run(trained).setup.images['validation']
     np.testing.assert_array_equal(np.load(tmp_path / 'labels.npy'), images.labels)
     about = storage.read_json(tmp_path / 'labels.json')
     assert about['ids'] == images.ids.tolist() == storage.read_json(tmp_path / 'probs.json')['ids']
@@ -165,14 +166,14 @@ def test_finished_layers_are_not_computed_again(config, tmp_path):
 def test_layers_of_another_checkpoint_are_refused(config, tmp_path, monkeypatch):
     """The folder and the config are the same: only one weight tells."""
     extract.run(config, str(tmp_path))
-    original = _runs.open_run
+    original = runs.open_run
 
     def open_run(*arguments, **options):
         opened = original(*arguments, **options)
         opened.state.params['classifier']['bias'][0] += 1e-6
         return opened
 
-    monkeypatch.setattr(_runs, 'open_run', open_run)
+    monkeypatch.setattr(runs, 'open_run', open_run)
     with pytest.raises(ValueError, match=r'was extracted from something else: block1\.checkpoint_sha256: '):
         extract.run(config, str(tmp_path))
 
@@ -206,7 +207,7 @@ def test_a_limit_that_opening_the_run_has_passed_is_refused(config, tmp_path):
 @pytest.mark.parametrize(('limit_gb', 'times'), [(0.05, 1), (1000.0, 0)])
 def test_room_is_made_where_the_limit_is_near(config, tmp_path, monkeypatch, limit_gb, times):
     made = []
-    monkeypatch.setattr(extract._room, 'give_back_memory', lambda: made.append(1))
+    monkeypatch.setattr(extract.memory, 'give_back_memory', lambda: made.append(1))
     config.max_memory_gb = limit_gb
     with contextlib.suppress(ValueError):
         extract.run(config, str(tmp_path))
@@ -271,7 +272,7 @@ def test_a_run_of_a_version_that_could_not_watch_is_still_read(config, trained, 
     about = storage.read_json(trained / 'config.json')
     del about['watch']
     storage.write_json(tmp_path / 'old' / 'config.json', about)
-    assert _runs.open_run(tmp_path / 'old').state.step == _runs.open_run(trained).state.step
+    assert runs.open_run(tmp_path / 'old').state.step == runs.open_run(trained).state.step
 
 
 def test_a_layer_is_known_again_when_the_run_is_named_by_another_path(config, trained, tmp_path):

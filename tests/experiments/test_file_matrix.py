@@ -14,10 +14,10 @@ import scipy.io
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
-from humalign_jax.experiments import _rsa_join, _rsa_study
 from humalign_jax.records import Features
+from humalign_jax.wiring import rsa_join, rsa_study
 
-from .conftest import ROOT
+from ..conftest import ROOT
 
 N, D = 12, 5
 MISSING = [2, 5, 9]
@@ -141,7 +141,7 @@ def case(tmp_path, plain_config):
             config.features.files = (str(tmp_path / f'net{suffix}'),)
             config.reference.files = (str(tmp_path / f'subject{suffix}'),)
             config.comparison.join = join
-            study, _ = _rsa_join.join_study(config, _rsa_study.load(config))
+            study, _ = rsa_join.join_study(config, rsa_study.load(config))
             (a,), (b,) = study.models, study.reference
             assert isinstance(b, Features)
             np.testing.assert_array_equal(a.ids, b.ids)
@@ -190,7 +190,7 @@ def test_a_column_of_numbers_that_may_be_ids_is_refused_until_it_is_told(tmp_pat
     config = plain_config.copy_and_resolve_references()
     config.features.files, config.reference.files = (str(tmp_path / 'net.csv'),), (str(tmp_path / 'subject.csv'),)
     with pytest.raises(ValueError, match=r"stimulus ids \(--config\.features\.ids_key='image'\) or a feature"):
-        _rsa_study.load(config)
+        rsa_study.load(config)
     config.features.ids_key = config.reference.ids_key = 'image'
-    study, _ = _rsa_join.join_study(config, _rsa_study.load(config))
+    study, _ = rsa_join.join_study(config, rsa_study.load(config))
     np.testing.assert_array_equal(study.reference[0].values, y)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from humalign_jax import data, rsa, storage
-from humalign_jax.experiments import _room, human_rsa
+from humalign_jax import data, memory, rsa, storage
+from humalign_jax.experiments import human_rsa
 from humalign_jax.records import Score
 
 CONFIG = pathlib.Path(__file__).parents[2] / 'configs' / 'human_rsa.py'
@@ -149,5 +149,5 @@ def test_mistakes_are_named(study, tmp_path, monkeypatch):
     fails("config.pairs has 'inside'", pairs=('inside',))
     fails('has none of config.headline', headline=('mu',))
     fails('two folders are named', features=study[2].features[:1] * 2)
-    monkeypatch.setattr(_room, '_left_in_cgroups', lambda system: [1])
+    monkeypatch.setattr(memory, '_left_in_cgroups', lambda system: [1])
     fails('need about 0.0 GB of memory, but only 0.0 GB are free')

@@ -13,8 +13,10 @@ from scipy import stats
 from sklearn.decomposition import PCA
 
 from humalign_jax import losses, storage
-from humalign_jax.experiments import _latent_pictures, _linear_code, _runs, latents, train_vae
+from humalign_jax.alignment import linear_code
+from humalign_jax.experiments import latents, train_vae
 from humalign_jax.records import Score
+from humalign_jax.wiring import latent_pictures, runs
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 
@@ -65,7 +67,7 @@ def _scores(folder, name, **said):
 
 @pytest.fixture(scope='module')
 def opened(vae_run):
-    return _runs.open_run(vae_run)
+    return runs.open_run(vae_run)
 
 
 def _means(opened, rows):
@@ -77,7 +79,7 @@ def _means(opened, rows):
 
 def test_a_traversal_moves_one_latent_and_at_zero_none():
     mean = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
-    codes = _latent_pictures.traversal_codes(mean, np.array([4, 1]), np.array([-2.0, 0.0, 3.0]))
+    codes = latent_pictures.traversal_codes(mean, np.array([4, 1]), np.array([-2.0, 0.0, 3.0]))
     assert codes.shape == (2, 3, 3, 5)
     np.testing.assert_array_equal(codes[:, :, 1], np.broadcast_to(mean, (2, 3, 5)))
     moved = codes[1, 2, 2] - mean[2]
@@ -86,7 +88,7 @@ def test_a_traversal_moves_one_latent_and_at_zero_none():
 
 def test_an_interpolation_starts_and_ends_at_its_two_codes_and_is_straight():
     start, end = np.random.default_rng(0).normal(size=(2, 3, 5)).astype(np.float32)
-    codes = _latent_pictures.interpolation_codes(start, end, 5)
+    codes = latent_pictures.interpolation_codes(start, end, 5)
     np.testing.assert_array_equal(codes[:, 0], start)
     np.testing.assert_array_equal(codes[:, -1], end)
     np.testing.assert_allclose(codes[:, 2], (start + end) / 2, atol=1e-6)
@@ -94,8 +96,8 @@ def test_an_interpolation_starts_and_ends_at_its_two_codes_and_is_straight():
 
 def test_decoded_ends_of_an_interpolation_are_the_reconstructions(opened):
     _, recon, mean, _ = _means(opened, slice(0, 2))
-    decode = _latent_pictures.make_decode(opened)
-    ends = decode(_latent_pictures.interpolation_codes(mean[:1], mean[1:], 4))[0, [0, -1]]
+    decode = latent_pictures.make_decode(opened)
+    ends = decode(latent_pictures.interpolation_codes(mean[:1], mean[1:], 4))[0, [0, -1]]
     np.testing.assert_allclose(ends, 255 * recon, atol=0.51)  # to the nearest byte
 
 
@@ -227,7 +229,7 @@ def test_the_linear_code_equals_scikit_learns_pca(n):
     np_rng = np.random.default_rng(0)
     images = np.clip(np_rng.normal(128, 40, (n, 1, 1, 1)) + np_rng.normal(0, 30, (n, 5, 4, 3)), 0, 255).astype(np.uint8)
     flat = images.reshape(n, -1) / 255.0
-    code = _linear_code.fit_linear_code(images, 7)
+    code = linear_code.fit_linear_code(images, 7)
     pca = PCA(7, svd_solver='full').fit(flat)
     np.testing.assert_allclose(code.mean, pca.mean_, atol=1e-6)
     np.testing.assert_allclose(np.abs(code.encode(images)), np.abs(pca.transform(flat)), atol=1e-4)
@@ -239,7 +241,7 @@ def test_the_linear_code_equals_scikit_learns_pca(n):
 def test_mistakes_are_named(vae_run, tmp_path):
     images = np.zeros((3, 2, 2, 1), np.uint8)
     with pytest.raises(ValueError, match='3 images of 4 values have at most 3 components, not 4'):
-        _linear_code.fit_linear_code(images, 4)
+        linear_code.fit_linear_code(images, 4)
     config = _config(vae_run)
     config.pictures.n_per_class = 1000
     with pytest.raises(ValueError, match=r'n_per_class=1000: no class of synthetic has so many images'):
@@ -262,6 +264,6 @@ def test_mistakes_are_named(vae_run, tmp_path):
 
 def test_a_classifier_has_no_latents(vae_run, tmp_path, monkeypatch):
     classifier = types.SimpleNamespace(folder=tmp_path, config=types.SimpleNamespace(experiment='train_classifier'))
-    monkeypatch.setattr(_runs, 'open_run', lambda *arguments, **options: classifier)
+    monkeypatch.setattr(runs, 'open_run', lambda *arguments, **options: classifier)
     with pytest.raises(ValueError, match="is a run of 'train_classifier', which has no latents"):
         latents.run(_config(vae_run), str(tmp_path))

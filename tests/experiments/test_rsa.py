@@ -8,12 +8,11 @@ import pytest
 import scipy.stats
 from scipy.spatial.distance import pdist, squareform
 
-from humalign_jax import rsa, storage
-from humalign_jax.experiments import _room
+from humalign_jax import memory, rsa, storage
 from humalign_jax.experiments import rsa as experiment
-from humalign_jax.experiments._rsa_study import load
 from humalign_jax.records import Features, Rdm, Score, stimulus_ids
 from humalign_jax.rsa import files
+from humalign_jax.wiring.rsa_study import load
 
 N = 24
 CONFIG = pathlib.Path(__file__).parents[2] / 'configs' / 'rsa.py'
@@ -279,7 +278,7 @@ def test_cka_and_procrustes_are_indices_of_squared_distances(config, tmp_path):
 
 
 def test_too_little_memory_is_refused_before_anything_is_computed(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(_room, '_left_in_cgroups', lambda system: [1])
+    monkeypatch.setattr(memory, '_left_in_cgroups', lambda system: [1])
     stored = (
         r'RDMs of 24 stimuli \(RDMs are held .*resamples them\) need about 0.0 GB of memory, but only 0.0 GB are free'
     )

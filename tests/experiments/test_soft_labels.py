@@ -13,10 +13,12 @@ from scipy import special, stats
 from scipy.spatial import distance
 
 from humalign_jax import devices, objectives, records, storage, workdir
+from humalign_jax.alignment import fold_scores
 from humalign_jax.data import splits
-from humalign_jax.experiments import _fold_scores, _folds, train_classifier, train_soft_labels
+from humalign_jax.experiments import train_classifier, train_soft_labels
 from humalign_jax.human import cifar10h
 from humalign_jax.train import forward, plan, signals, state, step
+from humalign_jax.wiring import folds as folds_lib
 
 N, K, EPOCHS, BATCH = 240, 3, 30, 20
 
@@ -53,10 +55,10 @@ def toy():
         del keys
         return image / 255.0 - 0.5
 
-    tuner = _folds.FineTuner(
+    tuner = folds_lib.FineTuner(
         first=state.make_state(Linear(), (1, 2, 1), tx, objective, seed=0, n_classes=K),
         train_step=step.make_train_step(objective, tx, prepare, seed=0, axis_name=devices.AXIS),
-        log_probs=forward.Forward(_folds.make_log_probs(Linear()), images, prepare, batch_size=BATCH, devices=used),
+        log_probs=forward.Forward(folds_lib.make_log_probs(Linear()), images, prepare, batch_size=BATCH, devices=used),
         images=images,
         ids=ids,
         pretrained_ids=records.stimulus_ids('toy', 'train', np.arange(5)),
@@ -88,7 +90,7 @@ def test_an_image_that_shaped_the_network_is_never_scored(toy, n_validation_fold
 
 def test_an_image_of_the_pretraining_is_never_scored():
     with pytest.raises(ValueError, match="'toy/train/00002'"):
-        _folds.check_never_trained(
+        folds_lib.check_never_trained(
             records.stimulus_ids('toy', 'train', np.array([7, 2])), records.stimulus_ids('toy', 'train', np.arange(5))
         )
 
@@ -130,7 +132,7 @@ def test_people_beat_hard_labels_where_they_truly_hesitate(toy):
             parts = splits.fold_parts(folds, fold)
             tuned = _tune(toy, train_soft_labels.targets_of(arm, people, labels, 1.0), parts)
             log_probs[parts.held_out] = tuner.predict_held_out(tuned, parts.held_out)
-        losses[arm] = _fold_scores.image_values(log_probs, people, labels)['cross_entropy'].mean()
+        losses[arm] = fold_scores.image_values(log_probs, people, labels)['cross_entropy'].mean()
     assert entropy <= losses['human'] < entropy + 0.005
     assert losses['hard'] > entropy + 0.05
 
@@ -178,7 +180,7 @@ def test_per_image_values_equal_scipys():
     people = np_rng.multinomial(20, [0.6, 0.2, 0.1, 0.1], 50) / 20
     probs = np_rng.dirichlet(np.ones(4), 50)
     labels = np_rng.integers(0, 4, 50)
-    values = _fold_scores.image_values(np.log(probs), people, labels)
+    values = fold_scores.image_values(np.log(probs), people, labels)
     np.testing.assert_allclose(values['kl'], stats.entropy(people, probs, axis=1))
     np.testing.assert_allclose(
         values['cross_entropy'], stats.entropy(people, axis=1) + stats.entropy(people, probs, axis=1)
@@ -195,7 +197,7 @@ def test_per_image_values_equal_scipys():
 
 def test_a_known_temperature_comes_back():
     logits = np.random.default_rng(0).normal(scale=3.0, size=(400, 5))
-    temperature = _fold_scores.fit_temperature(
+    temperature = fold_scores.fit_temperature(
         special.log_softmax(logits, axis=1), special.softmax(logits / 2.5, axis=1)
     )
     assert temperature == pytest.approx(2.5, rel=1e-3)
@@ -204,7 +206,7 @@ def test_a_known_temperature_comes_back():
 def test_the_class_mean_of_other_folds_leaves_out_the_fold_itself():
     np_rng = np.random.default_rng(0)
     people, labels, folds = np_rng.dirichlet(np.ones(3), 30), np_rng.integers(0, 3, 30), np.arange(30) % 3
-    means = np.exp(_fold_scores.class_mean_of_other_folds(people, labels, folds, 50.0))
+    means = np.exp(fold_scores.class_mean_of_other_folds(people, labels, folds, 50.0))
     for i in range(30):
         others = people[(labels == labels[i]) & (folds != folds[i])]
         expected = (others.sum(axis=0) + 1 / 150) / (len(others) + 1 / 50)
@@ -217,8 +219,8 @@ def test_the_class_mean_anchors_of_cifar10h(real_data):
     with np.load(real_data / 'cifar10' / 'test_jpeg.npz') as file:
         labels = file['labels'].astype(np.int64)
     people, folds = counts / counts.sum(axis=1, keepdims=True), splits.stratified_folds(labels, 10, seed=0)
-    other_folds = _fold_scores.class_mean_of_other_folds(people, labels, folds, 51.1)
-    scores = {s.provenance['model']: s for s in _fold_scores.anchor_scores(people, labels, other_folds, {})
+    other_folds = fold_scores.class_mean_of_other_folds(people, labels, folds, 51.1)
+    scores = {s.provenance['model']: s for s in fold_scores.anchor_scores(people, labels, other_folds, {})
               if s.name == 'soft_labels/cross_entropy'}  # fmt: skip
     assert scores['class-mean human label'].value == pytest.approx(0.2566, abs=1e-4)
     assert scores['human soft label itself'].value == pytest.approx(0.1545, abs=1e-4)
@@ -249,7 +251,7 @@ def test_one_fold_has_no_interval_over_folds():
 
 
 def _difference(values, other, folds):
-    scores = _fold_scores.difference_scores({'kl': values}, {'kl': other}, folds, {}, n_bootstrap=4000, seed=0)
+    scores = fold_scores.difference_scores({'kl': values}, {'kl': other}, folds, {}, n_bootstrap=4000, seed=0)
     return {s.provenance['resampled']: s for s in scores if s.provenance['fold'] == 'all'}
 
 
@@ -300,7 +302,7 @@ def soft_config(pretrained):
 def test_a_stopped_run_loses_one_fold_and_ends_the_same(soft_config, tmp_path, monkeypatch):
     config = soft_config(n_validation_folds=1)
     train_soft_labels.run(config, str(tmp_path / 'unbroken'))
-    original, began = _folds.FineTuner._rows_of, []
+    original, began = folds_lib.FineTuner._rows_of, []
 
     def rows_of(self, epoch, training):
         began.append(epoch)
@@ -308,7 +310,7 @@ def test_a_stopped_run_loses_one_fold_and_ends_the_same(soft_config, tmp_path, m
             os.kill(os.getpid(), signal.SIGTERM)
         return original(self, epoch, training)
 
-    monkeypatch.setattr(_folds.FineTuner, '_rows_of', rows_of)
+    monkeypatch.setattr(folds_lib.FineTuner, '_rows_of', rows_of)
     with pytest.raises(SystemExit) as stop:
         train_soft_labels.run(config, str(tmp_path / 'broken'))
     assert stop.value.code == signals.EXIT_SAVED
@@ -325,7 +327,7 @@ def test_a_stopped_run_loses_one_fold_and_ends_the_same(soft_config, tmp_path, m
 def test_a_damaged_fold_is_made_again(soft_config, tmp_path):
     config = soft_config(arms=('pretrained',))
     train_soft_labels.run(config, str(tmp_path))
-    path = _folds.path_of(tmp_path, 'pretrained', 1)
+    path = folds_lib.path_of(tmp_path, 'pretrained', 1)
     whole = path.read_bytes()
     path.write_bytes(whole[:-4] + b'abcd')
     train_soft_labels.run(config, str(tmp_path))

@@ -6,9 +6,10 @@ import shutil
 import pytest
 
 from humalign_jax import storage
-from humalign_jax.experiments import _stages, study
+from humalign_jax.experiments import study
+from humalign_jax.wiring import stages
 
-from .conftest import load_config
+from ..conftest import load_config
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_a_finished_study_started_again_changes_nothing(finished):
 
 def test_a_study_by_another_path_or_from_a_moved_folder_does_nothing_again(finished, tmp_path, monkeypatch):
     config, folder = finished
-    monkeypatch.setattr(_stages, '_run_experiment', lambda config, folder: pytest.fail(f'{folder} was done again'))
+    monkeypatch.setattr(stages, '_run_experiment', lambda config, folder: pytest.fail(f'{folder} was done again'))
     (tmp_path / 'link').symlink_to(folder)
     monkeypatch.chdir(folder.parent)
     study.run(config, folder.name)
@@ -129,7 +130,7 @@ def test_a_study_by_another_path_or_from_a_moved_folder_does_nothing_again(finis
 
 def test_a_study_whose_data_moved_does_nothing_again(finished, tmp_path, monkeypatch):
     config, folder = finished
-    monkeypatch.setattr(_stages, '_run_experiment', lambda config, folder: pytest.fail(f'{folder} was done again'))
+    monkeypatch.setattr(stages, '_run_experiment', lambda config, folder: pytest.fail(f'{folder} was done again'))
     other = config.copy_and_resolve_references()
     other.data.root = str(tmp_path)
     study.run(other, str(folder))

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from humalign_jax import data, records, storage
-from humalign_jax.experiments import _runs, _wiring, evaluate, train_classifier, train_vae
+from humalign_jax.experiments import evaluate, train_classifier, train_vae
 from humalign_jax.train import loop, signals
 from humalign_jax.train.checkpoints import Checkpoints
+from humalign_jax.wiring import runs, training
 
 
 def _arrays(folder, step=None):
@@ -81,7 +82,7 @@ def test_a_stopped_run_does_not_go_on_with_other_data(small_config, tmp_path, mo
             return dataclasses.replace(images, images=other)
         return images
 
-    monkeypatch.setattr(_wiring.data, 'load', load)
+    monkeypatch.setattr(training.data, 'load', load)
     with pytest.raises(ValueError, match='was begun with other data'):
         train_classifier.run(config, str(tmp_path))
 
@@ -189,4 +190,4 @@ def test_soft_labels_can_be_the_target(small_config, tmp_path):
 @pytest.mark.parametrize(('wanted', 'batch_size', 'expected'), [(8, 16, 4), (0, 18, 3), (2, 16, 2), (4, 7, 1)])
 def test_a_run_of_another_machine_is_opened_with_the_devices_here(wanted, batch_size, expected):
     config = ml_collections.ConfigDict({'train': {'n_devices': wanted}, 'data': {'batch_size': batch_size}})
-    assert _runs._devices_here(config) == expected  # of four
+    assert runs._devices_here(config) == expected  # of four

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from humalign_jax.data import tfds
-from humalign_jax.experiments import _people
 from humalign_jax.human import cifar10h
+from humalign_jax.wiring import people
 
 N = 30
 
@@ -76,9 +76,9 @@ def test_answers_are_counted_in_the_published_order_without_tensorflow(prepared)
 
 def test_a_copy_is_taken_where_the_authors_files_are_not(prepared, monkeypatch):
     with pytest.raises(ValueError, match='answers to 30 test images, which is not CIFAR-10H'):
-        _people.load_answers('cifar10h', root=str(prepared.parents[1]))
+        people.load_answers('cifar10h', root=str(prepared.parents[1]))
     monkeypatch.setattr(cifar10h, 'N_IMAGES', N)
-    answers = _people.load_answers('cifar10h', root=str(prepared.parents[1]))
+    answers = people.load_answers('cifar10h', root=str(prepared.parents[1]))
     assert answers.provenance['tfds'] == 'cifar10_h/1.0.0' and answers.provenance['licence'] == 'CC BY-NC-SA 4.0'
     assert answers.ids[29] == 'cifar10/test/00029' and answers.counts[29].sum() == len(answers_of(29))
 
@@ -92,4 +92,4 @@ def test_an_unknown_source_of_answers_lists_the_known_ones():
     with pytest.raises(
         ValueError, match=r"no answers named 'cifar10hh'. Did you mean 'cifar10h'\? Known: cifar10h, cifar"
     ):
-        _people.load_answers('cifar10hh')
+        people.load_answers('cifar10hh')

@@ -4,7 +4,7 @@ import matplotlib.figure
 import numpy as np
 
 from humalign_jax import storage
-from humalign_jax.report import curves
+from humalign_jax.report.plots import curves
 
 ROWS = [
     {'step': 10, 'epoch': 0.5, 'split': 'train', 'loss': 2.0, 'learning_rate': 0.1},

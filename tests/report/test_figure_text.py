@@ -10,7 +10,7 @@ from matplotlib.cbook import is_math_text
 from scipy.spatial.distance import pdist
 
 from humalign_jax.records import Rdm, Score
-from humalign_jax.report import bars, confusion, curves, latents, rdms, style, trends
+from humalign_jax.report.plots import bars, confusion, curves, latents, rdms, style, trends
 
 NAMES = {
     'short': ['a', 'b', 'c', 'd', 'e'],

@@ -6,7 +6,7 @@ from matplotlib.colors import to_rgb
 from scipy.spatial.distance import pdist, squareform
 
 from humalign_jax.records import Rdm, Score
-from humalign_jax.report import bars, rdms, style, trends
+from humalign_jax.report.plots import bars, rdms, style, trends
 
 
 def make_rdm(n=12, name='net', seed=0):

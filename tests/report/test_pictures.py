@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from humalign_jax.report import pictures
+from humalign_jax.report.plots import pictures
 
 
 def test_a_grid_holds_every_image_at_its_place(tmp_path):

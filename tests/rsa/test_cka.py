@@ -4,9 +4,9 @@ import pytest
 from humalign_jax import rsa
 from humalign_jax.devices import local_devices
 from humalign_jax.records import Features
-from humalign_jax.rsa import kernels
-from humalign_jax.rsa.rdm import prepare_features
-from humalign_jax.rsa.stream import PairedTiles
+from humalign_jax.rsa.distances.rdm import prepare_features
+from humalign_jax.rsa.large.stream import PairedTiles
+from humalign_jax.rsa.similarity import kernels
 
 SIZES = [(60, 6, 9), (20, 30, 40)]  # feature form and Gram form
 
@@ -78,7 +78,7 @@ def test_records_are_joined_by_stimulus_id(index):
 
 
 def test_blocks_of_stimuli_add_up(monkeypatch):
-    import humalign_jax.rsa.cka as module
+    import humalign_jax.rsa.similarity.cka as module
 
     x, y = two_sets(*SIZES[0])
     whole = rsa.linear_cka(x, y)

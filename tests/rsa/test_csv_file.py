@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from humalign_jax.rsa import files
-from humalign_jax.rsa.csv_file import CsvFormat, read_csv
+from humalign_jax.rsa.formats.csv_file import CsvFormat, read_csv
 
 X = np.random.default_rng(0).normal(size=(5, 4))
 WORDS = ['im3', 'im1', 'im0', 'im2', 'im4']

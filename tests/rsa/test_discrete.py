@@ -9,7 +9,7 @@ import scipy.stats
 from scipy.spatial.distance import pdist, squareform
 
 from humalign_jax import rsa
-from humalign_jax.rsa import discrete
+from humalign_jax.rsa.distances import discrete
 
 MEASURES = ('correlation', 'cosine', 'euclidean', 'sqeuclidean', 'cityblock', 'chebyshev', 'jensenshannon')
 KINDS = ('binary', 'one-hot', 'counts', 'percent', 'float16')

@@ -5,8 +5,8 @@ from scipy.spatial.distance import pdist
 from sklearn.covariance import ledoit_wolf as sklearn_ledoit_wolf
 
 from humalign_jax import rsa
-from humalign_jax.rsa import noise
-from humalign_jax.rsa.distances import distance_named
+from humalign_jax.rsa.distances import noise
+from humalign_jax.rsa.distances.measures import distance_named
 
 NAMES = ('correlation', 'cosine', 'euclidean', 'sqeuclidean', 'cityblock', 'chebyshev', 'jensenshannon', 'mahalanobis')
 

@@ -5,11 +5,11 @@ import pytest
 import scipy.stats
 from scipy.spatial.distance import pdist, squareform
 
-from humalign_jax.rsa import dyads, jackknife, pair_influences, quantiles
-from humalign_jax.rsa.compare import compare_condensed
-from humalign_jax.rsa.covariance import part_dof
-from humalign_jax.rsa.crossval import weighted_similarity
+from humalign_jax.rsa.inference import dyads, jackknife, pair_influences, quantiles
+from humalign_jax.rsa.inference.covariance import part_dof
+from humalign_jax.rsa.inference.crossval import weighted_similarity
 from humalign_jax.rsa.pairs import between_category, category_rdm, take_stimuli, within_category
+from humalign_jax.rsa.similarity.compare import compare_condensed
 
 
 def make_data(n=14, decimals=None, k=3):

@@ -9,7 +9,7 @@ from scipy.spatial.distance import squareform
 from humalign_jax import rsa
 from humalign_jax.records import Features, Rdm, RepeatedFeatures
 from humalign_jax.rsa import files
-from humalign_jax.rsa.compare import compare
+from humalign_jax.rsa.similarity.compare import compare
 
 IDS = np.array(['toy/test/00003', 'toy/test/00001', 'toy/test/00002'])
 VALUES = np.arange(12.0).reshape(3, 4)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from humalign_jax import rsa
-from humalign_jax.rsa import noise
+from humalign_jax.rsa.distances import noise
 
 pytestmark = pytest.mark.data
 

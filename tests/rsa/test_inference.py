@@ -7,12 +7,13 @@ import scipy.stats
 from scipy.spatial.distance import pdist, squareform
 
 from humalign_jax.records import Rdm
-from humalign_jax.rsa import dyads, evaluation, inference, quantiles, resample, significance
-from humalign_jax.rsa.ceiling import noise_ceiling, subject_ceilings
-from humalign_jax.rsa.compare import compare, compare_condensed, row_ranks
-from humalign_jax.rsa.inference import infer
-from humalign_jax.rsa.over_subjects import OverSubjects
+from humalign_jax.rsa.inference import dyads, evaluation, quantiles, resample, significance
+from humalign_jax.rsa.inference import infer as infer_module
+from humalign_jax.rsa.inference.infer import infer
+from humalign_jax.rsa.inference.over_subjects import OverSubjects
 from humalign_jax.rsa.pairs import take_stimuli
+from humalign_jax.rsa.similarity.ceiling import noise_ceiling, subject_ceilings
+from humalign_jax.rsa.similarity.compare import compare, compare_condensed, row_ranks
 
 
 def make_data(n=16, n_models=3, n_subjects=4, seed=0, decimals=None):
@@ -60,7 +61,7 @@ def test_partial_and_restricted_draws_equal_those_of_the_copied_sample():
         ('within', 'spearman'),
         ('between', 'pearson'),
     ):
-        mask, control, _ = inference._restriction(labels, pairs, 16)
+        mask, control, _ = infer_module._restriction(labels, pairs, 16)
         weights = resample.bootstrap_weights(1, 16, 20, stream=0)
         options = dict(
             orders=np.empty((0, 16), int), mask=mask, control=control, devices=jax.devices()[:1], names='abc'

@@ -3,11 +3,11 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from humalign_jax.records import Rdm
-from humalign_jax.rsa import linearised as module
-from humalign_jax.rsa.compare import compare
-from humalign_jax.rsa.inference import infer
-from humalign_jax.rsa.influence import InfluenceScore, Reference, infer_by_influence, summarise_influence
+from humalign_jax.rsa.inference.infer import infer
+from humalign_jax.rsa.large import linearised as module
+from humalign_jax.rsa.large.influence import InfluenceScore, Reference, infer_by_influence, summarise_influence
 from humalign_jax.rsa.pairs import between_category, category_rdm, select, within_category
+from humalign_jax.rsa.similarity.compare import compare
 
 KINDS = {
     'spearman': ('all', 'within', 'between', 'partial'),

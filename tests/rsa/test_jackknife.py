@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from humalign_jax.rsa.jackknife import N_TWICE, jackknife_covariance
+from humalign_jax.rsa.inference.jackknife import N_TWICE, jackknife_covariance
 
 
 def mean_over_pairs(values):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from humalign_jax.rsa.mds import classical_mds
+from humalign_jax.rsa.distances.mds import classical_mds
 
 
 @pytest.mark.parametrize('n', [20, 520])  # the larger one takes the sparse solver

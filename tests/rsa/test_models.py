@@ -3,12 +3,12 @@ import pytest
 import scipy.optimize
 from scipy.spatial.distance import pdist
 
-from humalign_jax.rsa import crossval
-from humalign_jax.rsa.compare import compare_condensed
-from humalign_jax.rsa.inference import infer
-from humalign_jax.rsa.models import Fixed, Interpolated, Selected, Weighted
+from humalign_jax.rsa.inference import crossval
+from humalign_jax.rsa.inference.infer import infer
+from humalign_jax.rsa.inference.models import Fixed, Interpolated, Selected, Weighted
+from humalign_jax.rsa.inference.resample import bootstrap_weights
 from humalign_jax.rsa.pairs import category_rdm, take_stimuli
-from humalign_jax.rsa.resample import bootstrap_weights
+from humalign_jax.rsa.similarity.compare import compare_condensed
 
 
 def make_parts(n=24, n_subjects=4, noise=0.3, seed=0):

@@ -5,10 +5,10 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from humalign_jax.rsa import infer
-from humalign_jax.rsa.ceiling import subject_ceilings
-from humalign_jax.rsa.compare import compare_condensed, row_ranks
-from humalign_jax.rsa.over_subjects import OverSubjects
-from humalign_jax.rsa.quantiles import dof_of_quantile, mean_quantiles
+from humalign_jax.rsa.inference.over_subjects import OverSubjects
+from humalign_jax.rsa.inference.quantiles import dof_of_quantile, mean_quantiles
+from humalign_jax.rsa.similarity.ceiling import subject_ceilings
+from humalign_jax.rsa.similarity.compare import compare_condensed, row_ranks
 
 
 def people(np_rng: np.random.Generator, stimuli: np.ndarray, k: int) -> np.ndarray:

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from humalign_jax import rsa
-from humalign_jax.rsa import counting, ranks
-from humalign_jax.rsa.counting import RankTables, Values, rank_products, rank_table, sorted_products
+from humalign_jax.rsa.ranks import average, counting
+from humalign_jax.rsa.ranks.counting import RankTables, Values, rank_products, rank_table, sorted_products
 
 
 def spearmanr(a, b):
@@ -27,7 +27,7 @@ P = 100_000
 @pytest.fixture
 def counted(monkeypatch):
     """Counts where values this few would be sorted."""
-    monkeypatch.setattr(ranks, '_SMALL', 1000)
+    monkeypatch.setattr(average, '_SMALL', 1000)
 
 
 SHAPES = {
@@ -178,7 +178,7 @@ def test_concordance_counts_all_pairs_of_values(p, decimals):
     x, y = np.random.default_rng(p).normal(size=(2, p))
     x, y = (x, y) if decimals is None else (x.round(decimals), y.round(decimals))
     expected = (np.sign(x[:, None] - x) * np.sign(y[:, None] - y)).sum(axis=1) / (p - 1)
-    np.testing.assert_allclose(ranks.concordance(x, y), expected, atol=1e-12)
-    np.testing.assert_array_equal(ranks.concordance(x, np.zeros(p)), np.zeros(p))
+    np.testing.assert_allclose(average.concordance(x, y), expected, atol=1e-12)
+    np.testing.assert_array_equal(average.concordance(x, np.zeros(p)), np.zeros(p))
     if decimals is None:
-        assert ranks.concordance(x, y).mean() == pytest.approx(stats.kendalltau(x, y).statistic)
+        assert average.concordance(x, y).mean() == pytest.approx(stats.kendalltau(x, y).statistic)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from humalign_jax.rsa.compare import compare
+from humalign_jax.rsa.similarity.compare import compare
 
 pytestmark = pytest.mark.data
 

@@ -10,7 +10,7 @@ from scipy.stats import pearsonr
 
 from humalign_jax import rsa
 from humalign_jax.records import Features
-from humalign_jax.rsa import stream
+from humalign_jax.rsa.large import stream
 
 
 def spearmanr(a, b):

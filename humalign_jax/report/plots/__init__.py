@@ -1,0 +1,1 @@
+"""Drawings of finished records into matplotlib axes."""

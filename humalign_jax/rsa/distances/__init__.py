@@ -1,0 +1,1 @@
+"""Distances of two stimuli, and RDMs of them, computed tile by tile."""

@@ -1,0 +1,1 @@
+"""Intervals, tests and differences of models for new stimuli, new subjects or both."""

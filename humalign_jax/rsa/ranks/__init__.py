@@ -1,0 +1,1 @@
+"""Exact average ranks, of stored values and of billions that are never stored."""

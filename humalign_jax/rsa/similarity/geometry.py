@@ -1,0 +1,95 @@
+"""How two feature sets' point clouds fit onto each other, and how many dimensions one fills."""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from humalign_jax.records import Features
+from humalign_jax.rsa.similarity.cka import checked_pair, linear_cka
+from humalign_jax.rsa.similarity.kernels import rbf_cka
+
+
+def procrustes_similarity(x: Features | np.ndarray, y: Features | np.ndarray) -> float:
+    """Nuclear norm of x' y over the product of Frobenius norms, after centring: cosine of the Procrustes angle.
+
+    Unchanged by rotation, reflection and scale of either set. 1 - the square of this is scipy.spatial.procrustes's
+    disparity.
+
+    Args:
+        x: Features of one system, [n, d].
+        y: Features of the other for the same stimuli, [n, e]. Records are joined by stimulus id, arrays by position.
+
+    Returns:
+        Similarity in [0, 1]; NaN if a set is constant.
+
+    Raises:
+        ValueError: The sets do not fit, or hold NaN or Inf.
+
+    References:
+        Williams et al. (2021). arXiv:2110.14739
+    """
+    a, b = (z - z.mean(axis=0) for z in checked_pair(x, y, 2))
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    if norms == 0:
+        return float('nan')
+    if len(a) < min(a.shape[1], b.shape[1]):  # the same singular values from the smaller factors
+        a, b = (np.asarray(np.linalg.qr(z.T, mode='r')).T for z in (a, b))
+    return float(np.linalg.svd(a.T @ b, compute_uv=False).sum()) / norms
+
+
+def procrustes_distance(x: Features | np.ndarray, y: Features | np.ndarray) -> float:
+    """Angular Procrustes distance, arccos of `procrustes_similarity`, a metric: [n, d], [n, e] -> radians in [0, pi/2].
+
+    Raises:
+        ValueError: The sets do not fit, or hold NaN or Inf.
+    """
+    return float(np.arccos(np.clip(procrustes_similarity(x, y), -1, 1)))
+
+
+def rv_coefficient(x: Features | np.ndarray, y: Features | np.ndarray) -> float:
+    """RV coefficient, the cosine between the sets' centred Gram matrices; the same number as linear CKA.
+
+    Args:
+        x: Features of one system, [n, d].
+        y: Features of the other for the same stimuli, [n, e]. Records are joined by stimulus id, arrays by position.
+
+    Returns:
+        Similarity in [0, 1]; NaN if a set is constant.
+
+    Raises:
+        ValueError: The sets do not fit, or hold NaN or Inf.
+
+    References:
+        Robert & Escoufier (1976). doi:10.2307/2347233
+    """
+    return linear_cka(x, y)
+
+
+def participation_ratio(x: Features | np.ndarray) -> float:
+    """Effective number of dimensions, (sum of eigenvalues)^2 / sum of their squares, of the features' covariance.
+
+    Args:
+        x: Features, [n, d].
+
+    Returns:
+        Between 1 and min(n - 1, d); NaN if all stimuli are equal.
+
+    References:
+        Gao et al. (2017). doi:10.1101/214262
+    """
+    values, _ = checked_pair(x, x, 2)
+    variances = np.linalg.svd(values - values.mean(axis=0), compute_uv=False) ** 2
+    squares = float(np.sum(variances**2))
+    return float(np.sum(variances)) ** 2 / squares if squares > 0 else float('nan')
+
+
+# Of features themselves rather than of their RDMs.
+FEATURE_INDICES: dict[str, Callable[..., float]] = {
+    'linear_cka': linear_cka,
+    'debiased_linear_cka': functools.partial(linear_cka, debiased=True),
+    'rbf_cka': rbf_cka,
+    'debiased_rbf_cka': functools.partial(rbf_cka, debiased=True),
+    'procrustes': procrustes_similarity,
+    'rv': rv_coefficient,
+}

@@ -1,0 +1,1 @@
+"""From config to run, for all experiments: training, opening runs, people, targets, watching, folds, stages."""

@@ -1,0 +1,48 @@
+"""Scores of a classifier against closed forms and scikit-learn."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics
+
+from humalign_jax.alignment import scoring
+
+
+def test_a_proportion_has_wilsons_interval():
+    score = scoring.proportion('accuracy', 81, 263, {})
+    z, n, p = stats.norm.ppf(0.975), 263, 81 / 263
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    assert (score.value, score.low, score.high) == pytest.approx((p, centre - half, centre + half), rel=1e-9)
+    assert score.n == 263
+
+
+def test_a_share_of_nothing_has_no_value():
+    score = scoring.proportion('accuracy/cat', 0, 0, {})
+    assert np.isnan(score.value) and score.n == 0
+
+
+def test_a_mean_has_students_interval():
+    values = np.random.default_rng(0).normal(size=30)
+    score = scoring.mean('loss', values, {})
+    low, high = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+    assert (score.low, score.high) == pytest.approx((low, high), rel=1e-9)
+    alone = scoring.mean('loss', values[:1], {})
+    assert alone.value == values[0] and np.isnan(alone.low)
+
+
+def test_confusions_equal_scikit_learns_and_their_cells_are_shares_of_the_true_class():
+    np_rng = np.random.default_rng(0)
+    labels, predictions = np_rng.integers(0, 4, 200), np_rng.integers(0, 4, 200)
+    values = {'loss': np_rng.uniform(size=200), 'prediction': predictions}
+    names = ('a', 'b', 'c', 'd')
+    scores, counts = scoring.classification_scores(values, labels, names, {'seed': 0})
+    np.testing.assert_array_equal(counts, metrics.confusion_matrix(labels, predictions))
+    by_name = {score.name: score for score in scores}
+    assert len(by_name) == 2 + 4 + 16
+    assert by_name['accuracy'].value == metrics.accuracy_score(labels, predictions)
+    recall = metrics.recall_score(labels, predictions, average=None)
+    for i, name in enumerate(names):
+        assert by_name[f'accuracy/{name}'].value == pytest.approx(recall[i])
+        shares = [by_name[f'confusion/{name}/{other}'].value for other in names]
+        assert sum(shares) == pytest.approx(1.0) and shares[i] == pytest.approx(recall[i])
