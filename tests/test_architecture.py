@@ -8,7 +8,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / 'humalign_jax'
 GROUND = {
     *('arrays', 'records', 'storage', 'text', 'settings', 'ranges', 'workdir', 'lock', 'interrupts', 'mistakes'),
-    *('devices', 'progress', 'memory'),
+    *('devices', 'progress', 'memory', 'human_data'),
 }
 # What each package may import from the others, beside the ground floor.
 MAY = {

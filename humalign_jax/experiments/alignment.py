@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from humalign_jax import data, settings, storage
 from humalign_jax.alignment import errors, people_scores, soft_labels
-from humalign_jax.human.answers import Answers
+from humalign_jax.human_data import Answers
 from humalign_jax.wiring import layer_folders, people
 
 KEYS = (

@@ -19,7 +19,7 @@ from humalign_jax import devices, objectives, settings, storage
 from humalign_jax import workdir as workdir_lib
 from humalign_jax.alignment import fold_scores, soft_labels
 from humalign_jax.data import pipeline, splits
-from humalign_jax.human.answers import Answers
+from humalign_jax.human_data import Answers
 from humalign_jax.records import ImageSet, Score
 from humalign_jax.train import forward, leaves, manifest, plan, signals, step, writers
 from humalign_jax.wiring import folds as folds_lib

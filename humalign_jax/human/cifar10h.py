@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from humalign_jax import storage
-from humalign_jax.human.answers import Answers, check_order
+from humalign_jax.human_data import Answers, check_order
 from humalign_jax.records import stimulus_ids
 
 N_IMAGES, N_CLASSES = 10_000, 10

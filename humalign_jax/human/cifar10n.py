@@ -16,8 +16,8 @@ import pathlib
 import numpy as np
 
 from humalign_jax import storage
-from humalign_jax.human.answers import Answers, check_order
 from humalign_jax.human.cifar10h import CLASS_NAMES
+from humalign_jax.human_data import Answers, check_order
 from humalign_jax.records import stimulus_ids
 
 N_IMAGES, N_CLASSES, N_PEOPLE = 50_000, 10, 3

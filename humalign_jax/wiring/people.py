@@ -8,7 +8,7 @@ from absl import logging
 from humalign_jax import data, settings
 from humalign_jax.data import files, tfds
 from humalign_jax.human import cifar10h, cifar10n
-from humalign_jax.human.answers import Answers, check_order
+from humalign_jax.human_data import Answers, check_order
 
 NAMES = ('cifar10h', 'cifar10n', 'synthetic')
 

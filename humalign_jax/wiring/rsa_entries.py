@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from humalign_jax import data, memory, rsa, settings
 from humalign_jax.devices import local_devices
-from humalign_jax.human.answers import Answers
+from humalign_jax.human_data import Answers
 from humalign_jax.records import Features, Rdm
 from humalign_jax.wiring import layer_folders
 from humalign_jax.wiring.people import load_answers, matched

@@ -18,7 +18,7 @@ from scipy.spatial.distance import pdist
 
 from humalign_jax import models, rsa, settings
 from humalign_jax.data import pipeline, splits
-from humalign_jax.human.answers import Answers
+from humalign_jax.human_data import Answers
 from humalign_jax.records import ImageSet
 from humalign_jax.train import forward
 from humalign_jax.wiring import people

@@ -8,7 +8,7 @@ import pytest
 
 from humalign_jax import experiments
 from humalign_jax.human import cifar10h, cifar10n
-from humalign_jax.human.answers import Answers
+from humalign_jax.human_data import Answers
 from humalign_jax.records import stimulus_ids
 from humalign_jax.wiring import people
 

@@ -15,7 +15,7 @@ from scipy.spatial.distance import pdist
 from humalign_jax import data, devices, models, records, rsa, storage
 from humalign_jax.data import cifar10, pipeline
 from humalign_jax.experiments import train_classifier
-from humalign_jax.human.answers import Answers
+from humalign_jax.human_data import Answers
 from humalign_jax.train import loop
 from humalign_jax.wiring import training
 from humalign_jax.wiring import watch as watch_lib

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from humalign_jax.human.answers import check_order
+from humalign_jax.human_data import check_order
 
 
 def test_matching_order_gives_the_share_of_images_whose_majority_is_the_label():

@@ -1,4 +1,4 @@
-"""People's answers: how many of them gave each image each name."""
+"""Records of what people did with stimuli, each with stimulus ids: answers, which are counts of names."""
 
 import dataclasses
 from collections.abc import Mapping
