@@ -45,7 +45,7 @@ def test_a_signal_ends_a_study_and_the_stages_before_it_stay(tmp_path, ran, numb
 
 def test_a_study_that_did_not_get_on_does_not_ask_to_be_started_again(tmp_path, ran):
     many = [_stage('a'), _stage('b', signal.SIGUSR1)]
-    stages.run_stages(stages[:1], tmp_path)
+    stages.run_stages(many[:1], tmp_path)
     with pytest.raises(SystemExit) as left:
         stages.run_stages(many, tmp_path)  # a was complete before
     assert left.value.code == 128 + signal.SIGUSR1
