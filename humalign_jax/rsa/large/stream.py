@@ -33,13 +33,14 @@ from humalign_jax.rsa.ranks.counting import (
     sorted_products,
     together,
 )
+from humalign_jax.rsa.similarity.indices import STREAMABLE_INDICES as INDICES
+from humalign_jax.rsa.similarity.indices import Index, index_named
 
 _BLOCK = 1000
 _PAIR_BLOCK = 256
 _SORTED_PAIRS = 1 << 22  # up to 2,896 stimuli sorting is quicker than a table of all possible distances (CPU)
 _LEAST_TABLE_BYTES = 1 << 28  # of both tables and the counts they are made from; with less there are many passes
 _RESERVE = 0.2  # of the memory, for tiles on their way and the holes they leave the allocator with
-INDICES = ('spearman', 'rho_a', 'pearson', 'cosine')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,9 +114,8 @@ def compare_features(
     Raises:
         ValueError: Options, shapes or stimuli do not fit, or distances are not defined under 'raise'.
     """
-    if index not in INDICES:
-        raise ValueError(f'there is no streamed index {index!r}: choose one of {", ".join(INDICES)}.')
-    if mode not in ('exact', 'binned') or (mode == 'binned' and index not in ('spearman', 'rho_a')):
+    chosen = index_named(index, INDICES, 'streamed index')
+    if mode not in ('exact', 'binned') or (mode == 'binned' and not chosen.ranked):
         raise ValueError(f"mode must be 'exact', or 'binned' for spearman and rho_a, not {mode!r} for {index}.")
     if nan_policy not in ('raise', 'omit', 'propagate'):
         raise ValueError(f"nan_policy must be 'raise', 'omit' or 'propagate', not {nan_policy!r}.")
@@ -146,10 +146,10 @@ def compare_features(
     if n < len(defined):
         both = prepare_both(_take(x, defined), _take(y, defined))
     pair = PairedTiles(both, devices)
-    if index in ('pearson', 'cosine'):
-        value, error = pair.moments_index(centred=index == 'pearson'), 0.0
+    if chosen.ranked:
+        value, error = pair.rank_index(chosen, n_bins if mode == 'binned' else 0, memory_bytes)
     else:
-        value, error = pair.rank_index(index, n_bins if mode == 'binned' else 0, memory_bytes)
+        value, error = pair.moments_index(centred=chosen.centred), 0.0
     return FeatureComparison(value, index, error, n, n * (n - 1) // 2, *found)
 
 
@@ -173,7 +173,7 @@ class PairedTiles:
             return tile
         return _only_pairs(tile, np.int32(i), np.int32(j), np.int32(self.n))
 
-    def rank_index(self, index: str, n_bins: int, memory_bytes: float) -> tuple[float, float]:
+    def rank_index(self, index: Index, n_bins: int, memory_bytes: float) -> tuple[float, float]:
         """Spearman's rho or rho_a, and the bound on its error."""
         n_pairs = self.n * (self.n - 1) // 2
         sides = [
@@ -182,7 +182,7 @@ class PairedTiles:
         ]
         if n_pairs <= _SORTED_PAIRS and not n_bins:
             found = sorted_products(*(self._collected(side) for side in (0, 1)))
-            return (found.spearman() if index == 'spearman' else found.rho_a()), 0.0
+            return _correlation(found, index), 0.0
         operands = 2 * sum(operands.left.nbytes for operands in self.both)  # and as copied to the device
         per_address = 5 if counts_in_bytes(self.devices, n_pairs, GRID_SIZE) else 8  # bytes for the count and the rank
         tables = 0 if n_bins else 2 * per_address * GRID_SIZE
@@ -193,8 +193,7 @@ class PairedTiles:
         left = max(_LEAST_TABLE_BYTES, memory_bytes - operands - tile * sum(keep))
         table_bytes = int(left * 4 / per_address)
         found = rank_products(sides[0], sides[1], self.devices, table_bytes=table_bytes, keep=keep, n_bins=n_bins)
-        value = found.spearman() if index == 'spearman' else found.rho_a()
-        return value, _error_bound(found, index) if n_bins else 0.0
+        return _correlation(found, index), _error_bound(found, index) if n_bins else 0.0
 
     def _collected(self, side: int) -> np.ndarray:
         """All distances of one set, in the order of tiles."""
@@ -242,10 +241,14 @@ def _moments(x, y):
     return jnp.stack([x.sum(), y.sum(), (x * x).sum(), (y * y).sum(), (x * y).sum()])
 
 
-def _error_bound(found: RankProducts, index: str) -> float:
+def _correlation(found: RankProducts, index: Index) -> float:
+    return found.rho_a() if index.untied_scale else found.spearman()
+
+
+def _error_bound(found: RankProducts, index: Index) -> float:
     """How far the exact index can be from that of the bins."""
     angle_x, angle_y = found.angles()
-    if index == 'rho_a':
+    if index.untied_scale:
         # Both exact rank vectors are the binned one plus an orthogonal rest no longer than sin(angle) of the whole.
         return math.sin(angle_x + angle_y) + math.sin(angle_x) * math.sin(angle_y)
     value = found.spearman()
