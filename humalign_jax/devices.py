@@ -43,8 +43,8 @@ def local_devices(n_devices: int = 0, *, where: str = '') -> list[jax.Device]:
 def compiled(function: Callable[..., Any] | None = None, **options: Any) -> Callable[..., Any]:
     """`jax.jit` for analyses: the function runs under jax's default checks, whatever the user has set.
 
-    `jax_debug_nans`, which helps to find a NaN in training, would refuse the NaN that mark entries of a tile outside the
-    condensed RDM. Strict promotion would refuse a 32-bit index beside a 64-bit one.
+    `jax_debug_nans`, which helps to find a NaN in training, would refuse the NaN that mark entries of a tile outside
+    the condensed RDM. Strict promotion would refuse a 32-bit index beside a 64-bit one.
 
     Args:
         function: The function to compile; without it a decorator is returned.

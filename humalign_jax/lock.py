@@ -2,8 +2,8 @@
 
 The lock is a file, `running.json`, created in one step by a hard link. It names host, process and command, and its
 holder touches it every 30 seconds. A lock of a process of this machine that has ended is taken over at once. A lock of
-another machine is taken over when it was not touched for 5 minutes; a lock that is touched meanwhile belongs to a living
-process. A job that was killed and queued again on another node therefore waits 5 minutes at most.
+another machine is taken over when it was not touched for 5 minutes; a lock that is touched meanwhile belongs to a
+living process. A job that was killed and queued again on another node therefore waits 5 minutes at most.
 """
 
 import contextlib

@@ -38,8 +38,8 @@ def run_once(
 ) -> bool:
     """Runs an experiment in its folder, unless it is complete there.
 
-    Holds the folder's lock while it runs. A folder with the same config is continued, even if the data have moved or the
-    number of devices has changed. A folder in which nothing was computed yet is free for any config.
+    Holds the folder's lock while it runs. A folder with the same config is continued, even if the data have moved or
+    the number of devices has changed. A folder in which nothing was computed yet is free for any config.
 
     Args:
         run: `(config, workdir)`, the experiment.

@@ -107,7 +107,8 @@ def held_out(images: Sequence[Image], share: float, seed: int) -> list[bool]:
     An image is a test image if its hash of seed and name is below `share`, so about `share` of each class is held out.
     The split is the same on every machine, and a file added later turns no training image into a test image. The ending
     is no part of the name: `1.png` and `1.tif` are in the same split. In a class of two images or more, the image with
-    the lowest hash is always a test image and the one with the highest a training image; a single image is for training.
+    the lowest hash is always a test image, and the image with the highest hash a training image. A single image is a
+    training image.
     """
 
     def place(image: Image) -> float:

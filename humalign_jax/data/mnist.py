@@ -1,7 +1,7 @@
 """MNIST in the published order, from IDX files.
 
-Headers, counts, exact lengths, the label range and (for .gz files) the CRC are checked. The format has no checksum, so a
-changed byte in an unpacked file is not detected.
+Headers, counts, exact lengths, the label range and (for .gz files) the CRC are checked. The format has no checksum, so
+a changed byte in an unpacked file is not detected.
 
 References:
     LeCun, Cortes & Burges, The MNIST database of handwritten digits.

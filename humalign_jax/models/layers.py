@@ -130,7 +130,7 @@ def max_pool(x: jax.Array, size: int, padding: int = 0) -> jax.Array:
     """Max-pooling of size x size squares with stride 2; equal to torch.nn.functional.max_pool2d.
 
     Computed as the maximum of slices, because the gradient of `nn.max_pool` is slow on a CPU. Tied values share the
-    gradient, which PyTorch gives to the first. After a ReLU nearly all ties are zeros, where the ReLU stops the gradient.
+    gradient, which PyTorch gives to the first. After a ReLU nearly all ties are zeros, for which the gradient is zero.
 
     Args:
         x: Maps, [b, h, w, c].

@@ -49,8 +49,8 @@ class ResidualBlock(nn.Module):
 class ResNet(nn.Module):
     """A ResNet whose stem is a 3x3 convolution of stride 1.
 
-    Named layers: `stem` (after the max-pool, if any), `layer1` to `layer4`, `penultimate` (global average pool), `logits`,
-    `probs`.
+    Named layers: `stem` (after the max-pool, if any), `layer1` to `layer4`, `penultimate` (global average pool),
+    `logits`, `probs`.
 
     Attributes:
         n_classes: Number of classes k.
