@@ -210,9 +210,11 @@ class Score:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> 'Score':
-        """The score that `to_json` wrote."""
+        """The score that `to_json` wrote, also with an older version's word for a baseline, `anchor`."""
         numbers = ('value', 'low', 'high', 'ceiling_lower', 'ceiling_upper')
         fields: dict[str, Any] = dict(row)
+        provenance = fields.get('provenance', {})
+        fields['provenance'] = {'baseline' if key == 'anchor' else key: value for key, value in provenance.items()}
         for key in numbers:
             fields[key] = float('nan') if fields[key] is None else fields[key]
         return cls(**fields)
