@@ -29,10 +29,6 @@ from ml_collections import ConfigDict
 from humalign_jax import progress, rsa, settings, storage
 from humalign_jax.records import Rdm, Score
 from humalign_jax.report.plots import bars, rdms, style, trends
-from humalign_jax.rsa.inference import significance
-from humalign_jax.rsa.large import class_level
-from humalign_jax.rsa.large.influence import InfluenceScore, Reference, summarise_influence
-from humalign_jax.rsa.similarity.ceiling import PAIRS
 from humalign_jax.wiring.rsa_entries import (
     CLASS_MEAN,
     HUMAN,
@@ -85,7 +81,7 @@ def _check(config: ConfigDict) -> None:
     settings.check_keys(config, _KEYS, 'config')
     for key, known in (
         ('levels', LEVELS),
-        ('pairs', PAIRS),
+        ('pairs', rsa.PAIRS),
         ('baselines', (SAME, CLASS_MEAN, PIXELS)),
     ):
         for value in tuple(config[key]):
@@ -107,8 +103,8 @@ def _image_level(config: ConfigDict, study: Study, folder: pathlib.Path) -> list
     ceilings = _image_ceilings(config, study, options)
     human = human_rdm(study.answers.probabilities, study, config)
     _keep_picture(folder, human, study, HUMAN, {'measure': config.human_measure})
-    reference = Reference(human, **options)
-    found: dict[str, list[InfluenceScore]] = {kind: [] for kind in pairs}
+    reference = rsa.Reference(human, **options)
+    found: dict[str, list[rsa.InfluenceScore]] = {kind: [] for kind in pairs}
     read: list[Entry] = []
     for entry in progress.each(study.entries, 'image-level RSA', operator.attrgetter('key')):
         rdm = rdm_of(entry, study, config)
@@ -137,7 +133,7 @@ def _image_ceilings(config: ConfigDict, study: Study, options: Mapping[str, Any]
 
     def agreement(*parts: np.ndarray) -> Mapping[str, float]:
         one, other = (human_rdm(probabilities, study, config) for probabilities in parts)
-        return Reference(one, **options).values(other)
+        return rsa.Reference(one, **options).values(other)
 
     found = rsa.agreements(study.answers.counts, agreement, n_splits=config.n_splits, seed=config.seed)
     splits = {kind: rsa.SplitHalf(*([x[kind] for x in part] for part in found)) for kind in options['pairs']}
@@ -149,14 +145,14 @@ def _image_scores(
     study: Study,
     kind: str,
     entries: Sequence[Entry],
-    found: Sequence[InfluenceScore],
+    found: Sequence[rsa.InfluenceScore],
     ceiling: tuple[float, float],
 ) -> list[Score]:
     """Scores of all entries that have one, and differences of the headline layers and baselines."""
     defined = [(entry, score) for entry, score in zip(entries, found) if np.isfinite(score.value)]
     if not defined:
         return []
-    result = summarise_influence([score for _, score in defined], n_draws=100, seed=config.seed)
+    result = rsa.summarise_influence([score for _, score in defined], n_draws=100, seed=config.seed)
     n, interval = len(study.ids), "infinitesimal jackknife over images, t of Fisher's z"
     scores = [
         Score(
@@ -172,7 +168,7 @@ def _image_scores(
         for i, (entry, _) in enumerate(defined)
     ]  # fmt: skip
     compared = [(entry, score) for entry, score in defined if entry.key in study.compared]
-    result = summarise_influence([score for _, score in compared], n_draws=config.n_draws, seed=config.seed)
+    result = rsa.summarise_influence([score for _, score in compared], n_draws=config.n_draws, seed=config.seed)
     tests = {'p': result.p_differences, 'p_fwer': result.p_differences_fwer, 'p_fdr': result.p_differences_fdr}
     return scores + _differences(
         config, study, [entry for entry, _ in compared], 'image', kind,
@@ -183,8 +179,8 @@ def _image_scores(
 
 def _class_level(config: ConfigDict, study: Study, folder: pathlib.Path) -> list[Score]:
     """Scores over pairs of classes, with a bootstrap of images within classes."""
-    weights = class_level.class_weights(study.labels, config.n_bootstrap, seed=config.seed)
-    human = class_level.class_rdms(study.answers.probabilities, study.labels, config.human_measure, weights)
+    weights = rsa.class_level.class_weights(study.labels, config.n_bootstrap, seed=config.seed)
+    human = rsa.class_level.class_rdms(study.answers.probabilities, study.labels, config.human_measure, weights)
     _keep_class_rdm(folder, human.values, study, HUMAN, {'measure': config.human_measure})
     split = rsa.split_half(
         study.answers.counts, config.human_measure, labels=study.labels, level='class', index=config.index,
@@ -194,8 +190,8 @@ def _class_level(config: ConfigDict, study: Study, folder: pathlib.Path) -> list
     # The class-mean label is people's own answer here, and same category has one value for all pairs.
     varied = [entry for entry in study.entries if entry.model not in (SAME, CLASS_MEAN)]
     for entry in progress.each(varied, 'class-level RSA', operator.attrgetter('key')):
-        model = class_level.class_rdms(features_of(entry, study).values, study.labels, entry.measure, weights)
-        value, drawn = class_level.class_scores(model, human, config.index)
+        model = rsa.class_level.class_rdms(features_of(entry, study).values, study.labels, entry.measure, weights)
+        value, drawn = rsa.class_level.class_scores(model, human, config.index)
         if entry.key in study.headline.values() or entry.model == PIXELS:
             _keep_class_rdm(folder, model.values, study, entry.model, {'layer': entry.layer, 'measure': entry.measure})
         if not np.isfinite(value) or np.isfinite(drawn).mean() < 0.9:
@@ -205,16 +201,16 @@ def _class_level(config: ConfigDict, study: Study, folder: pathlib.Path) -> list
         values.append(value)
         draws[entry.key] = drawn
         p_zero.append(
-            class_level.permutation_p(
+            rsa.class_level.permutation_p(
                 model.values, human.values, config.index, n_permutations=config.n_draws, seed=config.seed
             )
         )
     if not entries:
         return []
-    n, values, drawn = len(study.ids), np.array(values), class_level.join_draws(draws)
+    n, values, drawn = len(study.ids), np.array(values), rsa.class_level.join_draws(draws)
     factor = np.sqrt(n / (n - 1.0))
     errors = factor * drawn.std(axis=0, ddof=1)
-    low, high = significance.fisher_interval(values, errors, n - 1)
+    low, high = rsa.fisher_interval(values, errors, n - 1)
     interval = f"bootstrap over images within classes, {len(drawn)} draws, t of Fisher's z"
     scores = [
         Score(
@@ -235,11 +231,11 @@ def _class_level(config: ConfigDict, study: Study, folder: pathlib.Path) -> list
     of_pairs = drawn[:, chosen][:, first] - drawn[:, chosen][:, second]
     gaps = values[chosen][first] - values[chosen][second]
     gap_errors = factor * of_pairs.std(axis=0, ddof=1)
-    tests = significance.difference_p(gaps, gap_errors, n - 1, of_pairs, np.random.default_rng([config.seed, 6]))
+    tests = rsa.difference_p(gaps, gap_errors, n - 1, of_pairs, np.random.default_rng([config.seed, 6]))
     half = scipy.stats.t.ppf(0.975, n - 1) * gap_errors
 
     def square(by_pair: np.ndarray) -> np.ndarray:
-        return significance.pair_matrix(by_pair, len(chosen), diagonal=0.0)
+        return rsa.pair_matrix(by_pair, len(chosen), diagonal=0.0)
 
     return scores + _differences(
         config, study, [entries[i] for i in chosen], 'class', 'all',
