@@ -148,8 +148,10 @@ def load_outputs(
     said = dict(features.provenance)
     said['outputs'] = layer if layer == 'logits' else 'probs, of which 0 counts as 1.2e-38'
     ids = np.asarray(features.ids)
-    said.setdefault('data', str(labels.about.get('data') or '/'.join(str(ids[0]).split('/')[:-1]) or 'unnamed data'))
-    return Outputs(values, labels.values, ids, tuple(labels.about.get('class_names') or ()), said)
+    said.setdefault(
+        'data', str(labels.provenance.get('data') or '/'.join(str(ids[0]).split('/')[:-1]) or 'unnamed data')
+    )
+    return Outputs(values, labels.values, ids, tuple(labels.provenance.get('class_names') or ()), said)
 
 
 def refuse_trained_on(outputs: Outputs, folder: str) -> None:

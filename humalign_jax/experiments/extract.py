@@ -30,14 +30,15 @@ from ml_collections import ConfigDict
 from humalign_jax import devices, memory, models, settings, storage
 from humalign_jax.records import ImageSet
 from humalign_jax.train import forward, leaves, manifest, writers
-from humalign_jax.wiring import runs, training
+from humalign_jax.wiring import layer_folders, runs, training
 
 PIXELS = 'pixels'
 _KEYS = (
     'experiment', 'seed', 'run', 'checkpoint', 'split', 'layers', 'name', 'data', 'batch_size', 'max_memory_gb',
     'n_devices',
 )  # fmt: skip
-_PLACE = 'run'  # where the network lies is no part of what a layer is; its parameters' hash is
+# The hash of the parameters identifies the network, wherever its run lies; files of earlier versions have no order.
+_NOT_COMPARED = ('run', layer_folders.ORDER)
 _NOTE_SECONDS = 5.0  # between two notes of how far the files are
 _SLACK_BYTES = 64 << 20  # what allocators keep beside what is asked of them
 _CHUNK_BYTES = 8 << 20
@@ -52,6 +53,7 @@ class _Source:
     about: Mapping[str, Any]  # what shaped the values, beside layer and stimuli
     opened: runs.OpenRun | None
     layers: tuple[str, ...]
+    known: tuple[str, ...]  # all layers of the network, in the order of its forward pass
 
 
 def run(config: ConfigDict, workdir: str) -> None:
@@ -90,7 +92,7 @@ def _open(config: ConfigDict) -> _Source:
                 '--workdir of one.'
             )
         images = _images_of(config)
-        return _Source(images, config.name or PIXELS, {'seed': config.seed}, None, layers)
+        return _Source(images, config.name or PIXELS, {'seed': config.seed}, None, layers, ())
     if config.data.name:
         raise ValueError(
             f'config.data.name={config.data.name!r} beside config.run={config.run!r}: the images are those of the run; '
@@ -98,10 +100,11 @@ def _open(config: ConfigDict) -> _Source:
         )
     opened = runs.open_run(config.run, str(config.checkpoint), root=config.data.root)
     images = opened.setup.images[config.split]
-    known = [*models.layer_names(opened.setup.model, images.images.shape[1:]), PIXELS]
+    known = tuple(models.layer_names(opened.setup.model, images.images.shape[1:]))
     for layer in layers:
-        if layer not in known:
-            raise ValueError(f'config.layers: there is no layer {layer!r}.{settings.nearest(layer, known)}')
+        if layer not in (*known, PIXELS):
+            nearest = settings.nearest(layer, (*known, PIXELS))
+            raise ValueError(f'config.layers: there is no layer {layer!r}.{nearest}')
     about = {
         'run': config.run,
         'checkpoint': str(config.checkpoint),
@@ -110,7 +113,7 @@ def _open(config: ConfigDict) -> _Source:
         'architecture': opened.config.model.name,
         'seed': opened.config.seed,
     }
-    return _Source(images, config.name or opened.config.model.name, about, opened, layers or tuple(known[:-1]))
+    return _Source(images, config.name or opened.config.model.name, about, opened, layers or known, known)
 
 
 def _images_of(config: ConfigDict) -> ImageSet:
@@ -136,6 +139,7 @@ def _sidecar(source: _Source, layer: str) -> dict[str, Any]:
         assert source.opened is not None
         preprocess = settings.json_like(settings.plain(source.opened.config.preprocess))
         about = {**source.about, 'preprocessing': {key: preprocess[key] for key in ('mean', 'std')}}
+        about[layer_folders.ORDER] = source.known.index(layer)
     return {
         'name': f'{source.name}/{layer}',
         'model': source.name,
@@ -159,7 +163,7 @@ def _is_there(path: pathlib.Path, expected: Mapping[str, Any]) -> bool:
     if not path.exists():
         return False
     found = storage.read_json(path.with_suffix('.json'))
-    expected = {key: value for key, value in expected.items() if key != _PLACE}
+    expected = {key: value for key, value in expected.items() if key not in _NOT_COMPARED}
     differences = settings.differing_keys({key: found.get(key) for key in expected}, expected, path.stem)
     if differences:
         shown = [place if len(place) < 200 else f'{place.split(":")[0]} differs' for place in differences]  # ids
@@ -298,7 +302,7 @@ class _Files:
         self._folder, self._sidecars, self._shapes = folder, sidecars, shapes
         self._unfinished = folder / 'unfinished'
         self._note = self._unfinished / 'rows.json'
-        made_of = [{key: about[key] for key in about if key != _PLACE} for about in sidecars.values()]
+        made_of = [{key: about[key] for key in about if key not in _NOT_COMPARED} for about in sidecars.values()]
         self._key = hashlib.sha256(json.dumps([made_of, shapes], sort_keys=True).encode()).hexdigest()
         note = storage.read_json(self._note) if self._note.exists() else {}
         self.n_rows = int(note['rows']) if note.get('key') == self._key else 0

@@ -19,7 +19,7 @@ from humalign_jax.report.plots import latents as latent_figures
 from humalign_jax.report.plots import style
 from humalign_jax.train import forward
 from humalign_jax.wiring import foreign_codes, latent_pictures, layer_folders, runs, training
-from humalign_jax.wiring.rsa_entries import BYTES_PER_PAIR
+from humalign_jax.wiring.representations import BYTES_PER_PAIR
 
 SECTIONS = ('experiment', 'seed', 'run', 'checkpoint', 'codes', 'name', 'activity', 'pictures', 'probe', 'rsa')
 _UNITS = {  # of the reconstruction scores, and which way is better
