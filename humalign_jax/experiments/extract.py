@@ -46,11 +46,11 @@ _CHUNK_BYTES = 8 << 20
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """What is read out: images, and the network if there is one."""
+    """The images, and the network if there is one."""
 
     images: ImageSet
     name: str
-    about: Mapping[str, Any]  # what shaped the values, beside layer and stimuli
+    provenance: Mapping[str, Any]  # what shaped the values, beside layer and stimuli
     opened: runs.OpenRun | None
     layers: tuple[str, ...]
     known: tuple[str, ...]  # all layers of the network, in the order of its forward pass
@@ -105,7 +105,7 @@ def _open(config: ConfigDict) -> _Source:
         if layer not in (*known, PIXELS):
             nearest = settings.nearest(layer, (*known, PIXELS))
             raise ValueError(f'config.layers: there is no layer {layer!r}.{nearest}')
-    about = {
+    provenance = {
         'run': config.run,
         'checkpoint': str(config.checkpoint),
         'checkpoint_step': int(opened.state.step),
@@ -113,7 +113,7 @@ def _open(config: ConfigDict) -> _Source:
         'architecture': opened.config.model.name,
         'seed': opened.config.seed,
     }
-    return _Source(images, config.name or opened.config.model.name, about, opened, layers or known, known)
+    return _Source(images, config.name or opened.config.model.name, provenance, opened, layers or known, known)
 
 
 def _images_of(config: ConfigDict) -> ImageSet:
@@ -131,20 +131,20 @@ def _state_digest(opened: runs.OpenRun) -> str:
 
 
 def _sidecar(source: _Source, layer: str) -> dict[str, Any]:
-    """What a layer's file says about itself, and by which it is known again."""
+    """What a layer's file says provenance itself, and by which it is known again."""
     images = source.images
     if layer == PIXELS:  # of the images alone: the same for every network
-        about: dict[str, Any] = {'preprocessing': 'intensities divided by 255'}
+        provenance: dict[str, Any] = {'preprocessing': 'intensities divided by 255'}
     else:
         assert source.opened is not None
         preprocess = settings.json_like(settings.plain(source.opened.config.preprocess))
-        about = {**source.about, 'preprocessing': {key: preprocess[key] for key in ('mean', 'std')}}
-        about[layer_folders.ORDER] = source.known.index(layer)
+        provenance = {**source.provenance, 'preprocessing': {key: preprocess[key] for key in ('mean', 'std')}}
+        provenance[layer_folders.ORDER] = source.known.index(layer)
     return {
         'name': f'{source.name}/{layer}',
         'model': source.name,
         'layer': layer,
-        **about,
+        **provenance,
         'data': f'{images.name}/{images.split}',
         'simulated': images.simulated,
         'stimuli_sha256': storage.array_digest(images.ids),
@@ -175,7 +175,7 @@ def _is_there(path: pathlib.Path, expected: Mapping[str, Any]) -> bool:
 
 
 def _write_labels(folder: pathlib.Path, images: ImageSet) -> None:
-    about = {
+    provenance = {
         'data': f'{images.name}/{images.split}',
         'simulated': images.simulated,
         'class_names': images.class_names,
@@ -183,7 +183,7 @@ def _write_labels(folder: pathlib.Path, images: ImageSet) -> None:
         'stimuli_sha256': storage.array_digest(images.ids),
         'ids': images.ids,
     }
-    storage.write_array(folder / 'labels.npy', images.labels.astype(np.int32), about)
+    storage.write_array(folder / 'labels.npy', images.labels.astype(np.int32), provenance)
 
 
 def _extract(config: ConfigDict, folder: pathlib.Path, source: _Source, sidecars: Mapping[str, dict[str, Any]]) -> None:
@@ -302,7 +302,9 @@ class _Files:
         self._folder, self._sidecars, self._shapes = folder, sidecars, shapes
         self._unfinished = folder / 'unfinished'
         self._note = self._unfinished / 'rows.json'
-        made_of = [{key: about[key] for key in about if key not in _NOT_COMPARED} for about in sidecars.values()]
+        made_of = [
+            {key: provenance[key] for key in provenance if key not in _NOT_COMPARED} for provenance in sidecars.values()
+        ]
         self._key = hashlib.sha256(json.dumps([made_of, shapes], sort_keys=True).encode()).hexdigest()
         note = storage.read_json(self._note) if self._note.exists() else {}
         self.n_rows = int(note['rows']) if note.get('key') == self._key else 0
@@ -384,8 +386,8 @@ class _Files:
     def _header(self, layer: str) -> bytes:
         """What stands before the values in the file."""
         header = io.BytesIO()
-        about = {'descr': '<f4', 'fortran_order': False, 'shape': self._shapes[layer]}
-        np.lib.format.write_array_header_1_0(header, about)
+        described = {'descr': '<f4', 'fortran_order': False, 'shape': self._shapes[layer]}
+        np.lib.format.write_array_header_1_0(header, described)
         return header.getvalue()
 
 
