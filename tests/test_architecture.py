@@ -79,6 +79,24 @@ def test_rooms_of_rsa_import_the_rooms_below(path):
     assert below - {room} <= ROOMS[room], f'{path} may not import {below - {room} - ROOMS[room]}'
 
 
+def test_other_packages_import_the_public_interface_of_rsa_only():
+    public = {'humalign_jax.rsa', *(f'humalign_jax.rsa.{name}' for name in _names_bound(PACKAGE / 'rsa/__init__.py'))}
+    below = {
+        (str(path.relative_to(PACKAGE)), name)
+        for path in FILES
+        if path.relative_to(PACKAGE).parts[0] != 'rsa'
+        for name in _imports(path)
+        if name.startswith('humalign_jax.rsa') and name not in public
+    }
+    assert not below
+
+
+def _names_bound(path):
+    """Names that the imports of a file bind."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    return {alias.asname or alias.name for node in nodes for alias in node.names}
+
+
 @pytest.mark.parametrize(
     ('module', 'allowed'),
     [

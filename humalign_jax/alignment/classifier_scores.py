@@ -11,8 +11,7 @@ from humalign_jax.alignment import errors, intervals, soft_labels
 from humalign_jax.alignment.scoring import mean, proportion
 from humalign_jax.human_data import Answers
 from humalign_jax.records import Score
-from humalign_jax.rsa.inference.resample import bootstrap_weights
-from humalign_jax.rsa.similarity.ceiling import Ceiling
+from humalign_jax.rsa import Ceiling, bootstrap_weights
 
 # Losses of an image, and their names in words.
 LOSSES = {

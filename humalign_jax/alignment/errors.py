@@ -9,7 +9,7 @@ import numpy as np
 import scipy.stats
 
 from humalign_jax.alignment import soft_labels
-from humalign_jax.rsa.similarity.ceiling import Ceiling, SplitHalf, halves_and_quarters
+from humalign_jax.rsa import Ceiling, SplitHalf, halves_and_quarters
 
 BINS = ('unanimous', 'low', 'medium', 'high')
 

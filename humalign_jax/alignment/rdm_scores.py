@@ -15,8 +15,6 @@ import scipy.stats
 
 from humalign_jax import rsa
 from humalign_jax.records import Score
-from humalign_jax.rsa.inference import significance
-from humalign_jax.rsa.large import class_level
 
 CEILING = 'lower: reliability of the full data, extrapolated from split halves and quarters; upper: its square root'
 _OF_BOTH = ('level', 'pairs', 'measure', 'human_measure', 'data', 'human', 'simulated', 'seed', 'better')
@@ -124,7 +122,7 @@ class ClassReference:
         seed: Seed of the permutations.
     """
 
-    people: class_level.ClassRdms
+    people: rsa.class_level.ClassRdms
     labels: np.ndarray
     weights: np.ndarray
     index: str
@@ -133,9 +131,9 @@ class ClassReference:
 
     def compare(self, features: np.ndarray, measure: str) -> ClassScore:
         """The similarity of features [n, d] whose class means have distances of this measure."""
-        rdms = class_level.class_rdms(features, self.labels, measure, self.weights)
-        value, draws = class_level.class_scores(rdms, self.people, self.index)
-        p_zero = class_level.permutation_p(
+        rdms = rsa.class_level.class_rdms(features, self.labels, measure, self.weights)
+        value, draws = rsa.class_level.class_scores(rdms, self.people, self.index)
+        p_zero = rsa.class_level.permutation_p(
             rdms.values, self.people.values, self.index, n_permutations=self.n_permutations, seed=self.seed
         )
         return ClassScore(rdms.values, value, draws, p_zero)
@@ -156,8 +154,8 @@ def class_reference(
     Raises:
         ValueError: There are fewer than three classes.
     """
-    weights = class_level.class_weights(labels, n_bootstrap, seed=seed)
-    people = class_level.class_rdms(probabilities, labels, measure, weights)
+    weights = rsa.class_level.class_weights(labels, n_bootstrap, seed=seed)
+    people = rsa.class_level.class_rdms(probabilities, labels, measure, weights)
     return ClassReference(people, labels, weights, index, n_permutations, seed)
 
 
@@ -182,10 +180,10 @@ def class_scores(
         return []
     index, n = reference.index, len(reference.labels)
     values = np.array([one.value for one in found])
-    draws = class_level.join_draws({str(i): one.draws for i, one in enumerate(found)})
+    draws = rsa.class_level.join_draws({str(i): one.draws for i, one in enumerate(found)})
     factor = np.sqrt(n / (n - 1.0))
     errors = factor * draws.std(axis=0, ddof=1)
-    low, high = significance.fisher_interval(values, errors, n - 1)
+    low, high = rsa.fisher_interval(values, errors, n - 1)
     sampled = f'bootstrap over images within classes, {len(draws)} draws'
     scores = []
     for i, one in enumerate(found):
@@ -204,11 +202,11 @@ def class_scores(
     of_pairs = draws[:, chosen][:, first] - draws[:, chosen][:, second]
     gaps = values[chosen][first] - values[chosen][second]
     gap_errors = factor * of_pairs.std(axis=0, ddof=1)
-    tests = significance.difference_p(gaps, gap_errors, n - 1, of_pairs, np.random.default_rng([reference.seed, 6]))
+    tests = rsa.difference_p(gaps, gap_errors, n - 1, of_pairs, np.random.default_rng([reference.seed, 6]))
     half = scipy.stats.t.ppf(0.975, n - 1) * gap_errors
 
     def square(by_pair: np.ndarray) -> np.ndarray:
-        return significance.pair_matrix(by_pair, len(chosen), diagonal=0.0)
+        return rsa.pair_matrix(by_pair, len(chosen), diagonal=0.0)
 
     ends = square(gaps), square(gaps - half), square(gaps + half)
     named = dict(zip(('p', 'p_fwer', 'p_fdr'), map(square, tests)))

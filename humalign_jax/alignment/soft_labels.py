@@ -11,7 +11,7 @@ import scipy.optimize
 import scipy.special
 import scipy.stats
 
-from humalign_jax.rsa.similarity.ceiling import Ceiling, SplitHalf, halves_and_quarters
+from humalign_jax.rsa import Ceiling, SplitHalf, halves_and_quarters
 
 TEMPERATURES = (1e-2, 1e2)  # range of a fitted temperature
 

@@ -23,7 +23,6 @@ from ml_collections import ConfigDict
 from humalign_jax import progress, rsa, settings, storage
 from humalign_jax.alignment import rdm_scores
 from humalign_jax.records import Score
-from humalign_jax.rsa.similarity.ceiling import PAIRS
 from humalign_jax.wiring import rsa_display
 from humalign_jax.wiring.representations import (
     CLASS_MEAN,
@@ -76,7 +75,7 @@ def _check(config: ConfigDict) -> None:
     settings.check_keys(config, _KEYS, 'config')
     for key, known in (
         ('levels', LEVELS),
-        ('pairs', PAIRS),
+        ('pairs', rsa.PAIRS),
         ('baselines', (SAME, CLASS_MEAN, PIXELS)),
     ):
         for value in tuple(config[key]):

@@ -18,8 +18,6 @@ import numpy as np
 from humalign_jax import settings, storage
 from humalign_jax.records import Features, check_ids, stimulus_ids
 from humalign_jax.rsa import files, pairs
-from humalign_jax.rsa.formats import file_ids
-from humalign_jax.rsa.formats.containers import Entry, open_arrays, read_npy
 from humalign_jax.wiring.words import FOLDER, in_flags
 
 SUFFIXES = tuple(suffix for suffix in files.SUFFIXES if suffix != '.json')  # which describes a .npy here
@@ -244,17 +242,17 @@ def _raw_labels(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None, dict
     provenance = _sidecar(path)
     with in_flags(FOLDER):
         if path.suffix == '.npy':
-            values = (storage.read_described(path)[0] if provenance else read_npy(path)).squeeze()
+            values = (storage.read_described(path)[0] if provenance else files.read_npy(path)).squeeze()
             ids = _ids_in_json(path, values.size)
         elif path.suffix in ('.csv', '.tsv'):
             table = files.load_features(path)
             values = table.values[:, 0] if table.values.shape[1] == 1 else table.values
             ids = table.ids if pairs.has_ids(table) else None
         else:
-            with open_arrays(path) as entries:
+            with files.open_arrays(path) as entries:
                 key = _label_key(path, entries)
                 values = entries[key].read().squeeze()
-                found = file_ids.ids_beside(path, entries, key, values.size, None)
+                found = files.ids_beside(path, entries, key, values.size, None)
             ids = _ids_in_json(path, values.size) if found is None else found[0]
     if values.ndim != 1 or not len(values) or values.dtype.kind not in 'fiubU':
         raise ValueError(
@@ -264,27 +262,27 @@ def _raw_labels(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None, dict
     return values, ids, provenance
 
 
-def _label_key(path: pathlib.Path, entries: Mapping[str, Entry]) -> str:
+def _label_key(path: pathlib.Path, entries: Mapping[str, files.Entry]) -> str:
     """Name of the array with classes: `labels`, or the only vector that is not named as ids are."""
     vectors = [name for name, entry in entries.items() if entry.length is not None and '@' not in name]
     named = [name for name in vectors if name.rpartition('/')[2] == _LABELS]
-    others = [name for name in vectors if not file_ids.is_named_as_ids(name, entries[name])]
+    others = [name for name in vectors if not files.is_named_as_ids(name, entries[name])]
     for found in (named, others):
         if len(found) == 1:
             return found[0]
-    raise ValueError(f'{path}: name one array labels, [n]; the file has {file_ids.listed(entries)}.')
+    raise ValueError(f'{path}: name one array labels, [n]; the file has {files.listed(entries)}.')
 
 
 def _ids_in_json(path: pathlib.Path, n: int) -> np.ndarray | None:
     """Stimulus ids in the .json beside a file; None where there are none."""
-    described = file_ids.read_beside(path)
-    found = None if described is None else file_ids.ids_of_json(path.with_suffix('.json'), described, n, None)
+    described = files.read_beside(path)
+    found = None if described is None else files.ids_of_json(path.with_suffix('.json'), described, n, None)
     return None if found is None else found[0]
 
 
 def _sidecar(path: pathlib.Path) -> dict[str, Any]:
     """The .json that was written with a .npy; {} where there is none, or somebody else's."""
-    described = file_ids.read_beside(path) if path.suffix == '.npy' else None
+    described = files.read_beside(path) if path.suffix == '.npy' else None
     return storage.read_sidecar(path) if isinstance(described, dict) and 'sha256' in described else {}
 
 
