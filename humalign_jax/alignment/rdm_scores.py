@@ -197,20 +197,20 @@ def class_scores(
         }
         ends = float(values[i]), float(low[i]), float(high[i])
         scores.append(Score(f'rsa/{index}', *ends, n, f"{sampled}, t of Fisher's z", *ceiling, provenance))
-    chosen = np.flatnonzero(compared)
+    chosen = [i for i, is_compared in enumerate(compared) if is_compared]
     first, second = np.triu_indices(len(chosen), 1)
     of_pairs = draws[:, chosen][:, first] - draws[:, chosen][:, second]
     gaps = values[chosen][first] - values[chosen][second]
     gap_errors = factor * of_pairs.std(axis=0, ddof=1)
-    tests = rsa.difference_p(gaps, gap_errors, n - 1, of_pairs, np.random.default_rng([reference.seed, 6]))
+    p_values = rsa.difference_p(gaps, gap_errors, n - 1, of_pairs, np.random.default_rng([reference.seed, 6]))
     half = scipy.stats.t.ppf(0.975, n - 1) * gap_errors
 
     def square(by_pair: np.ndarray) -> np.ndarray:
         return rsa.pair_matrix(by_pair, len(chosen), diagonal=0.0)
 
     ends = square(gaps), square(gaps - half), square(gaps + half)
-    named = dict(zip(('p', 'p_fwer', 'p_fdr'), map(square, tests)))
-    return scores + _differences(index, [provenances[i] for i in chosen], ends, named, n, f'{sampled}, t')
+    tests: dict[str, np.ndarray] = dict(zip(('p', 'p_fwer', 'p_fdr'), map(square, p_values)))
+    return scores + _differences(index, [provenances[i] for i in chosen], ends, tests, n, f'{sampled}, t')
 
 
 def _differences(
