@@ -158,7 +158,7 @@ class Ratings:
             known = dict.fromkeys((self.categories if kind == 'category' else self.raters).tolist())
             raise ValueError(f'ratings {self.name!r} have no {kind} {wanted!r}, but {", ".join(known)}.')
         given = self._given & raters[:, None] & pairs
-        raters, pairs = given.any(axis=1), given.any(axis=0)
+        raters, pairs = np.flatnonzero(given.any(axis=1)), np.flatnonzero(given.any(axis=0))
         columns = {field: getattr(self, field)[pairs] for field in ('pairs', 'ids_a', 'ids_b', 'categories')}
         return dataclasses.replace(
             self, raters=self.raters[raters], values=self.values[np.ix_(raters, pairs)], **columns

@@ -52,8 +52,8 @@ def against_others(covariances: np.ndarray) -> np.ndarray:
         return (rows - own) / np.sqrt(own * others)
 
 
-def spearman_brown(r: float, n_raters: int) -> float:
-    """Reliability of the mean of n parallel raters, of whom one has reliability r."""
+def spearman_brown(r: np.ndarray, n_raters: int) -> np.ndarray:
+    """Reliability of the mean of n parallel raters, of whom one has reliability r: [...] -> [...]."""
     return n_raters * r / (1.0 + (n_raters - 1) * r)
 
 

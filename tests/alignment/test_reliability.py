@@ -40,7 +40,7 @@ def test_one_against_others_is_the_correlation_with_their_mean(values):
 
 def test_alpha_of_raters_of_equal_variance_is_spearman_and_browns_correction():
     covariances = np.full((1, 5, 5), 0.4) + 0.6 * np.eye(5)
-    assert reliability.cronbach_alpha(covariances)[0] == pytest.approx(reliability.spearman_brown(0.4, 5))
+    assert reliability.cronbach_alpha(covariances)[0] == pytest.approx(reliability.spearman_brown(np.array(0.4), 5))
 
 
 def test_of_two_raters_the_test_of_parallelism_is_nearly_pitman_and_morgans():
