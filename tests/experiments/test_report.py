@@ -11,7 +11,8 @@ from humalign_jax.experiments import report
 from humalign_jax.experiments import rsa as rsa_experiment
 from humalign_jax.records import Features, Rdm, Score
 from humalign_jax.report import figures
-from humalign_jax.report.study import load_study
+from humalign_jax.report.loading import load_study
+from humalign_jax.report.study import Entry
 from humalign_jax.rsa import files
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -60,7 +61,7 @@ def test_an_empty_study_is_one_clear_error(tmp_path):
         report.run(_config(study=str(tmp_path)), str(tmp_path / 'report'))
     with pytest.raises(ValueError, match='n_images=-1 must not be negative'):
         report.run(_config(study=str(tmp_path), n_images=-1), str(tmp_path))
-    with pytest.raises(ValueError, match=r"config\.claims has 'ab', which is no pair of names: --config\.claims="):
+    with pytest.raises(ValueError, match=r"config\.claims has 'ab', which is no claim. --config\.claims="):
         report.run(_config(study=str(tmp_path), claims=('ab',)), str(tmp_path))
 
 
@@ -93,7 +94,7 @@ def _write_run(folder, *, names=('HMAX', 'V1_$a$'), reference='IT', **changes):
 
 
 class _Text(html.parser.HTMLParser):
-    """The words of a page before its table of provenance, and the anchors of its sections."""
+    """The words of a page before its table of provenance, and the names of its sections."""
 
     def __init__(self, page):
         super().__init__()
@@ -139,7 +140,7 @@ def test_the_page_of_a_foreign_run_does_not_speak_of(word, foreign):
 
 def test_the_same_category_baseline_of_a_run_is_no_model(foreign):
     _, study, page, _ = foreign
-    assert study.models == ['HMAX', 'V1_$a$'] and study.anchors == ['same category']
+    assert study.models == ['HMAX', 'V1_$a$'] and study.baselines == ['same category']
     relations = re.findall('(?:Above|Below|Not shown to differ from) this baseline: ([^.]+(?:\\.\\d[^.]*)*)', page.text)
     assert relations and not any('same category' in names for names in relations)
 
@@ -149,7 +150,7 @@ def test_baselines_of_streamed_scores_are_called_so_too(tmp_path):
     given = tmp_path / 'given' / 'model0.npy'
     changes |= {'reference.kind': 'features', 'reference.files': (str(given),)}
     scores = storage.read_jsonl(_write_run(tmp_path, **changes) / 'scores.jsonl')
-    said = {row['provenance']['model']: row['provenance'].get('anchor', False) for row in scores}
+    said = {row['provenance']['model']: Entry(Score.from_json(row), '', 1).is_baseline for row in scores}
     assert said == {'HMAX': False, 'V1_$a$': False, 'same category': True}
 
 
