@@ -80,7 +80,7 @@ def _bars(study: Study, options: Options) -> Group | None:
     if any(study.differences(pairs=pairs) for pairs in PAIRS):
         caption += (
             ' In each row below it, the ring is a model, and dark marks are the models that differ from it (p below '
-            '0.05, corrected for all pairs of models); pale marks were not shown to.'
+            '0.05, corrected for all pairs of models); pale marks are models not shown to differ from it.'
         )
     return Group('rsa_all', caption, tuple(panels))
 
