@@ -159,7 +159,7 @@ def class_mean_of_other_folds(
     return np.log(means)
 
 
-def anchor_scores(
+def baseline_scores(
     people: np.ndarray, labels: np.ndarray, other_folds: np.ndarray, provenance: Mapping[str, Any]
 ) -> list[Score]:
     """Divergences of predictions that no network made, and second-best accuracy of those that have a second class.
@@ -168,17 +168,18 @@ def anchor_scores(
         people: People's soft labels, [n, k].
         labels: Published labels, [n].
         other_folds: From `class_mean_of_other_folds`, [n, k].
-        provenance: Said by every score; gets `anchor`, `fold`, `better`, `unit`, and `model`, its name in plain words.
+        provenance: Of every score; gets `baseline`, `fold`, `better`, `unit`, and `model`, its name in plain words.
     """
-    anchors = {'class-mean human label of the other folds': other_folds, **soft_labels.anchors(people, labels)}
+    other = 'class-mean human label of the other folds'
+    baselines = {other: other_folds, **soft_labels.baselines(people, labels)}
     scores = []
-    for model, log_probs in anchors.items():
+    for model, log_probs in baselines.items():
         values = image_values(log_probs, people, labels)
         del values['accuracy']  # they are told the label
         if not model.startswith('class-mean'):
             del values['second_best']
         nobody = np.zeros(len(labels), np.int64)
-        rows = arm_scores(values, nobody, {**provenance, 'model': model, 'anchor': True})
+        rows = arm_scores(values, nobody, {**provenance, 'model': model, 'baseline': True})
         scores += [score for score in rows if score.provenance['fold'] == 'all']
     return scores
 

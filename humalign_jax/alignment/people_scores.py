@@ -196,12 +196,12 @@ def uncertainty_scores(case: Case) -> list[Score]:
     return scores
 
 
-def anchor_scores(case: Case) -> list[Score]:
+def baseline_scores(case: Case) -> list[Score]:
     """The losses of predictors that are no network, on the same images."""
     kept = {key: case.about[key] for key in case.about if key in _NOT_OF_THE_MODEL or key.startswith('human_')}
     scores = []
-    for name, log_model in soft_labels.anchors(case.answers.probabilities, case.labels).items():
-        scores += loss_scores(case, log_model, {**kept, 'model': name, 'anchor': True})
+    for name, log_model in soft_labels.baselines(case.answers.probabilities, case.labels).items():
+        scores += loss_scores(case, log_model, {**kept, 'model': name, 'baseline': True})
     return scores
 
 

@@ -158,7 +158,7 @@ def class_mean(people: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return means[labels]
 
 
-def anchors(people: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+def baselines(people: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """Log-probabilities of predictors that are no network, by their name in plain words; each [n, k].
 
     The human soft label itself is the lower bound of cross-entropy; the class-mean human label knows the true label and

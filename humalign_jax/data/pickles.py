@@ -1,10 +1,10 @@
-"""Reading pickles from strangers: numeric NumPy arrays in plain containers, and nothing else.
+"""Safe reading of pickles: numeric NumPy arrays in plain containers, and nothing else.
 
 A pickle is a program. `pickle.load` runs it; this reader interprets it, one opcode at a time, and never imports, looks
-up or calls anything that the file names. The few names that NumPy's pickles need (`_reconstruct`, `dtype`, ...)
-are symbols with a meaning of their own here; every other name is refused. What a file can make is therefore: None,
-bool, int (64 bits), float, str, bytes, list, tuple, dict with plain keys, and arrays or scalars of bool, integer, float
-and complex dtype whose shape agrees with the bytes that are really in the file.
+up or calls anything that the file names. The few names that NumPy's pickles need (`_reconstruct`, `dtype`, ...) are
+symbols with a fixed meaning; every other name is refused. A file can therefore make only: None, bool, int (64 bits),
+float, str, bytes, list, tuple, dict with plain keys, and arrays or scalars of bool, integer, float and complex dtype
+whose shape agrees with the number of bytes in the file.
 
 Python 2 strings become bytes, as with `pickle.load(encoding='bytes')`.
 """
@@ -20,14 +20,14 @@ import numpy as np
 from humalign_jax.data import files
 
 MAX_BYTES = 1 << 30  # 1 GiB; a CIFAR-10 batch has 31 MB
-# One opcode makes at most a hundred-odd bytes beyond its own argument, so that this bounds time (about 2 s) and memory.
+# One opcode makes at most a hundred-odd bytes beyond its argument, so this bounds time (about 2 s) and memory.
 # A CIFAR-10 batch has about 50,000 opcodes, CIFAR-100's train file about 300,000.
 MAX_OPCODES = 1_000_000
 MAX_DEPTH = 32  # of nested containers
-MAX_KEY = 1000  # length of a dict key: equal long ones are slow to compare, over and over
+MAX_KEY = 1000  # length of a dict key: long equal keys are slow to compare
 
 _NUMPY = r'numpy\.(?:_?core)\.'
-_MEANINGS = (  # what a global means, by its dotted name; anything else is refused
+_MEANINGS = (  # meaning of a global, by its dotted name; every other global is refused
     ('reconstruct', re.compile(_NUMPY + r'multiarray\._reconstruct')),
     ('scalar', re.compile(_NUMPY + r'multiarray\.scalar')),
     ('frombuffer', re.compile(_NUMPY + r'numeric\._frombuffer')),
@@ -47,7 +47,7 @@ _KEYS = (type(None), bool, int, float, str, bytes)
 
 
 class _Symbol:
-    """A global that this reader gives a meaning to; never the thing itself."""
+    """A global with a fixed meaning in this reader; never the object itself."""
 
     def __init__(self, meaning: str):
         self.meaning = meaning
@@ -66,17 +66,17 @@ def read_pickle(content: bytes, name: files.PathLike) -> Any:
 
     Args:
         content: The pickle.
-        name: What messages call it, such as its path.
+        name: Name in messages, such as its path.
 
     Returns:
         The value; arrays are read-only views of the pickle's bytes.
 
     Raises:
-        ValueError: Anything else, damage included; the message gives `name` and what was refused.
+        ValueError: The pickle is damaged or contains anything else; the message gives `name` and the refused part.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # Python's remarks about odd escapes in old strings help nobody
+            warnings.simplefilter('ignore')  # about odd escapes in old strings
             return _Machine(content).run()
     except (ValueError, OverflowError) as error:  # OverflowError: NumPy, for dimensions beyond 64 bits
         raise ValueError(
@@ -90,12 +90,12 @@ def load_pickle(path: files.PathLike, *, max_bytes: int = MAX_BYTES) -> Any:
 
 
 class _Machine:
-    """The pickle virtual machine, without everything that makes it dangerous."""
+    """The pickle virtual machine without imports and calls."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
-        # What calls may work on in all: each byte twice (once as text, once as an array), and small change. Without it
-        # one long string could be converted a hundred thousand times.
+        # Bytes that all calls together may process: each byte of the file twice (once as text, once as an array), and
+        # a little more. Without it one long string could be converted a hundred thousand times.
         self.budget = 2 * len(content) + (1 << 20)
         self.stack: list[Any] = []
         self.marked: list[list[Any]] = []  # the stacks below each open MARK
@@ -213,7 +213,7 @@ class _Machine:
         if key not in self.memo:
             raise ValueError(f'nothing was stored under memo number {key}')
         value = self.memo[key]
-        # Containers that are used once form a tree: no cycle, and no list of lists that doubles at every level.
+        # Containers that are used once form a tree: no cycles, and no lists that double at every level.
         if isinstance(value, (list, dict, _Unbuilt)) or (isinstance(value, tuple) and value):
             raise ValueError('a container is used twice, which is refused')
         return value
@@ -291,7 +291,7 @@ def _reduce(function: Any, arguments: Any) -> Any:
 
 
 def _dtype(dtype: np.dtype, state: tuple) -> np.dtype:
-    """Byte order is all that the state of a numeric dtype may carry."""
+    """A dtype with the byte order in its state; any other state is refused."""
     order = state[1] if len(state) in (8, 9) else None
     order = order.decode('latin-1') if isinstance(order, bytes) else order
     if not isinstance(order, str) or order not in ('<', '>', '|', '=') or any(part is not None for part in state[2:5]):
@@ -309,7 +309,7 @@ def _array(state: tuple) -> np.ndarray:
 
 
 def _values(dtype: Any, shape: Any, raw: Any, order: Any) -> np.ndarray:
-    """The array, once dtype, shape and the number of bytes agree."""
+    """The array, after checking that dtype, shape and number of bytes agree."""
     if not isinstance(dtype, np.dtype):
         raise ValueError('an array has no proper dtype')
     if not isinstance(raw, bytes) or not isinstance(order, str) or order not in ('C', 'F'):
@@ -324,7 +324,7 @@ def _values(dtype: Any, shape: Any, raw: Any, order: Any) -> np.ndarray:
 
 
 def _check_plain(value: Any) -> None:
-    """Raises ValueError for anything but leaves in a shallow tree of containers."""
+    """Raises ValueError unless the value is a shallow tree of containers with plain leaves."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         inner = []

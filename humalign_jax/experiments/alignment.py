@@ -1,4 +1,4 @@
-"""Scores a classifier's probabilities and errors against people's answers, with intervals, ceilings and anchors."""
+"""Scores a classifier's probabilities and errors against people's answers, with intervals, ceilings and baselines."""
 
 import dataclasses
 import pathlib
@@ -94,7 +94,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     scores += people_scores.answer_scores(case)
     scores += people_scores.error_scores(case)
     scores += people_scores.uncertainty_scores(case)
-    scores += people_scores.anchor_scores(case)
+    scores += people_scores.baseline_scores(case)
     _write_matrices(folder, outputs, answers, about)
     _write_per_image(folder, outputs, answers, about)
     storage.write_jsonl(folder / 'scores.jsonl', [score.to_json() for score in scores])

@@ -76,7 +76,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     _draw(config, study, scores, folder)
     for score in scores:
         about = score.provenance
-        if about.get('headline') or about.get('anchor'):
+        if about.get('headline') or about.get('baseline'):
             logging.info('%s, %s level, %s pairs, %s %s: %.3f [%.3f, %.3f]', score.name, about['level'], about['pairs'],
                          about['model'], about['layer'], score.value, score.low, score.high)  # fmt: skip
 
@@ -264,7 +264,7 @@ def _about(config: ConfigDict, study: Study, entry: Entry, level: str, kind: str
         'seed': config.seed,
         'better': 'larger',
         'ceiling': CEILING,
-        'anchor': entry.anchor,
+        'baseline': entry.baseline,
         'headline': entry.key in study.headline.values(),
     }
 
@@ -340,7 +340,7 @@ def _draw(config: ConfigDict, study: Study, scores: Sequence[Score], folder: pat
     for level, kind in dict.fromkeys((score.provenance['level'], score.provenance['pairs']) for score in main):
         here = [s for s in main if (s.provenance['level'], s.provenance['pairs']) == (level, kind)]
         label = f'{config.index}, {level} level, {kind} pairs\n{mark.strip()}'.strip()  # whole on a low figure
-        shown = [s for s in here if s.provenance['headline'] or s.provenance['anchor']]
+        shown = [s for s in here if s.provenance['headline'] or s.provenance['baseline']]
         names = [s.provenance['model'] for s in shown]
         figure = bars.draw_scores(shown, names, label=label, p_differences=_p_matrix(scores, names, level, kind))
         style.save_figure(figure, figures / f'scores_{level}_{kind}')
@@ -350,7 +350,7 @@ def _draw(config: ConfigDict, study: Study, scores: Sequence[Score], folder: pat
         }
         lines = {model: line for model, line in lines.items() if line}
         if any(len(line) > 1 for line in lines.values()):
-            baselines = {s.provenance['model']: s.value for s in here if s.provenance['anchor']}
+            baselines = {s.provenance['model']: s.value for s in here if s.provenance['baseline']}
             figure = trends.draw_layer_profile(lines, label=label, baselines=baselines)
             style.save_figure(figure, figures / f'layers_{level}_{kind}')
     panels = []

@@ -313,8 +313,8 @@ def _reconstruction_scores(
     for name, (unit, better) in _UNITS.items():
         said = {**provenance, 'unit': unit, 'better': better}
         for model, values in rows.items():
-            anchor = {} if model == provenance['model'] else {'anchor': True}
-            scores.append(scoring.mean(f'vae/{name}', values[name], {**said, 'model': model, **anchor}))
+            baseline = {} if model == provenance['model'] else {'baseline': True}
+            scores.append(scoring.mean(f'vae/{name}', values[name], {**said, 'model': model, **baseline}))
         for n in n_components:
             lead = np.asarray(codes.fidelity[name], np.float64) - rows[_pca_name(n)][name]
             scores.append(scoring.mean(f'vae/{name}/difference', lead, {**said, 'other': _pca_name(n)}))
@@ -336,7 +336,7 @@ class _Layer:
 def _features(
     config: ConfigDict, opened: runs.OpenRun, codes: Codes, informative: np.ndarray, linear: linear_code.LinearCode
 ) -> list[_Layer]:
-    """The code, its informative latents, and as anchors the linear code and the pixels; the code comes first.
+    """The code, its informative latents, and as baselines the linear code and the pixels; the code comes first.
 
     Standardising the code blows up latents that the decoder all but ignores, whose means may still tell something about
     the image: the informative ones are therefore read out by themselves, too.
@@ -345,10 +345,10 @@ def _features(
     layers = [_Layer(codes.mean, {'layer': 'mu'}), *_informative(codes.mean, informative)]
     components = {split: linear.encode(of_split.images) for split, of_split in images.items()}
     pca = _pca_name(linear.components.shape[1])
-    layers.append(_Layer(components, {'model': pca, 'layer': 'pca', 'anchor': True}))
+    layers.append(_Layer(components, {'model': pca, 'layer': 'pca', 'baseline': True}))
     if config.probe.pixels:
         pixels = {split: of_split.images.reshape(len(of_split), -1) for split, of_split in images.items()}
-        layers.append(_Layer(pixels, {'model': 'pixels', 'layer': 'pixels', 'anchor': True}))
+        layers.append(_Layer(pixels, {'model': 'pixels', 'layer': 'pixels', 'baseline': True}))
     return layers
 
 

@@ -65,7 +65,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         ceiling = _answer_ceiling(config, study.counts.values, stored=True)
     if labels is not None:
         same = rsa.category_rdm(labels)
-        models.append(Rdm(same, models[0].ids, SAME, 'hamming', {'simulated': study.simulated, 'anchor': True}))
+        models.append(Rdm(same, models[0].ids, SAME, 'hamming', {'simulated': study.simulated, 'baseline': True}))
 
     origin = _origin(config, study, reference, joined)
     rows, results = [], {}
@@ -200,7 +200,7 @@ def _streamed_scores(config: ConfigDict, study: Study, joined: dict[str, Any]) -
     if labels is not None:
         numbers = np.unique(labels, return_inverse=True)[1].astype(np.float32)[:, None]
         values = (numbers == np.unique(numbers)).astype(np.float32) if of_features else numbers
-        same = Features(values, models[0].ids, SAME, {'anchor': True})
+        same = Features(values, models[0].ids, SAME, {'baseline': True})
         entries.append((same.name, same, NO_MEASURE if of_features else _differ))
     origin = _origin(config, study, reference, joined)
     scores = []
@@ -208,7 +208,7 @@ def _streamed_scores(config: ConfigDict, study: Study, joined: dict[str, Any]) -
         found = [_streamed(model, item, config, measure, study.reference_measure) for item in reference]
         values = [value for value, _ in found]
         about = _about(model, 'hamming' if measure is _differ else measure)
-        if not of_features and 'anchor' not in about:
+        if not of_features and 'baseline' not in about:
             about['discrete'] = found[0][1]
         provenance = {'model': name, 'pairs': 'all', **about, **origin}
         scores.append(_plain_score(config, float(np.mean(values)), len(models[0].ids), ceiling, provenance))
@@ -236,7 +236,7 @@ def _origin(
 
 def _about(model: Rdm | Features, measure: str) -> dict[str, Any]:
     """What a score says of the model: the distance, and the file and its digest where it was read from one."""
-    known = ('file', 'key', 'sha256', 'anchor', 'discrete')
+    known = ('file', 'key', 'sha256', 'baseline', 'discrete')
     return {'measure': measure, **{key: model.provenance[key] for key in known if key in model.provenance}}
 
 

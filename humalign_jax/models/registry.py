@@ -20,10 +20,10 @@ MODELS: dict[str, type[nn.Module]] = {
 
 
 def make_model(name: str, **options: Any) -> nn.Module:
-    """A model by name; `options` are its fields, and lists count as tuples.
+    """A model by name; `options` are its fields. Lists become tuples.
 
     Raises:
-        ValueError: There is no such model, or the model has no such field.
+        ValueError: The model or one of the fields is unknown.
     """
     known = model_options(name)
     for option in options:
@@ -36,7 +36,7 @@ def model_options(name: str) -> dict[str, Any]:
     """Names and defaults of a model's options.
 
     Raises:
-        ValueError: There is no such model.
+        ValueError: The model is unknown.
     """
     if name not in MODELS:
         raise ValueError(layers.unknown('model', name, MODELS))
@@ -45,5 +45,5 @@ def model_options(name: str) -> dict[str, Any]:
 
 
 def _as_tuple(value: Any) -> Any:
-    """Flax fields must be hashable, and configs read from JSON have lists."""
+    """Lists as tuples: Flax fields must be hashable, and configs read from JSON have lists."""
     return tuple(_as_tuple(item) for item in value) if isinstance(value, list | tuple) else value

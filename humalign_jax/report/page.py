@@ -18,7 +18,7 @@ from humalign_jax.report import numbers, reading, sections, sentences, tables
 from humalign_jax.report.figures import Group
 from humalign_jax.report.section import Cards, Options, Section, Words
 from humalign_jax.report.sentences import Passage
-from humalign_jax.report.study import BASELINE_KEYS, Entry, Run, Study
+from humalign_jax.report.study import Entry, Run, Study
 from humalign_jax.report.tables import Table
 
 # Keys of a score's provenance that have a column of their own, or that another column says.
@@ -31,7 +31,7 @@ _SHOWN = (
     'stimuli_sha256',
     'seed',
     'simulated',
-    *BASELINE_KEYS,
+    'baseline',
 )
 _LONGEST = 120  # characters of a value in the provenance table
 

@@ -17,7 +17,6 @@ from humalign_jax.records import Score
 from humalign_jax.report import inferred
 
 NO_MEASURE = 'none'  # the distance of scores that compare features themselves
-BASELINE_KEYS = ('baseline', 'anchor')  # in a score's provenance; older scores say 'anchor'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Entry:
     @property
     def is_baseline(self) -> bool:
         """Whether the score is one of a baseline and not of a network."""
-        return any(self.score.provenance.get(key, False) for key in BASELINE_KEYS)
+        return bool(self.score.provenance.get('baseline', False))
 
     def get(self, key: str, default: Any = None) -> Any:
         """A value of the score's provenance; `model` is the name in the study."""

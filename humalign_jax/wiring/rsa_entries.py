@@ -33,7 +33,7 @@ class Entry:
         path: Its file; None for what is made here.
         values: What is made here, [n, d]; None for a file.
         about: Provenance of the values.
-        anchor: Whether it is a baseline.
+        baseline: Whether it is a baseline.
         measure: Distance between its rows.
     """
 
@@ -42,13 +42,13 @@ class Entry:
     path: pathlib.Path | None
     values: np.ndarray | None
     about: Mapping[str, Any]
-    anchor: bool
+    baseline: bool
     measure: str
 
     @property
     def key(self) -> str:
         """A name of its own among all entries."""
-        return self.model if self.anchor else f'{self.model}/{self.layer}'
+        return self.model if self.baseline else f'{self.model}/{self.layer}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Study:
     @property
     def compared(self) -> list[str]:
         """Keys of what is compared pairwise: every network's headline layer, and the baselines."""
-        return [*self.headline.values(), *(entry.key for entry in self.entries if entry.anchor)]
+        return [*self.headline.values(), *(entry.key for entry in self.entries if entry.baseline)]
 
 
 def load_entries(config: ConfigDict) -> Study:
@@ -103,8 +103,8 @@ def load_entries(config: ConfigDict) -> Study:
     pixels: Entry | None = None
     for i, folder in enumerate(folders):
         found = _entries_of(folder, config, config.names[i] if config.names else '')
-        pixels = pixels or next((entry for entry in found if entry.anchor), None)
-        layers = [entry for entry in found if not entry.anchor]
+        pixels = pixels or next((entry for entry in found if entry.baseline), None)
+        layers = [entry for entry in found if not entry.baseline]
         if not layers:
             continue
         _check_name(layers[0].model, headline)
@@ -263,7 +263,7 @@ def rdm_of(entry: Entry, study: Study, config: ConfigDict) -> Rdm | None:
     options = {'devices': local_devices(config.n_devices)}
     if entry.model == SAME:
         return Rdm(rsa.category_rdm(study.labels), study.ids, entry.key, 'hamming')
-    if entry.model == CLASS_MEAN and entry.anchor:
+    if entry.model == CLASS_MEAN and entry.baseline:
         return human_rdm(np.asarray(entry.values), study, config, entry.key)
     features = features_of(entry, study)
     made = rsa.rdm(features, entry.measure, nan_policy='raise', **options)

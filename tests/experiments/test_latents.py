@@ -165,15 +165,15 @@ def test_scores_are_those_of_the_test_images_measured_one_by_one(done, opened):
     np.testing.assert_allclose(stored[:, columns.index('psnr')], values['psnr'], rtol=1e-4)
 
 
-def test_anchors_stand_beside_every_reconstruction_score(done, opened):
+def test_baselines_stand_beside_every_reconstruction_score(done, opened):
     images = opened.setup.images
     flat = {split: of_split.images.reshape(len(of_split), -1) / 255.0 for split, of_split in images.items()}
     mean_error = np.abs(flat['test'] - flat['train'].mean(axis=0)).sum(axis=1).mean()
-    (score,) = _scores(done, 'vae/l1', model='mean training image', anchor=True)
+    (score,) = _scores(done, 'vae/l1', model='mean training image', baseline=True)
     assert score.value == pytest.approx(mean_error, rel=1e-4)
     pca = PCA(6, svd_solver='full').fit(flat['train'])
     recon = np.clip(pca.inverse_transform(pca.transform(flat['test'])), 0, 1)
-    (score,) = _scores(done, 'vae/l1', model='PCA, 6 components', anchor=True)
+    (score,) = _scores(done, 'vae/l1', model='PCA, 6 components', baseline=True)
     assert score.value == pytest.approx(np.abs(flat['test'] - recon).sum(axis=1).mean(), rel=1e-4)
     (vae,) = _scores(done, 'vae/l1', model='vae')
     (lead,) = _scores(done, 'vae/l1/difference', other='PCA, 6 components')
@@ -183,10 +183,10 @@ def test_anchors_stand_beside_every_reconstruction_score(done, opened):
 def test_the_code_of_a_trained_vae_tells_categories_apart_better_than_chance(done):
     (probe,) = _scores(done, 'vae/linear_probe_accuracy', layer='mu')
     assert probe.low > 0.1 and probe.interval == 'wilson' and probe.provenance['n_features'] == 6
-    anchors = _scores(done, 'vae/linear_probe_accuracy', anchor=True)
-    assert {score.provenance['model'] for score in anchors} == {'PCA, 6 components', 'pixels'}
+    baselines = _scores(done, 'vae/linear_probe_accuracy', baseline=True)
+    assert {score.provenance['model'] for score in baselines} == {'PCA, 6 components', 'pixels'}
     (lead,) = _scores(done, 'vae/linear_probe_accuracy/difference', other='pixels')
-    pixels = next(score for score in anchors if score.provenance['model'] == 'pixels')
+    pixels = next(score for score in baselines if score.provenance['model'] == 'pixels')
     assert lead.value == pytest.approx(probe.value - pixels.value)
 
 

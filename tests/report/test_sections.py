@@ -12,7 +12,6 @@ from humalign_jax.data import sources
 from humalign_jax.models import MODELS
 from humalign_jax.records import Score
 from humalign_jax.report import sections
-from humalign_jax.report.study import BASELINE_KEYS, Entry
 
 PACKAGE = pathlib.Path(humalign_jax.report.__file__).parent
 TOY = """
@@ -65,8 +64,3 @@ def test_the_report_names_no_model_no_data_set_and_no_ten_classes():
     for path in (*PACKAGE.rglob('*.py'), *PACKAGE.rglob('*.j2')):
         text = path.read_text(encoding='utf-8').replace("'vae/'", '')  # how scores of latents are called on disk
         assert not words.findall(text), path
-
-
-def test_older_scores_that_say_anchor_are_baselines():
-    entries = [Entry(Score('x', 0.5, 0.4, 0.6, 9, 'some', provenance={key: True}), '', 1) for key in BASELINE_KEYS]
-    assert BASELINE_KEYS == ('baseline', 'anchor') and all(entry.is_baseline for entry in entries)
