@@ -1,51 +1,53 @@
 """The one train step, for every objective.
 
-Randomness belongs to the example: every position of the global batch has its own key, made from (seed, step, position).
-A run on four devices therefore sees the crops, dropout masks and latent noise of a run on one.
+Randomness belongs to the example: every position of the global batch has its own key, made from (run's key, step,
+position). A run on four devices therefore draws the same random numbers as a run on one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
+from humalign_jax.train.batches import MakeBatch, with_mask
 from humalign_jax.train.state import TrainState
+
+
+def run_key(seed: int) -> np.ndarray:
+    """The key of a run, as the step takes it: uint32 [2]."""
+    return np.asarray(jax.random.key_data(jax.random.key(seed)))
 
 
 def make_train_step(
     objective: Callable,
     tx: optax.GradientTransformation,
-    prepare: Callable,
+    make_batch: MakeBatch,
     *,
-    seed: int,
     axis_name: str | None = None,
 ) -> Callable:
-    """Some steps for one device: `(state, images, rows) -> (state, tick)`.
+    """Some steps for one device: `(state, arrays, rows, key) -> (state, tick)`.
 
     Args:
         objective: `(params, model_state, batch, keys, step) -> (loss, (model_state, metrics))`.
         tx: Optimiser.
-        prepare: `(uint8 images [b, h, w, c], keys [b]) -> float32 [b, h, w, c]`.
-        seed: The run's seed.
+        make_batch: `(arrays, rows [b], keys [b]) -> batch`, see `batches.Examples`.
         axis_name: Name of the device axis to average over, None on a single device without mapping.
 
     Returns:
-        The function. `images` is a dict with the resident arrays `image` uint8 [n, h, w, c], `label` [n],
-        `soft_label` [n, k], `index` [n]; `rows` [s, b] are this device's rows of s successive batches. A step whose
-        loss, gradient or update is not finite changes nothing and sets `failed`, which also stops all later steps.
-        `tick` is a number that is there once the steps are done, for a host that must not run far ahead.
+        The function. `arrays` are those of the examples; `rows` [s, b] are this device's examples of s successive
+        batches; `key` is from `run_key`. A step whose loss, gradient or update is not finite changes nothing and sets
+        `failed`, which also stops all later steps. `tick` is a number that is there once the steps are done, for a host
+        that must not run far ahead.
     """
 
-    def one_step(state: TrainState, images: dict[str, jax.Array], rows: jax.Array) -> TrainState:
+    def one_step(state: TrainState, arrays: Mapping[str, jax.Array], rows: jax.Array, key: jax.Array) -> TrainState:
         first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows.shape[0]
-        step_key = jax.random.fold_in(jax.random.key(seed), state.step)
+        step_key = jax.random.fold_in(jax.random.wrap_key_data(key), state.step)
         example_keys = jax.vmap(jax.random.fold_in, (None, 0))(step_key, first + jnp.arange(rows.shape[0]))
-        keys = jax.vmap(jax.random.split)(example_keys)  # [b, 2]: one for the image, one for the model
-
-        batch = {name: values[rows] for name, values in images.items()}
-        batch['image'] = prepare(batch['image'], keys[:, 0])
-        batch['mask'] = jnp.ones(rows.shape[0], jnp.float32)
+        keys = jax.vmap(jax.random.split)(example_keys)  # [b, 2]: one for the batch, one for the model
+        batch = with_mask(make_batch(arrays, rows, keys[:, 0]), jnp.ones(rows.shape[0], jnp.float32))
 
         value_and_grad = jax.value_and_grad(objective, has_aux=True)
         (loss, (model_state, metrics)), grads = value_and_grad(
@@ -69,11 +71,13 @@ def make_train_step(
         kept = jax.tree.map(lambda old, new: jnp.where(failed, old, new), state, after)
         return kept.replace(failed=failed)
 
-    def train_step(state: TrainState, images: dict[str, jax.Array], rows: jax.Array) -> tuple[TrainState, jax.Array]:
+    def train_step(
+        state: TrainState, arrays: Mapping[str, jax.Array], rows: jax.Array, key: jax.Array
+    ) -> tuple[TrainState, jax.Array]:
         if rows.shape[0] == 1:  # a scan of convolution gradients is 150 times slower on the CPU
-            state = one_step(state, images, rows[0])
+            state = one_step(state, arrays, rows[0], key)
         else:
-            state, _ = jax.lax.scan(lambda carry, now: (one_step(carry, images, now), None), state, rows)
+            state, _ = jax.lax.scan(lambda carry, now: (one_step(carry, arrays, now, key), None), state, rows)
         return state, 2 * state.step  # not the step itself, whose memory the next call takes over
 
     return train_step
