@@ -19,12 +19,12 @@ from flax import linen as nn
 
 from humalign_jax import devices as devices_lib
 from humalign_jax import storage
-from humalign_jax.train import batches, dispatch, signals, writers
+from humalign_jax.train import batches, signals, writers
 from humalign_jax.train.checkpoints import Checkpoints
 from humalign_jax.train.metrics import MetricRows
 from humalign_jax.train.plan import Plan
 from humalign_jax.train.state import TrainState, make_state
-from humalign_jax.train.step import make_train_step, run_key
+from humalign_jax.train.step import NotFiniteError, make_train_step, run_key, run_steps, take_means
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +179,7 @@ class _Loop:
                 writers.write_bands(self._writer, self._watch.bands, step=step)
             self._started = time.perf_counter()
             examples = self._task.examples
-            dispatch.run_steps(
+            run_steps(
                 devices_lib.map_over_devices(self._task.train_step(), recipe.devices, donate=(0,)),
                 *devices_lib.replicate((state, dict(examples.arrays), run_key(recipe.seed)), recipe.devices),
                 plan=plan,
@@ -224,7 +224,7 @@ class _Loop:
 
     def _log(self, step: int, state: TrainState) -> tuple[TrainState, dict[str, float]]:
         """Writes the means since the last row and starts new sums; stops the run if a step was not finite."""
-        after, metrics, n_steps = dispatch.take_means(state, self._recipe.devices)
+        after, metrics, n_steps = take_means(state, self._recipe.devices)
         if devices_lib.unreplicate(state.failed):
             self._stop_not_finite(state, metrics, n_steps)
         metrics['learning_rate'] = float(self._recipe.schedule(step - 1))
@@ -240,7 +240,7 @@ class _Loop:
         before = self._rows.last('train')
         shown = metrics if n_steps else before
         last = ', '.join(f'{k} {v:.6g}' for k, v in (shown or {}).items() if isinstance(v, float)) or 'none'
-        raise dispatch.NotFiniteError(
+        raise NotFiniteError(
             f'the loss, gradient or update of step {step + 1} (epoch {step / self._plan.steps_per_epoch:.2f}) was '
             f'NaN or Inf. Last finite metrics: {last}. The state before that step is in '
             f'{self._folder / "checkpoints" / str(step)}. Lower config.optimizer.learning_rate or set '

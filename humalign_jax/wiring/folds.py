@@ -12,8 +12,8 @@ from flax import linen as nn
 from humalign_jax import devices as devices_lib
 from humalign_jax import storage
 from humalign_jax.data import splits
-from humalign_jax.train import batches, dispatch, forward, loop, signals, state
-from humalign_jax.train.step import run_key
+from humalign_jax.train import batches, forward, loop, signals, state
+from humalign_jax.train.step import NotFiniteError, run_key, run_steps, take_means
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +135,7 @@ class FineTuner:
             epochs.append(row)
             return now
 
-        last = dispatch.run_steps(
+        last = run_steps(
             self._step_devices,
             devices_lib.replicate(self._first, self._devices),
             {**self._arrays, 'soft_label': soft_label},
@@ -175,11 +175,11 @@ class FineTuner:
     def _close_epoch(self, epoch: int, on_devices: state.TrainState) -> tuple[state.TrainState, dict[str, float]]:
         """Means over the epoch's steps, and new sums for the next epoch."""
         if devices_lib.unreplicate(on_devices.failed):
-            raise dispatch.NotFiniteError(
+            raise NotFiniteError(
                 f'the loss, gradient or update became NaN or Inf in epoch {epoch + 1} of a fine-tuning: lower '
                 'config.optimizer.learning_rate or set config.optimizer.clip_norm.'
             )
-        on_devices, means, _ = dispatch.take_means(on_devices, self._devices)
+        on_devices, means, _ = take_means(on_devices, self._devices)
         return on_devices, {'epoch': epoch + 1, **{name: means[name] for name in ('loss', 'accuracy')}}
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from humalign_jax import data, records, storage
 from humalign_jax.experiments import evaluate, train_classifier, train_vae
-from humalign_jax.train import dispatch, loop, signals
+from humalign_jax.train import loop, signals
 from humalign_jax.train.checkpoints import Checkpoints
+from humalign_jax.train.step import NotFiniteError
 from humalign_jax.wiring import images, runs
 
 
@@ -147,7 +148,7 @@ def test_a_damaged_newest_checkpoint_is_left_aside_and_the_end_is_the_same(small
 def test_nan_stops_the_run_and_says_where_and_from_what(small_config, tmp_path):
     config = small_config()
     config.optimizer.update(name='sgd', learning_rate=1e18, schedule='constant')
-    with pytest.raises(dispatch.NotFiniteError, match=r'was NaN or Inf\. Last finite metrics: .*loss') as error:
+    with pytest.raises(NotFiniteError, match=r'was NaN or Inf\. Last finite metrics: .*loss') as error:
         train_classifier.run(config, str(tmp_path))
     with Checkpoints(tmp_path / 'checkpoints') as saved:
         (step,) = saved.steps()

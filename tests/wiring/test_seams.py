@@ -35,10 +35,10 @@ def toy_config(tmp_path):
     features = np_rng.normal(size=(72, 2)) @ np_rng.normal(size=(2, 40)) + 0.1 * np_rng.normal(size=(72, 40))
     np.save(tmp_path / 'features.npy', features.astype(np.float32))
     full = load_config('philnet', 'tiny')
-    config = ml_collections.ConfigDict({'experiment': 'train_features', 'seed': 0, 'model': {'n_latents': 2}})
+    config = ml_collections.ConfigDict({'experiment': 'train_features', 'seed': 0, 'model': {'n_latents': 4}})
     config.data = {'features': str(tmp_path / 'features.npy'), 'batch_size': 8, 'n_validation': 8}
     config.optimizer, config.train = full.optimizer, full.train
-    config.optimizer.update(learning_rate=1e-2, weight_decay=0.0)
+    config.optimizer.update(learning_rate=0.1, weight_decay=0.0)
     config.train.update(epochs=12.0, n_devices=2, log_every_steps=4)
     return config
 
