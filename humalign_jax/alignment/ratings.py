@@ -9,7 +9,7 @@ from humalign_jax.alignment import reliability
 from humalign_jax.alignment.intervals import weighted_pearson, weighted_spearman
 from humalign_jax.human_data import Ratings
 from humalign_jax.records import Score
-from humalign_jax.rsa.inference.resample import bootstrap_weights
+from humalign_jax.rsa import bootstrap_weights
 
 MEASURES = ('cosine', 'pearson', '-euclidean', 'dot')
 _CORRELATIONS = {'pearson': weighted_pearson, 'spearman': weighted_spearman}
