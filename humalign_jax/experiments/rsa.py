@@ -17,10 +17,6 @@ from humalign_jax.memory import check_memory
 from humalign_jax.records import Features, Rdm, RepeatedFeatures, Score
 from humalign_jax.report.plots import bars, rdms, style
 from humalign_jax.rsa import files
-from humalign_jax.rsa.inference import infer
-from humalign_jax.rsa.large.stream import INDICES
-from humalign_jax.rsa.similarity.ceiling import PAIRS
-from humalign_jax.rsa.similarity.compare import WHOLE
 from humalign_jax.wiring.rsa_display import keep_rdms
 from humalign_jax.wiring.rsa_join import join_study
 from humalign_jax.wiring.rsa_study import REPEATED, SAME, Study, load, simulate
@@ -119,8 +115,8 @@ def _check_comparison(config: ConfigDict, study: Study) -> None:
     known = (*rsa.INDICES, *rsa.FEATURE_INDICES)
     if index not in known:
         raise ValueError(f'config.comparison.index={index!r} is no index.{settings.nearest(index, known)}')
-    if not pairs or set(pairs) - set(PAIRS):
-        raise ValueError(f'config.comparison.pairs={pairs} must be some of {", ".join(PAIRS)}.')
+    if not pairs or set(pairs) - set(rsa.PAIRS):
+        raise ValueError(f'config.comparison.pairs={pairs} must be some of {", ".join(rsa.PAIRS)}.')
     if study.labels is None and pairs != ('all',):
         raise ValueError(f'config.comparison.pairs={pairs} needs categories: give config.comparison.labels_file.')
     if index in rsa.FEATURE_INDICES:
@@ -141,22 +137,22 @@ def _check_comparison(config: ConfigDict, study: Study) -> None:
     elif chosen.n_bootstrap:
         n, k = len(study.models[0].ids), len(study.reference)
         for kind in pairs:
-            infer.check_options(index, chosen.bootstrap, kind, n, k, chosen.n_bootstrap, chosen.n_permutations)
-    elif 'partial' in pairs and index not in ('pearson', 'spearman'):
+            rsa.check_options(index, chosen.bootstrap, kind, n, k, chosen.n_bootstrap, chosen.n_permutations)
+    elif 'partial' in pairs and not rsa.INDICES[index].partialable:
         raise ValueError(f"pairs='partial' goes with 'pearson' and 'spearman', not with {index!r}.")
-    elif index in WHOLE and pairs != ('all',):
+    elif rsa.INDICES[index].whole and pairs != ('all',):
         raise ValueError(f"{index!r} needs every pair: set config.comparison.pairs=('all',), not {pairs}.")
 
 
 def _why_stored(config: ConfigDict, study: Study) -> str:
     """Why RDMs have to be held in memory; '' where scores can come straight from the features."""
+    index = config.comparison.index
     reasons = {
         'config.inference.n_bootstrap > 0 resamples them': config.inference.n_bootstrap > 0,
         'config.features.write_rdms=True asks for their files': config.features.write_rdms,
         'the reference is given as RDMs': any(isinstance(item, Rdm) for item in study.reference),
         'config.comparison.pairs asks for some pairs only': tuple(config.comparison.pairs) != ('all',),
-        f'{config.comparison.index!r} cannot be streamed': config.comparison.index
-        not in (*INDICES, *rsa.FEATURE_INDICES),
+        f'{index!r} cannot be streamed': index in rsa.INDICES and not rsa.INDICES[index].streamable,
     }
     return next((reason for reason, holds in reasons.items() if holds), '')
 

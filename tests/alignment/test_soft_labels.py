@@ -152,7 +152,7 @@ def test_the_true_model_lies_within_the_ceilings(people_case):
     assert found['entropy_pearson'].upper == pytest.approx(pearson, abs=0.02)
 
 
-def test_a_model_equal_to_half_of_people_scores_at_the_ceiling_with_the_other_half(people_case):
+def test_a_model_equal_to_half_of_classifier_scores_at_the_ceiling_with_the_other_half(people_case):
     counts, _, labels = people_case
     found = soft_labels.ceilings(counts, labels, n_splits=20, seed=0)
     first = np.random.default_rng(9).multivariate_hypergeometric

@@ -13,7 +13,7 @@ from scipy import stats
 from sklearn.decomposition import PCA
 
 from humalign_jax import losses, storage
-from humalign_jax.alignment import linear_code
+from humalign_jax.alignment import code_scores, linear_code
 from humalign_jax.experiments import latents, train_vae
 from humalign_jax.records import Score
 from humalign_jax.wiring import latent_pictures, runs
@@ -203,9 +203,11 @@ def test_category_structure_is_the_rank_correlation_of_all_pairs(done, opened):
 
 
 def test_the_informative_latents_are_the_fewest_that_hold_nine_tenths_of_the_kl():
-    np.testing.assert_array_equal(latents.most_informative(np.array([0.5, 6.0, 0.1, 3.0, 0.4])), [1, 3])
-    np.testing.assert_array_equal(latents.most_informative(np.array([8.0, 1.0, 0.5, 0.5])), [0, 1])  # 9 of 10 exactly
-    assert len(latents.most_informative(np.full(10, 0.3))) in (9, 10)
+    np.testing.assert_array_equal(code_scores.most_informative(np.array([0.5, 6.0, 0.1, 3.0, 0.4])), [1, 3])
+    np.testing.assert_array_equal(
+        code_scores.most_informative(np.array([8.0, 1.0, 0.5, 0.5])), [0, 1]
+    )  # 9 of 10 exactly
+    assert len(code_scores.most_informative(np.full(10, 0.3))) in (9, 10)
 
 
 def test_every_score_says_where_it_comes_from(done):
