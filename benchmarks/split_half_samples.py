@@ -13,9 +13,7 @@ import numpy as np
 from scipy.spatial.distance import pdist
 from tqdm import tqdm
 
-from humalign_jax import storage
-from humalign_jax.rsa.pairs import between_category, category_rdm, within_category
-from humalign_jax.rsa.similarity import ceiling, compare
+from humalign_jax import rsa, storage
 
 # Split-half Spearman of one sample, as recorded in the studies' reference figures.
 RECORDED = {
@@ -34,17 +32,17 @@ def split_halves(counts: np.ndarray, labels: np.ndarray, np_rng: np.random.Gener
     """Mean split-half Spearman by distance and pairs."""
     kinds = {
         'all': {},
-        'within': {'mask': within_category(labels)},
-        'between': {'mask': between_category(labels)},
-        'partial': {'control': category_rdm(labels)[None]},
+        'within': {'mask': rsa.within_category(labels)},
+        'between': {'mask': rsa.between_category(labels)},
+        'partial': {'control': rsa.category_rdm(labels)[None]},
     }
     found = {name: [] for name in RECORDED}
     for _ in range(n_splits):
-        halves = ceiling.split_counts(counts, np_rng)
+        halves = rsa.split_counts(counts, np_rng)
         for measure in ('euclidean', 'cosine'):
             rdms = [pdist(half / half.sum(axis=1, keepdims=True), measure).round(12) for half in halves]
             for kind, options in kinds.items():
-                found[f'{measure}, {kind}'].append(float(compare(*rdms, **options)))
+                found[f'{measure}, {kind}'].append(float(rsa.compare(*rdms, **options)))
     return {name: np.mean(values) for name, values in found.items()}
 
 

@@ -4,8 +4,8 @@ r"""How closely a classifier's answers follow people's: soft labels, second choi
         --config.features=runs/features/test --config.validation=runs/features/validation --config.human.root=DIR
     python -m humalign_jax.main --config=configs/alignment.py:tiny --workdir=runs/tiny    # a second, on simulated data
 
-The folders hold the layers `logits` and/or `probs` with labels, as configs/extract.py leaves them, or anyone's
-files: `logits.npy` (or .npz, .h5, .mat, .csv) and `labels.npy`. Files without ids need `stimuli` (docs/study.md).
+The folders hold the layers `logits` and/or `probs` with labels, as configs/extract.py writes them, or files of any
+network: `logits.npy` (or .npz, .h5, .mat, .csv) and `labels.npy`. Files without ids need `stimuli` (docs/study.md).
 """
 
 import ml_collections

@@ -1,14 +1,14 @@
-r"""PhilNet on CIFAR-10 with what people called the training images (CIFAR-10N) as the target, tested on the labels.
+r"""PhilNet on CIFAR-10 with people's labels of the training images (CIFAR-10N) as the target, tested on the labels.
 
     python -m humalign_jax.main --config=configs/cifar10n.py --workdir=runs/cifar10n
     python -m humalign_jax.main --config=configs/cifar10n.py:worst --workdir=runs/cifar10n-worst
     python -m humalign_jax.main --config=configs/cifar10n.py:tiny --workdir=runs/tiny    # seconds, on a CPU
 
-Variants: full (shares of three labels by people), aggregate (their majority), worst (a wrong one where any of the three
-is wrong), person (one of the three, drawn for each image), label (the published labels, as a control). Needs
-`cifar10n.npz` beside the images. The checkpoint is chosen by the same labels on the validation images, so that no
-published label of the training set is used; accuracy is always that of the published labels. The tiny variant trains on
-rendered images and the soft labels of simulated observers.
+Variants: full (shares of three people's labels), aggregate (majority of the three labels), worst (a wrong label where
+any of the three is wrong), person (one of the three labels, drawn for each image), label (the published labels, as a
+control). Needs `cifar10n.npz` beside the images. The checkpoint is chosen by the same labels on the validation images,
+so no published label of the training set is used; accuracy always refers to the published labels. The tiny variant
+trains on rendered images and the soft labels of simulated observers.
 """
 
 import ml_collections

@@ -5,8 +5,8 @@ r"""Named layers of a trained run over a set of images, as memory-mapped .npy fi
     python -m humalign_jax.main --config=configs/extract.py:tiny --workdir=runs/pixels    # seconds, no run needed
 
 Layers of classifiers: `block1` ... (PhilNet) or `stem`, `layer1` ... (ResNets), `penultimate`, `logits`, `probs`; of a
-VAE `encoder1` ..., `mu`, `logvar`, `decoder1` ..., `recon`. `pixels` is the images themselves in [0, 1]; alone it needs
-no run: leave `run` empty and say in `data` which images.
+VAE `encoder1` ..., `mu`, `logvar`, `decoder1` ..., `recon`. `pixels` are the images in [0, 1]; `pixels` alone needs no
+run: leave `run` empty and name the images in `data`.
 """
 
 import ml_collections

@@ -1,12 +1,12 @@
-r"""RSA of networks against people: every layer, image by image and class by class, with the category taken out as well.
+r"""RSA of networks against people: every layer, by image and by class, also with the category partialled out.
 
     python -m humalign_jax.main --config=configs/human_rsa.py --workdir=study/human_rsa \
         --config.features='("study/features/philnet/test", "study/features/vae/test")' --config.human.root=DATA
     python -m humalign_jax.main --config=configs/human_rsa.py:tiny --workdir=runs/tiny    # seconds, on simulated data
 
-`features` are folders written by configs/extract.py, or anyone's: `<layer>.npy` (or .npz, .h5, .mat, .csv), and
-`labels.npy` with the classes. Files without ids need `stimuli` (docs/study.md shows it). Scores stand beside three
-baselines that see nothing of an image but its category or its pixels; read them before any network's.
+`features` are folders written by configs/extract.py or folders of any network: `<layer>.npy` (or .npz, .h5, .mat,
+.csv), and `labels.npy` with the classes. Files without ids need `stimuli` (see docs/study.md). The scores include three
+baselines that use only the category or the pixels of an image; read the baselines first.
 
 Expect: 10,000 images are 49,995,000 pairs, for which a layer of 512 units takes some ten seconds of processor time
 (estimated from its parts on a busy machine) and the run 2.5 GB of memory (measured).

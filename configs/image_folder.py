@@ -3,8 +3,8 @@ r"""A ResNet-18 on your own images in folders named after their classes: SGD wit
     python -m humalign_jax.main --config=configs/image_folder.py --config.data.root=DIR --workdir=runs/own
     python -m humalign_jax.main --config=configs/image_folder.py:tiny --workdir=runs/tiny    # seconds, on a CPU
 
-DIR holds `<split>/<class>/<image>` with the splits train and test, or `<class>/<image>`, of which `test_share` is held
-out. Images may lie deeper in their class's folder. `tiny` runs on rendered images.
+DIR holds `<split>/<class>/<image>` with the splits train and test, or `<class>/<image>`; then `test_share` of each
+class is held out. Images may lie deeper in the folder of their class. `tiny` runs on rendered images.
 """
 
 import ml_collections

@@ -1,9 +1,9 @@
-r"""What a trained VAE keeps: reconstructions, samples, traversals, interpolations, and the categories in its code.
+r"""Evaluation of a trained VAE: reconstructions, samples, traversals, interpolations, and categories in its code.
 
     python -m humalign_jax.main --config=configs/latents.py --config.run=runs/vae --workdir=runs/latents
     python -m humalign_jax.main --config=configs/latents.py:tiny --workdir=runs/tiny    # after configs/vae.py:tiny
 
-Leaves scores.jsonl, arrays and figures/ in the workdir. The pictures show images of the data set: mind its licence.
+Leaves scores.jsonl, arrays and figures/ in the workdir. The pictures show images of the data set, under its licence.
 """
 
 import ml_collections

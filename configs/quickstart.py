@@ -4,10 +4,10 @@ r"""The whole study: trains networks, compares them with people, and writes a pa
     python -m humalign_jax.main --config=configs/quickstart.py:cifar10 --config.data.root=DIR --workdir=runs/study
     python -m humalign_jax.main --config=configs/quickstart.py:tiny --workdir=runs/tiny    # under a minute, tests
 
-The default needs no data: images that the package renders, observers that it simulates, so that the right answers are
-known. `:cifar10` is the same study with CIFAR-10, CIFAR-10H and full training of PhilNet, ResNet-18, ResNet-50 and the
-VAE. Started again, it goes on at the first stage that is not complete. A network that is trained already is taken from
-its folder: `--config.runs.philnet=runs/philnet`.
+The default needs no data: the package renders the images and simulates the observers, so the true similarity is known.
+`:cifar10` is the same study with CIFAR-10, CIFAR-10H and full training of PhilNet, ResNet-18, ResNet-50 and the VAE.
+Started again, the study continues at the first stage that is not complete. A network that is already trained is taken
+from its folder: `--config.runs.philnet=runs/philnet`.
 """
 
 import ml_collections

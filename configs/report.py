@@ -4,10 +4,9 @@ r"""Report of a study: one self-contained HTML page, figures as PDF and PNG, tab
     python -m humalign_jax.main --config=configs/report.py:tiny --config.study=runs/tiny --workdir=runs/tiny/report
     python -m humalign_jax.main --config=configs/report.py --config.study=runs/rsa --workdir=runs/rsa/report
 
-A study is a folder of configs/quickstart.py, or one run, such as of configs/rsa.py.
+A study is the workdir of configs/quickstart.py, or of one run, such as configs/rsa.py.
 
-Reads files only: no network is run and no data is loaded, so that a report can be made again without the machine that
-made the study.
+Reads files only: no network runs and no data set is loaded, so a report can be made again on another machine.
 """
 
 import ml_collections

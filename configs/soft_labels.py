@@ -3,13 +3,13 @@ r"""Fine-tunes a trained classifier on people's soft labels, fold by fold, besid
     python -m humalign_jax.main --config=configs/soft_labels.py --config.run=runs/philnet --workdir=runs/soft_labels
     python -m humalign_jax.main --config=configs/soft_labels.py:tiny --config.run=runs/tiny --workdir=runs/tiny-soft
 
-The run needs to be one of train_classifier; its test images are cut into folds, and each fold is scored by a network
-that was trained on the others. Learning rate and epochs are fixed here and were never chosen by the folds that are
-scored. `n_validation_folds=1` sets one of the training folds aside instead: it chooses the epoch (by cross-entropy to
-people, in both arms) and fits a temperature for the `_scaled` scores.
+The run must be one of train_classifier. Its test images are divided into folds, and each fold is scored by a network
+that was trained on the other folds. Learning rate and epochs are fixed here and do not depend on the scored folds.
+`n_validation_folds=1` sets one of the training folds aside: it chooses the epoch (by cross-entropy to people, in both
+arms) and fits a temperature for the `_scaled` scores.
 
 Ten folds, two arms and 5 epochs are 900,000 training images: 3.5 hours for PhilNet at the 72 images/s of one CPU core.
-A stopped run goes on with the arms and folds that are missing.
+A stopped run continues with the missing arms and folds.
 """
 
 import ml_collections

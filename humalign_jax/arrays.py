@@ -1,7 +1,7 @@
-"""The gate for arrays from elsewhere: real numbers and stimulus ids become plain NumPy arrays, or are refused by name.
+"""Arrays from users and other libraries: converted to plain NumPy arrays, or refused with their name.
 
-Lists, np.matrix, pandas frames, torch tensors, jax arrays and half precision of any kind are converted. Sparse, masked,
-complex, ragged and object arrays and text are refused, because NumPy would turn them into other numbers or fail later.
+Lists, np.matrix, pandas frames, torch tensors, jax arrays and half precision are converted. Sparse, masked, complex,
+ragged and object arrays and text are refused, because NumPy would change their numbers or fail later.
 """
 
 from typing import Any
@@ -16,8 +16,8 @@ def numeric(values: Any, what: str) -> np.ndarray:
     of ml_dtypes become float32, booleans, integers and longer floats float64.
 
     Args:
-        values: An array, or what np.asarray takes: a list, a pandas frame or series, a torch tensor, a jax array.
-        what: What the values are, for messages, such as "features 'net'".
+        values: An array, or anything that np.asarray takes: a list, a pandas frame or series, a torch tensor.
+        what: Name of the values in messages, such as "features 'net'".
 
     Raises:
         ValueError: The values are sparse, masked, complex, ragged, text or Python objects.
@@ -41,17 +41,17 @@ def numeric(values: Any, what: str) -> np.ndarray:
 
 
 def real(values: Any, what: str) -> np.ndarray:
-    """As `numeric`, but booleans and integers keep their type: 50 million booleans are 50 MB, as floats 400 MB."""
+    """Like `numeric`, but booleans and integers keep their type, which saves memory for large arrays."""
     plain = type(values) in (np.ndarray, np.memmap) and values.dtype.kind in 'biu'
     return values if plain else numeric(values, what)
 
 
 def stimulus_names(ids: Any, what: str) -> np.ndarray:
-    """Stimulus ids as an array of strings, [n]; numbers are ids, too: 7 and 7.0 become '7'.
+    """Stimulus ids as an array of strings, [n]. Whole numbers become text: 7 and 7.0 become '7'.
 
     Args:
         ids: Strings, bytes in UTF-8, or whole numbers, in anything that `numeric` takes.
-        what: What has these ids, for messages.
+        what: Name of the array with these ids, for messages.
 
     Raises:
         ValueError: An id is neither text nor a whole number; the message names its row.
@@ -68,7 +68,7 @@ def stimulus_names(ids: Any, what: str) -> np.ndarray:
 
 
 def _name(one: Any) -> str | None:
-    """An id as text, None if it is none."""
+    """An id as text, None if it is neither text nor a whole number."""
     if isinstance(one, bytes):
         try:
             return one.decode()
@@ -82,7 +82,7 @@ def _name(one: Any) -> str | None:
 
 
 def _dense(values: Any, what: str) -> np.ndarray:
-    """The values as a plain array; raises ValueError where np.asarray would lose or invent some."""
+    """The values as a plain array; raises ValueError where np.asarray would lose or invent values."""
     if isinstance(values, np.ndarray) and type(values) in (np.ndarray, np.memmap):
         return values
     if hasattr(values, 'todense') or hasattr(values, 'toarray'):
@@ -103,7 +103,7 @@ def _dense(values: Any, what: str) -> np.ndarray:
 
 
 def _named(values: Any, array: np.ndarray | None = None) -> str:
-    """The type of what came, with shape and dtype where it has them."""
+    """The type of the values, with shape and dtype where they have them."""
     shape = getattr(values if array is None else array, 'shape', None)
     kind = getattr(values if array is None else array, 'dtype', None)
     parts = [type(values).__name__, *([] if kind is None else [str(kind)]), *([] if shape is None else [str([*shape])])]

@@ -1,6 +1,6 @@
 """Mapping over devices: the only file that says `pmap`.
 
-Everything else writes functions for one device and, where devices must agree, names the axis `AXIS` in a `lax.pmean` or
+All other code is written for one device and, where devices must agree, names the axis `AXIS` in a `lax.pmean` or
 `lax.psum`. The mapping can therefore change (to `shard_map`, say) without touching a model, an objective or a distance.
 """
 
@@ -25,11 +25,11 @@ def local_devices(n_devices: int = 0, *, where: str = '') -> list[jax.Device]:
     """The first `n_devices` devices of this process; 0 means all.
 
     Args:
-        n_devices: How many.
-        where: The setting that says so, for the message.
+        n_devices: Number of devices.
+        where: Name of the setting with this number, for the message.
 
     Raises:
-        ValueError: There are fewer devices than asked for, or none of the platform that JAX_PLATFORMS names.
+        ValueError: There are fewer devices, or none of the platform that JAX_PLATFORMS names.
     """
     devices = _all_local()
     if n_devices < 0 or n_devices > len(devices):
@@ -43,11 +43,11 @@ def local_devices(n_devices: int = 0, *, where: str = '') -> list[jax.Device]:
 def compiled(function: Callable[..., Any] | None = None, **options: Any) -> Callable[..., Any]:
     """`jax.jit` for analyses: the function runs under jax's default checks, whatever the user has set.
 
-    `jax_debug_nans`, which helps to find a NaN in training, refuses the NaN that mark entries of a tile that are no
-    pair, and strict promotion refuses an index of 32 beside one of 64 bits.
+    `jax_debug_nans`, which helps to find a NaN in training, would refuse the NaN that mark entries of a tile outside
+    the condensed RDM. Strict promotion would refuse a 32-bit index beside a 64-bit one.
 
     Args:
-        function: What to compile; without it a decorator is returned.
+        function: The function to compile; without it a decorator is returned.
         options: Of `jax.jit`.
     """
     if function is None:
@@ -63,7 +63,7 @@ def compiled(function: Callable[..., Any] | None = None, **options: Any) -> Call
 
 
 def _all_local() -> list[jax.Device]:
-    """All devices of this process; the first call starts jax's backend, which may not exist here."""
+    """All devices of this process; the first call starts jax's backend, which may be missing on this machine."""
     try:
         return jax.local_devices()
     except (RuntimeError, AssertionError) as error:  # an AssertionError without words where jax lacks the plugin
@@ -82,8 +82,8 @@ def map_over_devices(
     """`function` compiled and run on all devices at once.
 
     Args:
-        function: A function for one device; `lax.pmean(x, AXIS)` and its kin talk to the other devices.
-        devices: Where to run.
+        function: A function for one device; `lax.pmean(x, AXIS)` and similar functions combine devices.
+        devices: The devices.
         donate: Positions of arguments whose memory the result may reuse.
 
     Returns:
@@ -110,7 +110,7 @@ def unreplicate(tree: Tree) -> Tree:
 
 
 def shard(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
-    """Rows dealt out to the devices in order: [d * b, ...] -> [d, b, ...].
+    """Rows divided among the devices in order: [d * b, ...] -> [d, b, ...].
 
     Raises:
         ValueError: The number of rows is not a multiple of the number of devices.
@@ -133,9 +133,9 @@ def spread(
 ) -> Iterator[Result]:
     """`function(device_number, item)` of every item, in the order of the items.
 
-    Host threads, each bound to one device, take items as they come; with two per device one copies results while the
-    other computes. Which device gets which item is not fixed, so the result must not depend on it. Items are taken up
-    only a little ahead of the results that have been consumed, so memory stays flat.
+    Host threads, each bound to one device, take the next item when they are free; of two threads per device, one copies
+    results while the other computes. The device of an item is not fixed, so results must not depend on it. Only a few
+    items are computed ahead of the consumed results, so memory stays flat.
     """
     n_threads = max(1, n_devices * threads_per_device)
     free: queue.SimpleQueue[int] = queue.SimpleQueue()

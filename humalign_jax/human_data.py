@@ -1,4 +1,4 @@
-"""Records of what people did with stimuli, each with stimulus ids: answers, which are counts of names."""
+"""Records of human data, each with stimulus ids: answers, which count how many people chose each class."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,9 +1,8 @@
-"""Signals whose handlers raise, such that the exception always arrives.
+"""Signal handlers that raise, so that the exception always arrives.
 
 Python drops an exception that a signal handler raises inside a callback of the garbage collector or a finaliser
-('Exception ignored in ...'), and C extensions that are being imported turn it into an ImportError. jax registers such a
-callback, so that about one Ctrl-C in five of a run's first second was lost. Here a dropped signal is sent again, and
-`asked()` says afterwards what was meant.
+('Exception ignored in ...'), and C extensions turn it into an ImportError while they are imported. jax registers such a
+callback. Here a dropped signal is sent again, and `asked()` returns the exception that was meant.
 """
 
 import contextlib
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-EXIT_INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
+EXIT_INTERRUPTED = 130  # the status that shells use for Ctrl-C
 _SECONDS_TO_NEXT = 0.02  # before a dropped signal is sent again: the callback has ended by then
 
 Handler = Callable[[int, FrameType | None], None]
@@ -24,7 +23,7 @@ _raised: BaseException | None = None  # by the latest handler
 
 
 def end_at_once() -> None:
-    """Makes Ctrl-C end the process with one line and status 130: for the time before there is anything to save."""
+    """Makes Ctrl-C end the process with one line and status 130, for the time before anything can be saved."""
 
     def leave(_number: int, _frame: FrameType | None) -> None:
         os.write(2, b'\nInterrupted.\n')
@@ -35,13 +34,13 @@ def end_at_once() -> None:
 
 
 def asked() -> BaseException | None:
-    """What a signal's handler raised, whatever became of it; None if none did."""
+    """The exception of the latest signal handler, even if it was dropped or replaced; None if no handler raised."""
     return _raised
 
 
 @contextlib.contextmanager
 def ctrl_c() -> Iterator[None]:
-    """Inside the block Ctrl-C raises KeyboardInterrupt, and never in vain."""
+    """Inside the block Ctrl-C raises a KeyboardInterrupt that always arrives."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -54,14 +53,14 @@ def ctrl_c() -> Iterator[None]:
 
 @contextlib.contextmanager
 def handled(numbers: tuple[signal.Signals, ...], handler: Handler) -> Iterator[None]:
-    """Installs a handler, which may raise; the earlier handlers are back when the block ends.
+    """Installs a handler, which may raise, and restores the earlier handlers when the block ends.
 
-    A signal that the process was told to ignore (by `nohup`, or by a shell that starts it in the background) stays
-    ignored. Outside the main thread Python allows no handlers: nothing changes there.
+    A signal that the process ignores (because of `nohup`, or a shell that started it in the background) stays ignored.
+    Outside the main thread, where Python allows no handlers, nothing changes.
 
     Args:
         numbers: Signals.
-        handler: As for `signal.signal`. If what it raises is dropped, the signal is sent again.
+        handler: As for `signal.signal`. If Python drops its exception, the signal is sent again.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

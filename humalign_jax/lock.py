@@ -1,10 +1,9 @@
 """One process at a time in a folder: a lock that survives a crash and works on network file systems.
 
-The lock is a file, `running.json`, made whole and at once by a hard link. It names host, process and command, and its
-holder touches it every 30 seconds. On the same machine a lock whose process is gone is taken over at once. Of another
-machine only the touches are seen: a lock that was not touched for 5 minutes is taken over, one that is touched while we
-look belongs to a living process. A job that was killed and is queued again on another node therefore waits 5 minutes
-at most.
+The lock is a file, `running.json`, created in one step by a hard link. It names host, process and command, and its
+holder touches it every 30 seconds. A lock of a process of this machine that has ended is taken over at once. A lock of
+another machine is taken over when it was not touched for 5 minutes; a lock that is touched meanwhile belongs to a
+living process. A job that was killed and queued again on another node therefore waits 5 minutes at most.
 """
 
 import contextlib
@@ -27,12 +26,12 @@ from absl import logging
 
 NAME = 'running.json'
 HEARTBEAT_SECONDS = 30.0
-STALE_SECONDS = 300.0  # ten heartbeats, and more than network file systems keep old times for
+STALE_SECONDS = 300.0  # ten heartbeats, and longer than network file systems cache old times
 _LOOK_SECONDS = 2.0  # between two looks at another machine's lock
-_SETTLE_SECONDS = 0.5  # after a take-over, so that of two processes that took over one sees that it lost
+_SETTLE_SECONDS = 0.5  # after a take-over: of two processes that took over, one then sees that it lost
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # file systems without hard links
 
-_held: dict[str, '_Heart'] = {}  # by real path: a study's process may ask again for what it has
+_held: dict[str, '_Heart'] = {}  # by real path: a study's process may lock a folder twice
 
 
 class InUseError(ValueError):
@@ -41,7 +40,7 @@ class InUseError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class _Found:
-    """A lock as it lies on the disk."""
+    """A lock as read from the disk."""
 
     about: dict[str, Any]  # {} if it cannot be read
     touched: float  # by the clock of the file system
@@ -49,13 +48,13 @@ class _Found:
 
 @contextlib.contextmanager
 def held(folder: pathlib.Path) -> Iterator[None]:
-    """Holds the folder's lock inside the block; waits while it is unknown whether another machine's holder lives.
+    """Holds the folder's lock inside the block; waits while it is unknown whether a holder on another machine lives.
 
-    In a process that holds it already nothing happens.
+    A process that already holds the lock enters the block at once.
 
     Raises:
-        InUseError: Another process works there; the message names host and process.
-        OSError: Nothing can be written there.
+        InUseError: Another process works in the folder; the message names host and process.
+        OSError: The folder cannot be written.
     """
     key = os.path.realpath(folder)
     if key in _held:
@@ -78,7 +77,7 @@ def _acquire(path: pathlib.Path, about: dict[str, Any]) -> None:
     while not _make(path, about):
         found = _look(path)
         if found is None:
-            continue  # it was removed between the two looks
+            continue  # removed between creating and reading
         here = _is_here(found.about)
         if _is_dead_here(found.about) or (not here and _is_stale(path, found)):
             logging.warning('%s was left by %s, which no longer runs: taken over.', path, _who(found.about))
@@ -102,12 +101,12 @@ def _acquire(path: pathlib.Path, about: dict[str, Any]) -> None:
 
 
 def _is_stale(path: pathlib.Path, found: _Found) -> bool:
-    """Whether a lock was not touched for so long that its holder is taken for dead."""
+    """Whether a lock was not touched for so long that its holder counts as dead."""
     return _file_time(path) - found.touched > STALE_SECONDS
 
 
 class _Heart:
-    """Touches the lock from a thread of its own, and ends the process if the lock is no longer its own."""
+    """Touches the lock in a thread, and ends the process if another process has taken the lock over."""
 
     def __init__(self, path: pathlib.Path, token: str) -> None:
         self._path, self._token = path, token
@@ -116,7 +115,7 @@ class _Heart:
         self._thread.start()
 
     def stop(self) -> None:
-        """Gives the lock back."""
+        """Releases the lock."""
         self._stop.set()
         self._thread.join()
         _remove(self._path, self._token)
@@ -126,11 +125,11 @@ class _Heart:
             try:
                 found = _look(self._path)
                 if found is not None and found.about.get('token') not in (None, self._token):
-                    # We were asleep for minutes and taken for dead. What is on the disk is whole at every moment.
+                    # This process slept for minutes and counted as dead. Files on the disk are whole at every moment.
                     os.write(2, f'error: {_in_use(self._path, found.about)}\n'.encode())
                     os._exit(2)
                 os.utime(self._path)
-            except OSError:  # a server that is away for a while
+            except OSError:  # a file server that does not answer for a while
                 continue
 
 
@@ -147,7 +146,7 @@ def _about_us() -> dict[str, Any]:
 
 
 def _machine() -> str:
-    """What process numbers belong to: the running system, and the container if there is one."""
+    """Identity of the running system, and of the container if there is one, in which process numbers are valid."""
     boot = ''
     with contextlib.suppress(OSError):
         boot = pathlib.Path('/proc/sys/kernel/random/boot_id').read_text().strip()
@@ -157,12 +156,12 @@ def _machine() -> str:
 
 
 def _is_here(about: dict[str, Any]) -> bool:
-    """Whether the holder is a process whose number means something here."""
+    """Whether the holder's process number is valid on this machine."""
     return about.get('host') == socket.gethostname() and about.get('machine') == _machine()
 
 
 def _is_dead_here(about: dict[str, Any]) -> bool:
-    """Whether the holder was a process of this machine that is gone; another process may have got its number since."""
+    """Whether the holder was a process of this machine that has ended, even if another process now has its number."""
     if not _is_here(about):
         return False
     pid, started = about['pid'], _start_of(about['pid'])
@@ -172,16 +171,16 @@ def _is_dead_here(about: dict[str, Any]) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except OSError:  # somebody else's, which this system hides
+    except OSError:  # another user's process, which this system hides
         return False
     return False
 
 
 def _start_of(pid: int) -> str | None:
-    """When a process started, '' if it has ended and only waits to be collected, None if it cannot be seen."""
+    """Start time of a process, '' if it is a zombie, None if it cannot be seen."""
     with contextlib.suppress(OSError):
         fields = pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
-        return '' if fields[0] in 'ZX' else fields[19]  # in ticks since the machine started: no clock moves it
+        return '' if fields[0] in 'ZX' else fields[19]  # in ticks since boot: independent of the clock
     try:
         process = psutil.Process(pid)
         return '' if process.status() == psutil.STATUS_ZOMBIE else f'{process.create_time():.0f}'
@@ -190,7 +189,7 @@ def _start_of(pid: int) -> str | None:
 
 
 def _make(path: pathlib.Path, about: dict[str, Any]) -> bool:
-    """Puts the lock there, whole, unless there is one."""
+    """Creates the lock in one step, unless one exists; returns whether it did."""
     content = json.dumps(about, indent=2).encode() + b'\n'
     temporary = path.with_name(f'.{NAME}.{about["token"]}.tmp')
     temporary.write_bytes(content)
@@ -238,7 +237,7 @@ def _remove(path: pathlib.Path, token: str | None) -> None:
 
 
 def _file_time(path: pathlib.Path) -> float:
-    """Now, by the clock of the file system: those of two hosts may differ."""
+    """The current time by the clock of the file system, because the clocks of two hosts may differ."""
     probe = path.with_name(f'.{NAME}.{uuid.uuid4().hex}.tmp')
     probe.write_bytes(b'')
     try:

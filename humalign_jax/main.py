@@ -3,9 +3,13 @@ r"""Command line: reads a config, prepares the run's folder, and hands both to t
     python -m humalign_jax.main --config=configs/vae.py --workdir=runs/vae
     python -m humalign_jax.main --config=configs/vae.py:tiny --config.train.epochs=2
 
-Exit status: 0 done (also if it was done before), 2 a mistake in config, data or files (one message, no traceback),
-75 stopped by a signal with everything saved: start again to go on. 130 Ctrl-C in work that cannot be cut in two. 1 a
-fault of the program, with its traceback.
+Exit status:
+
+    0    the run is complete
+    1    a fault of the program, with its traceback
+    2    a mistake in config, data or files: one message, no traceback
+    75   stopped by a signal with everything saved: start again to continue
+    130  Ctrl-C in work that saves nothing before its end
 """
 
 from humalign_jax import interrupts
@@ -65,13 +69,13 @@ def main(argv: list[str]) -> None:
 
 
 def read_config(arguments: Sequence[str]) -> ConfigDict:
-    """The config that a command line makes, for programs that start several runs.
+    """The config that a command line describes, for programs that start several runs.
 
     Args:
         arguments: Flags of this module, such as ['--config=configs/vae.py:tiny', '--config.seed=1'].
 
     Raises:
-        ValueError: There is no such file, it cannot be read, or it refuses a setting.
+        ValueError: The config file does not exist, cannot be read, or refuses a setting.
     """
     values, argv = flags.FlagValues(), ['', *_with_home(arguments)]
     flag = config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=argv)
@@ -88,7 +92,7 @@ def _checked(config: ConfigDict, argv: Sequence[str]) -> ConfigDict:
     """The config with paths written out.
 
     Raises:
-        ValueError: It names no experiment, or a value cannot be.
+        ValueError: The config names no experiment, or a value is not allowed.
     """
     _check_file(argv)  # the flag library goes on without a file until it is asked for the config
     if not isinstance(config, ConfigDict):
@@ -109,7 +113,7 @@ def _check_file(argv: Sequence[str]) -> None:
 
 
 def _run_experiment(config: ConfigDict, folder: str) -> None:
-    """Imports the experiment only now: a complete run, or a mistake in the config, needs no jax."""
+    """Imports and runs the experiment. Imported this late, because a complete run or a wrong config needs no jax."""
     from humalign_jax import devices
 
     for where, value in ranges.leaves(settings.plain(config)):
@@ -120,9 +124,9 @@ def _run_experiment(config: ConfigDict, folder: str) -> None:
 
 
 def _end_with(error: Exception, folder: pathlib.Path, *, ours: bool) -> NoReturn:
-    """Ends the program as an error deserves: a mistake with one message, a fault of the program with its traceback.
+    """Ends the program: a user's mistake with one message, a fault of the program with its traceback.
 
-    The traceback is kept in the folder if that is `ours`: another run's must not be touched.
+    The traceback is written into the folder if this run owns the folder (`ours`).
     """
     meant = interrupts.asked()  # a signal, which the code that it fell into turned into another error
     if isinstance(meant, SystemExit):
@@ -137,12 +141,12 @@ def _end_with(error: Exception, folder: pathlib.Path, *, ours: bool) -> NoReturn
 
 
 def _end_interrupted(folder: pathlib.Path) -> NoReturn:
-    print(f'\nInterrupted. What {folder} holds is whole: start again to go on from it.', file=sys.stderr)
+    print(f'\nInterrupted. The files in {folder} are complete: start again to continue.', file=sys.stderr)
     raise SystemExit(interrupts.EXIT_INTERRUPTED) from None
 
 
 def _keep_traceback(error: Exception, folder: pathlib.Path) -> str:
-    """Writes the traceback into the run's folder, if it was made, and says where it is."""
+    """Writes the traceback into the run's folder, if the folder exists; returns a line that says where."""
     if not folder.is_dir():
         return ''
     path = folder / 'error.txt'
@@ -154,7 +158,7 @@ def _keep_traceback(error: Exception, folder: pathlib.Path) -> str:
 
 
 def _set_up_logging() -> None:
-    """Shows our own progress and everybody's warnings: libraries report each file they touch."""
+    """Logs this package's progress and the warnings of all packages, but not the progress of libraries."""
     ours = str(pathlib.Path(__file__).parent)
 
     def is_shown(record: python_logging.LogRecord) -> bool:
@@ -165,12 +169,12 @@ def _set_up_logging() -> None:
 
 
 def _set_up_environment() -> None:
-    """Keeps compiled programs between runs; takes back what a shell or notebook set for programs of another kind."""
+    """Keeps compiled programs between runs, and resets variables of a shell or notebook that break a run."""
     cache = os.environ.get('JAX_COMPILATION_CACHE_DIR', '~/.cache/humalign_jax/compiled')
     os.environ['JAX_COMPILATION_CACHE_DIR'] = settings.with_home(cache)
     os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')
-    os.environ['MPLBACKEND'] = 'agg'  # a notebook's, which '!python' passes on, may not be installed here
-    os.environ.pop('JAX_NUMPY_DTYPE_PROMOTION', None)  # 'strict' is for programs of one's own: optax fails under it
+    os.environ['MPLBACKEND'] = 'agg'  # '!python' in a notebook passes its own backend on
+    os.environ.pop('JAX_NUMPY_DTYPE_PROMOTION', None)  # optax fails under 'strict'
 
 
 def _default_workdir() -> str:
@@ -180,7 +184,7 @@ def _default_workdir() -> str:
 
 
 def _given_config(argv: Sequence[str]) -> tuple[str, str]:
-    """File and variant that a command line names, each '' where there is none."""
+    """The config file and the variant on a command line, each '' if missing."""
     given = ''
     for flag, following in zip(argv, [*argv[1:], '']):
         if re.fullmatch(r'--?config', flag):
@@ -192,7 +196,7 @@ def _given_config(argv: Sequence[str]) -> tuple[str, str]:
 
 
 def _with_home(argv: Sequence[str]) -> list[str]:
-    """Flags with `~` written out: shells leave it alone behind '='."""
+    """Flags with `~` expanded, which shells do not do after '='."""
     return ['='.join([name, *map(settings.with_home, value)]) for name, *value in (a.split('=', 1) for a in argv)]
 
 
@@ -212,7 +216,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
 
 
 def _own_words(error: BaseException, argv: Sequence[str]) -> str:
-    """What an error of a command line says, without what was wrapped around it."""
+    """The message of an error on the command line, without the errors wrapped around it."""
     unknown = _unknown_setting(argv)
     if unknown:
         return unknown
@@ -230,14 +234,14 @@ def _own_words(error: BaseException, argv: Sequence[str]) -> str:
 
 
 def _unknown_setting(argv: Sequence[str]) -> str:
-    """The message about the first flag that sets what the config does not have; '' if there is none."""
+    """The message about the first flag whose key the config lacks; '' if all keys exist."""
     given = [match[1] for match in (re.match(r'--?(?:no)?config\.([^=]+)', flag) for flag in argv) if match]
     alone, values = [flag for flag in argv if not re.match(r'--?(no)?config\.', flag)], flags.FlagValues()
     try:
         flag = config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=alone)
         values(alone, known_only=True)
         config = flag.value
-    except Exception:  # then the config itself is what is wrong
+    except Exception:  # the config itself is wrong
         return ''
     for path in given:
         section, where = config, 'config'

@@ -1,4 +1,4 @@
-"""What a large experiment asks beforehand: whether there is room for it; and making room after one."""
+"""Memory of large experiments: a check before they start, and giving memory back after they end."""
 
 import contextlib
 import ctypes
@@ -12,15 +12,15 @@ from absl import logging
 
 
 def check_memory(needed_bytes: float, what: str, advice: str) -> None:
-    """Logs how much memory is needed and how much is free; makes room if that is too little.
+    """Logs how much memory is needed and how much is free; gives memory back first if too little is free.
 
     Args:
-        needed_bytes: Rise of the peak to be expected.
-        what: What needs it, a plural.
-        advice: What to do where it is not there.
+        needed_bytes: Expected rise of the peak.
+        what: Name of the data or work that needs the memory, a plural.
+        advice: Advice in the message if too little is free.
 
     Raises:
-        ValueError: It is not there.
+        ValueError: Too little memory is free.
     """
     free = free_memory_bytes()
     if needed_bytes > 0.9 * free:
@@ -34,30 +34,29 @@ def check_memory(needed_bytes: float, what: str, advice: str) -> None:
 
 
 def free_memory_bytes(system: pathlib.Path = pathlib.Path('/')) -> int:
-    """Memory that this process may still take: what the machine has left, within the limits of a job or container.
+    """Memory that this process may still take: the machine's free memory, within the limits of a job or container.
 
-    Files that the kernel keeps in memory count as free, because it drops them when asked.
+    Files that the kernel caches count as free, because it drops them on demand.
 
     Args:
-        system: Where `proc` and `sys` are looked for.
+        system: Folder that holds `proc` and `sys`.
     """
     return min([psutil.virtual_memory().available, *_left_in_cgroups(system)])
 
 
 def give_back_memory() -> None:
-    """Returns to the system what a finished experiment left in this process: compiled programs and freed blocks.
+    """Returns memory of finished experiments to the system: compiled programs and freed blocks.
 
-    Compiled programs alone may hold gigabytes after a few dozen networks. What is still needed compiles anew, which for
-    every stage of the quickstart took a fifth longer in all, so that this is for when room is short.
+    Programs that are needed again compile again, so this is meant for when memory is short.
     """
     jax.clear_caches()
     gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # only glibc keeps freed blocks until it is asked
+    with contextlib.suppress(OSError, AttributeError):  # only glibc keeps freed blocks
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _left_in_cgroups(system: pathlib.Path) -> Iterator[int]:
-    """What is left of each limit that the process or a group above it has (Linux control groups, version 1 and 2)."""
+    """Free memory under each limit of the process's control groups (Linux, version 1 and 2)."""
     try:
         lines = (system / 'proc/self/cgroup').read_text().splitlines()
     except OSError:

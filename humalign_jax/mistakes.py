@@ -1,19 +1,20 @@
-"""Which errors are a user's mistake, or the machine's state, and in which words they are told.
+"""Errors that are a user's mistake or a state of the machine, and their messages.
 
-A mistake is one message and exit status 2. Every other error is a fault of the program and shows as one.
+A mistake ends the program with one message and exit status 2. Every other error is a fault of the program and shows its
+traceback.
 """
 
 import errno
 import os
 
-_NAMES_OF_JAX_ERRORS = ('JaxRuntimeError', 'XlaRuntimeError')  # jax need not be imported to be asked
+_NAMES_OF_JAX_ERRORS = ('JaxRuntimeError', 'XlaRuntimeError')  # compared by name, without importing jax
 
 
 def message_of(error: BaseException) -> str | None:
-    """What to tell the user, None if the error is a fault of the program.
+    """The message for the user; None if the error is a fault of the program.
 
     Args:
-        error: What was raised.
+        error: The exception.
     """
     words = str(error).strip()
     if isinstance(error, MemoryError) or _is_out_of_memory(error):
@@ -44,12 +45,12 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _of_the_system(error: OSError, words: str) -> str:
-    """The system's words without its number, with what to do where that is known."""
+    """The system's message without its number, followed by advice where there is any."""
     if error.errno is None or error.strerror is None:
         return words or type(error).__name__
     files = ' -> '.join(str(name) for name in (error.filename, error.filename2) if name is not None)
     what = f'{files}: {error.strerror}' if files else error.strerror
-    if error.strerror != os.strerror(error.errno):  # words of ours, which say what to do
+    if error.strerror != os.strerror(error.errno):  # our own message, which already gives advice
         return what
     advice = {
         errno.EACCES: 'You may not read or write there: choose another place, or ask for the rights.',

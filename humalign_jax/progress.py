@@ -1,7 +1,7 @@
-"""How far long work is: `shown` makes bars on a terminal, and lines elsewhere, of what the work inside says of itself.
+"""Progress of long work: functions report it with `steps` or `stage`, and `shown` displays it.
 
-Functions that loop over much say so with `steps` or `stage`, which cost next to nothing and show nothing unless someone
-higher up asked for it: `main` does, and so can a script or notebook.
+Inside `shown`, a terminal shows bars, and a log shows lines. Outside `shown` nothing is displayed, and reporting costs
+almost nothing. `main` uses `shown`; a script or notebook may use it too.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import TypeVar
 from absl import logging
 from tqdm import tqdm
 
-SILENT_SECONDS = 2.0  # what takes no longer is not worth a line
+SILENT_SECONDS = 2.0  # shorter work shows nothing
 SECONDS_BETWEEN_LINES = 10.0
 
 Item = TypeVar('Item')
@@ -31,10 +31,10 @@ def to_stderr(line: str) -> None:
 
 @contextlib.contextmanager
 def shown(say: Callable[[str], None] = to_stderr) -> Iterator[None]:
-    """Shows, of all work in this block that takes longer than 2 s, how far it is and how long it will still take.
+    """Displays the progress and the remaining time of all work in this block that takes longer than 2 s.
 
     Args:
-        say: What becomes of a line where standard error is no terminal; `logging.info`, say.
+        say: Called with each line if standard error is no terminal; `logging.info`, say.
     """
     token = _say.set(say)
     try:
@@ -48,11 +48,11 @@ def stage(what: str, total: int) -> Iterator[Advance]:
     """Work of `total` steps.
 
     Args:
-        what: What is counted, a plural.
-        total: How many there are.
+        what: Name of the steps, a plural.
+        total: Number of steps.
 
     Yields:
-        `advance(n=1)`: n more are done. Any thread may call it.
+        `advance(n=1)`: reports n more steps as done. Any thread may call it.
     """
     say = _say.get()
     if say is None:
@@ -73,12 +73,12 @@ def stage(what: str, total: int) -> Iterator[Advance]:
 
 
 def steps(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
-    """The items; each counts as done when the next one is asked for.
+    """The items; each counts as done when the next one is taken.
 
     Args:
-        items: What is worked through.
-        what: What is counted, a plural.
-        total: How many there are, if that is not the length of `items`.
+        items: The items.
+        what: Name of the items, a plural.
+        total: Number of items, if it is not the length of `items`.
     """
     with stage(what, len(items) if total is None else total) as advance:  # type: ignore[arg-type]
         for item in items:
@@ -87,12 +87,12 @@ def steps(items: Iterable[Item], what: str, total: int | None = None) -> Iterato
 
 
 def each(items: Iterable[Item], what: str, name: Callable[[Item], str] | None = None) -> Iterator[Item]:
-    """The few items of an experiment, with a bar on a terminal, otherwise a line in the log for each as it begins.
+    """The few items of an experiment, with a bar on a terminal, otherwise one line in the log as each begins.
 
     Args:
-        items: What is worked through.
-        what: What is done with them, for the line.
-        name: What an item is called in it.
+        items: The items.
+        what: Name of the work in the line.
+        name: Gives the name of an item in the line.
     """
     items, started = list(items), time.monotonic()
     if sys.stderr.isatty():
@@ -129,5 +129,5 @@ class _Lines:
 
 
 def _times(passed: float, done: int, total: int) -> str:
-    """How long it has taken, and how long it will still take."""
+    """Elapsed and remaining time, for a line."""
     return f'{passed:.0f} s so far, about {passed / done * (total - done):.0f} s left'

@@ -1,7 +1,7 @@
-"""Which values a setting may have, by its name: one word means one thing in every config.
+"""Allowed values of settings, by the name of the setting: one name means one thing in every config.
 
-`check` reads a whole config before any work. What a value means beside others (a batch that must divide among devices)
-is checked where it is used; that keys exist, in `settings`.
+`check` reads a whole config before any work. Conditions on several values, such as a batch that must divide among
+devices, are checked where the values are used; `settings` checks that keys exist.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ _MOST_SEED = 2**32 - 1  # jax keeps 32 bits of a seed: 2**32 would be 0 again
 
 @dataclasses.dataclass(frozen=True)
 class _Numbers:
-    """Finite numbers within bounds; a setting may also be a list of them, of any depth."""
+    """Finite numbers within bounds; a setting may also be a nested list of such numbers."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -134,9 +134,9 @@ _LISTS = (
 
 
 def check(config: Mapping[str, Any] | ml_collections.ConfigDict, where: str = 'config') -> None:
-    """Raises ValueError that names the first setting whose value cannot be.
+    """Raises ValueError that names the first setting whose value is not allowed.
 
-    A setting that has no rule here may be anything but a number that is not finite.
+    A setting without a rule here may have any value except a number that is not finite.
     """
     for path, value in leaves(settings.plain(config), where):
         section, name = path.split('.')[-2:]

@@ -1,7 +1,7 @@
-"""The records that packages hand to each other: images, features, RDMs and scores, each with its stimulus ids.
+"""The records that packages exchange: images, features, RDMs and scores.
 
-A stimulus id is a string `<dataset>/<split>/<number in the published order>`, such as `cifar10/test/00042`; images of a
-folder, which has no published order, have their path instead of the number. Scores join by id and never by position.
+A stimulus id is a string `<dataset>/<split>/<number in the published order>`, such as `cifar10/test/00042`. Images of a
+folder have no published order; their path replaces the number. Records join by stimulus id, never by position.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ class ImageSet:
         simulated: True if a program made the images; every score derived from them says so.
         extras: Further arrays by name with n rows, such as simulated observers' counts.
         stimuli: Stimulus ids of images without a published order, unique strings, [n]; None if `index` makes them.
-        provenance: How the set was made, where name and split do not say it: how test was held out, what is left out.
+        provenance: How the set was made: how test images were held out, and which files were left out.
     """
 
     images: np.ndarray
@@ -100,9 +100,9 @@ class Features:
     """One layer's responses to n stimuli.
 
     Attributes:
-        values: Float array, [n, d]; whatever `arrays.numeric` takes becomes one.
+        values: Float array, [n, d]; converted by `arrays.numeric`.
         ids: Stimulus ids, unique, [n]; text, or whole numbers, which become text.
-        name: What a legend calls it, such as 'philnet/penultimate'.
+        name: Name in legends, such as 'philnet/penultimate'.
         provenance: Where the values come from (checkpoint, layer, preprocessing, hashes).
     """
 
@@ -121,11 +121,11 @@ class Features:
 
 @dataclasses.dataclass(frozen=True)
 class RepeatedFeatures(Features):
-    """Responses to n stimuli, each measured r times, such as voxels in r runs: for crossnobis distances alone.
+    """Responses to n stimuli, each measured r times, such as voxels in r runs; used for crossnobis distances only.
 
     Attributes:
         values: [n, r, d].
-        noise: Covariance of the noise, [d, d]; None to find it in how repeats differ, of which there must be four.
+        noise: Covariance of the noise, [d, d]; None to estimate it from the repeats, of which there must be four.
     """
 
     noise: np.ndarray | None = None
@@ -155,7 +155,7 @@ class Rdm:
     Attributes:
         values: [n (n - 1) / 2], in the condensed order of scipy.spatial.distance.pdist.
         ids: Stimulus ids, unique, [n].
-        name: What a legend calls it.
+        name: Name in legends.
         measure: Name of the distance, such as 'correlation'.
         provenance: Where the values come from.
     """
@@ -182,15 +182,15 @@ class Score:
     """One published number.
 
     Attributes:
-        name: What was measured, such as 'accuracy' or 'rsa/spearman'.
+        name: Name of the measure, such as 'accuracy' or 'rsa/spearman'.
         value: The number.
         low: Lower end of the 95 % interval, NaN where none is defined.
         high: Upper end of the 95 % interval, NaN where none is defined.
-        n: How many independent units (images, pairs, subjects) it rests on.
+        n: Number of independent units (images, pairs, subjects).
         interval: How the interval was made, such as 'wilson' or 'bootstrap over stimuli, 1000 draws'.
         ceiling_lower: Lower noise ceiling, NaN where none is defined.
         ceiling_upper: Upper noise ceiling, NaN where none is defined.
-        provenance: Measure, layer, checkpoint, stimuli, seed: whatever is needed to get the number again.
+        provenance: Measure, layer, checkpoint, stimuli, seed: everything needed to reproduce the number.
     """
 
     name: str
@@ -210,9 +210,11 @@ class Score:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> 'Score':
-        """The score that `to_json` wrote."""
+        """The score that `to_json` wrote, also with an older version's word for a baseline, `anchor`."""
         numbers = ('value', 'low', 'high', 'ceiling_lower', 'ceiling_upper')
         fields: dict[str, Any] = dict(row)
+        provenance = fields.get('provenance', {})
+        fields['provenance'] = {'baseline' if key == 'anchor' else key: value for key, value in provenance.items()}
         for key in numbers:
             fields[key] = float('nan') if fields[key] is None else fields[key]
         return cls(**fields)

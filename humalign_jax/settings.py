@@ -1,7 +1,7 @@
-"""Configs checked against the functions they configure: a function's keyword arguments are its schema.
+"""Configs checked against the functions that they configure: a function's keyword arguments are the schema.
 
-A config section such as `config.optimizer` is handed to the function that uses it. A key that the function does not
-know is an error that names the nearest one it knows, so a typing error can never be a silent default.
+A config section such as `config.optimizer` is passed to the function that uses it. A key that the function lacks is an
+error that names the nearest key, so a typing error never becomes a silent default.
 """
 
 import difflib
@@ -17,7 +17,7 @@ Result = TypeVar('Result')
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """' Did you mean ...?' if a known name is close, and the list of all of them."""
-    known = sorted(known) if isinstance(known, set | frozenset) else list(known)  # a given order says something
+    known = sorted(known) if isinstance(known, set | frozenset) else list(known)  # the order of a list is meaningful
     close = difflib.get_close_matches(name, known, n=1)
     hint = f' Did you mean {close[0]!r}?' if close else ''
     return f'{hint} Known: {", ".join(known) or "none"}.'
@@ -35,9 +35,9 @@ def plain(value: Any) -> Any:
 
 
 def with_home(value: Any) -> Any:
-    """The value with `~` and `~user` at the beginning of a text written out, in sections and lists, too.
+    """The value with a leading `~` or `~user` expanded in every text, also in sections and lists.
 
-    Shells leave them alone behind '='. No setting but a path begins so.
+    Shells do not expand them after '='. Only paths begin with `~`.
     """
     if isinstance(value, ml_collections.ConfigDict):
         expanded = ml_collections.ConfigDict({key: with_home(item) for key, item in value.items()})
@@ -52,7 +52,7 @@ def with_home(value: Any) -> Any:
 
 
 def json_like(value: Any) -> Any:
-    """A plain value as it reads back from a JSON file: tuples become lists."""
+    """A plain value as read back from a JSON file: tuples become lists."""
     if isinstance(value, Mapping):
         return {key: json_like(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -87,13 +87,13 @@ def call(function: Callable[..., Result], section: Mapping[str, Any], where: str
     """`function(**section, **given)`, with every key of the section checked against the function's arguments.
 
     Args:
-        function: What the section configures.
+        function: The function that the section configures.
         section: A config section.
         where: The section's place in the config, for messages, such as 'config.optimizer'.
-        **given: Arguments that the program supplies and a config must not.
+        **given: Arguments that the program supplies; a config must not set them.
 
     Raises:
-        ValueError: A key is unknown, missing, or supplied by the program.
+        ValueError: A key is unknown or missing, or the program supplies it.
     """
     names, required = options_of(function)
     check_keys(section, required - set(given), where, optional=names - set(given))
@@ -116,7 +116,7 @@ def differing_keys(old: Any, new: Any, where: str = 'config') -> list[str]:
 
 
 def _same(old: Any, new: Any) -> bool:
-    """Equality by which NaN equals itself, and True is not 1."""
+    """Equality for which NaN equals NaN, and True differs from 1."""
     if isinstance(old, list | tuple) and isinstance(new, list | tuple):
         return len(old) == len(new) and all(map(_same, old, new))
     if isinstance(old, bool) != isinstance(new, bool):

@@ -1,7 +1,7 @@
 """Files that are either whole or absent: atomic writes, digests, JSON Lines.
 
-Every artefact goes to a temporary name in the same folder, is flushed to the disk and then renamed, so that a kill or a
-full disk leaves the previous version. Nothing here knows what the files mean.
+Every artefact is written under a temporary name in the same folder, flushed to the disk and then renamed. A kill or a
+full disk leaves the previous version.
 """
 
 import collections
@@ -80,15 +80,15 @@ def write_array(path: PathLike, values: np.ndarray, sidecar: Mapping[str, Any]) 
 
 
 def read_described(path: PathLike, *, memory_mapped: bool = False) -> tuple[np.ndarray, dict[str, Any]]:
-    """A `.npy` file and the `.json` beside it, {} without one; the two are what `write_array` wrote together.
+    """A `.npy` file and the `.json` beside it, as `write_array` wrote them; {} if there is no `.json`.
 
     Args:
         path: The `.npy` file.
         memory_mapped: Leave the values on the disk until they are used.
 
     Raises:
-        ValueError: A file cannot be read, or one of the two was changed or replaced: the SHA-256 of values or of ids is
-            not what the .json says.
+        ValueError: A file cannot be read, or the SHA-256 of values or ids differs from the one in the `.json`: a file
+            was changed or replaced.
     """
     path = pathlib.Path(path)
     values, sidecar = read_array(path, memory_mapped=memory_mapped), read_sidecar(path)
@@ -101,10 +101,10 @@ def read_described(path: PathLike, *, memory_mapped: bool = False) -> tuple[np.n
 
 
 def read_sidecar(path: PathLike) -> dict[str, Any]:
-    """What the `.json` beside an array says; {} without one.
+    """The content of the `.json` beside an array; {} if there is none.
 
     Raises:
-        ValueError: It is no JSON object, or its list of ids was changed: their SHA-256 is not what it says.
+        ValueError: It is no JSON object, or its list of ids was changed, so that their SHA-256 differs.
     """
     beside = pathlib.Path(path).with_suffix('.json')
     if not beside.is_file():
@@ -127,7 +127,7 @@ def read_array(path: PathLike, *, key: str | None = None, memory_mapped: bool = 
         memory_mapped: Leave the values of a `.npy` file on the disk until they are used.
 
     Raises:
-        ValueError: The file cannot be read, or has no such array; the message names the file and what it seems to be.
+        ValueError: The file cannot be read, or has no such array; the message names the file and its likely kind.
     """
     path = pathlib.Path(path)
     try:
@@ -146,7 +146,7 @@ def read_array(path: PathLike, *, key: str | None = None, memory_mapped: bool = 
 
 
 def _what_it_is(path: pathlib.Path, error: Exception) -> str:
-    """What a file seems to be that could not be read as an array."""
+    """The likely kind of a file that could not be read as an array, for a message."""
     if isinstance(error, FileNotFoundError):
         return 'it does not exist'
     if not path.is_file():
@@ -165,7 +165,7 @@ def _what_it_is(path: pathlib.Path, error: Exception) -> str:
 
 
 def append_jsonl(path: PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Appends one JSON object per line and waits until they are on the disk."""
+    """Appends one JSON object per line and waits until the lines are on the disk."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, 'ab') as file:
@@ -199,9 +199,8 @@ def write_jsonl(path: PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
 def file_names(names: Sequence[str]) -> list[str]:
     """A file name without suffix for each of several names, safe on any file system.
 
-    Only ASCII letters, digits and `-_.` stay; other characters become `_`, which also stands before names that Windows
-    keeps for itself. Names that would then be one file, also where capitals do not count, and those that are too long
-    get eight digits of their own SHA-256.
+    ASCII letters, digits and `-_.` stay; other characters become `_`. Names that Windows reserves begin with `_`. Names
+    that are too long, or equal to another name except for capitals, end in eight digits of their SHA-256.
 
     Args:
         names: Different names, such as those of models.
@@ -248,7 +247,7 @@ def array_digest(values: np.ndarray) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What json cannot write by itself: NumPy numbers and arrays, paths, tuples of them."""
+    """NumPy numbers, arrays and paths as values that `json` can write."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray) or hasattr(value, '__array__'):

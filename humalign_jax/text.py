@@ -1,4 +1,4 @@
-"""Text files from elsewhere: decoded once, for lists with one entry a line and for tables."""
+"""Text files of users: decoding, and lists with one entry a line."""
 
 import codecs
 import pathlib
@@ -18,11 +18,11 @@ _LINE_ENDS = re.compile(r'\r\n|\r|\n')  # str.splitlines would also split at cha
 
 
 def read_text(path: PathLike, encoding: str | None = None) -> tuple[str, str]:
-    """The text of a file and its encoding: what its byte order mark says, else UTF-8.
+    """The text of a file and its encoding.
 
     Args:
         path: The file.
-        encoding: Name of the encoding, such as 'latin-1', where it is neither of these.
+        encoding: Name of the encoding, such as 'latin-1'; None for that of the byte order mark, else UTF-8.
 
     Raises:
         ValueError: The file does not exist or is of another encoding; the message names the line.
@@ -54,18 +54,18 @@ def read_text(path: PathLike, encoding: str | None = None) -> tuple[str, str]:
 
 
 def lines_of(text: str) -> list[str]:
-    """Lines of a text, which may end as on Linux, Windows or old Macs."""
+    """Lines of a text with the line ends of Linux, Windows or old Macs."""
     return _LINE_ENDS.split(text)
 
 
 def read_list(path: PathLike, what: str, encoding: str | None = None) -> list[str]:
     """Entries of a text file, one a line, without blanks around them.
 
-    Lines that begin with # are comments. Blank lines may stand at the end only: elsewhere an entry may be missing.
+    Lines that begin with # are comments. Blank lines are allowed at the end only: elsewhere an entry may be missing.
 
     Args:
         path: The file.
-        what: What a line holds, for messages, such as 'stimulus id'.
+        what: Name of an entry in messages, such as 'stimulus id'.
         encoding: See `read_text`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A run's folder: which config it belongs to, where its numbers come from, and whether it is complete."""
+"""A run's folder: the config it belongs to, the provenance of its numbers, and whether the run is complete."""
 
 import datetime
 import os
@@ -17,16 +17,16 @@ from humalign_jax import lock, settings, storage
 DATA = 'data.json'
 _PACKAGES = ('humalign_jax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'clu', 'numpy', 'scipy')
 _COMPLETE = 'complete.json'
-# What a start leaves before it computes anything; TensorBoard's files hold the config until there are metrics.
+# Files of a start that has computed nothing yet; TensorBoard's files hold the config until there are metrics.
 _NOTES = ('config.json', 'provenance.json', 'inputs.json', DATA, 'error.txt', lock.NAME, 'tensorboard')
-# Settings that shape no number: a study compares what it takes from `runs` by content.
+# Settings that change no number. A study compares the runs in `runs` by content.
 NO_PART = ('root', 'n_devices', 'runs')
 # Settings that name files or folders.
 _PATHS = ('run', 'study', 'features', 'validation', 'files', 'noise_files', 'ids_file', 'labels_file')
 
 
 class RefusedError(ValueError):
-    """The folder is not for this run; nothing was written there."""
+    """The folder belongs to another run; nothing was written there."""
 
 
 def run_once(
@@ -36,19 +36,19 @@ def run_once(
     *,
     inputs: Iterable[str] = (),
 ) -> bool:
-    """Runs an experiment in its folder, unless it has ended there before.
+    """Runs an experiment in its folder, unless it is complete there.
 
-    Holds the folder's lock meanwhile. A folder with the same config is continued, wherever its data lies now and on how
-    many devices it ran; one in which nothing has been computed yet is free.
+    Holds the folder's lock while it runs. A folder with the same config is continued, even if the data have moved or
+    the number of devices has changed. A folder in which nothing was computed yet is free for any config.
 
     Args:
         run: `(config, workdir)`, the experiment.
         config: Its config.
         workdir: Its folder; created, or continued if it belongs to this config.
-        inputs: Names of settings that say where inputs lie which the caller compares by content.
+        inputs: Names of settings with paths of inputs that the caller compares by content.
 
     Returns:
-        Whether it ran.
+        True if the experiment ran, False if it was complete.
 
     Raises:
         RefusedError: The folder belongs to another config, or another process works in it.
@@ -76,7 +76,7 @@ def run_once(
 
 
 def is_begun(folder: pathlib.Path) -> bool:
-    """Whether anything was computed in this folder: a start that failed before leaves notes and empty files alone."""
+    """Whether anything was computed in this folder; a failed start leaves only notes and empty files."""
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name not in _NOTES and not name.startswith('.')]
         for name in names:
@@ -87,7 +87,7 @@ def is_begun(folder: pathlib.Path) -> bool:
 
 
 def _check_same(folder: pathlib.Path, new: dict[str, Any], inputs: tuple[str, ...]) -> None:
-    """Raises RefusedError if the folder belongs to another config, with the keys that differ."""
+    """Raises RefusedError, with the keys that differ, if the folder belongs to another config."""
     path, starts = folder / 'config.json', folder / 'provenance.json'
     if not path.exists() or not is_begun(folder):
         return
@@ -97,17 +97,17 @@ def _check_same(folder: pathlib.Path, new: dict[str, Any], inputs: tuple[str, ..
     if differences:
         raise RefusedError(
             f'{folder} belongs to another config: {"; ".join(differences)} (there -> here). '
-            'Choose another --workdir, or start with the values that stand there.'
+            'Choose another --workdir, or start with the values of that folder.'
         )
 
 
 def _identity(value: Any, place: str, inputs: tuple[str, ...], name: str = '') -> Any:
-    """What of a config shapes numbers: neither where data lies nor how many devices there are; whole paths.
+    """The part of a config that changes numbers: without data folders and the number of devices, with absolute paths.
 
     Args:
         value: A config, or a part of it, as read from JSON.
-        place: Where relative paths begin.
-        inputs: Further settings that are left out.
+        place: Folder that relative paths start from.
+        inputs: Further settings to leave out.
         name: The part's key.
     """
     if isinstance(value, dict):
@@ -121,7 +121,7 @@ def _identity(value: Any, place: str, inputs: tuple[str, ...], name: str = '') -
 
 
 def _note_config(folder: pathlib.Path, new: dict[str, Any]) -> None:
-    """Writes `config.json`; of a run that is begun only where its data lies now, and on how many devices."""
+    """Writes `config.json`; for a run that is begun, only the settings that change no number."""
     path = folder / 'config.json'
     if not is_begun(folder):
         (folder / 'provenance.json').unlink(missing_ok=True)  # of starts that failed, perhaps with another config
@@ -136,7 +136,7 @@ def _note_config(folder: pathlib.Path, new: dict[str, Any]) -> None:
 
 
 def _with_places_of(new: Any, old: Any) -> Any:
-    """`old` with the settings that are no part of a run's identity from `new`."""
+    """`old`, but with the settings that change no number taken from `new`."""
     if isinstance(old, dict) and isinstance(new, dict):
         kept = {key: _with_places_of(new.get(key), item) for key, item in old.items() if key not in NO_PART}
         return {**kept, **{key: item for key, item in new.items() if key in NO_PART}}
@@ -155,11 +155,11 @@ def mark_complete(folder: pathlib.Path) -> None:
 
 
 def check_same_data(folder: pathlib.Path, digests: Mapping[str, str]) -> None:
-    """Notes in `data.json` what a run is made of, or compares it with what it was begun with.
+    """Writes the hashes of a run's data to `data.json`, or compares them with those of the run's first start.
 
     Args:
-        folder: The run's.
-        digests: Hash or size of everything that shapes it, by what it is in words: 'training images', 'their number'.
+        folder: The run's folder.
+        digests: Hash or size of every input, by its name in messages, such as 'training images'.
 
     Raises:
         ValueError: The run was begun with other data.
@@ -171,7 +171,7 @@ def check_same_data(folder: pathlib.Path, digests: Mapping[str, str]) -> None:
         if changed:
             shown = [_change(name, before.get(name, 'none'), digests.get(name, 'none')) for name in changed]
             raise ValueError(
-                f'{folder} was begun with other data. Changed since: {", ".join(shown)}. Going on would mix two data '
+                f'{folder} was begun with other data. Changed since: {", ".join(shown)}. Continuing would mix two data '
                 'sets. Put the old data back, or choose another --workdir.'
             )
         return

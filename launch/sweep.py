@@ -1,4 +1,4 @@
-r"""A sweep: runs that differ in a few values, one after the other or as a SLURM array; complete ones are passed over.
+r"""A sweep: runs that differ in a few values, one after the other or as a SLURM array; complete runs are skipped.
 
     python launch/sweep.py configs/sweeps/vae_latents.py --workdir=runs/vae_latents [--config.data.root=DIR ...]
     python launch/sweep.py configs/sweeps/vae_latents.py --workdir=runs/vae_latents --submit --parallel=8 \
@@ -7,11 +7,11 @@ r"""A sweep: runs that differ in a few values, one after the other or as a SLURM
     python launch/sweep.py --workdir=runs/vae_latents --scores l1 kl
 
 A sweep is a file with a function `get_sweep()` that returns one dict of flags for each point, such as
-`{'config': 'configs/vae.py', 'config.model.latent_dim': 16, 'config.seed': 0}`. Each point has a folder of its own in
-the workdir, named after its values, so that points may be added to the sweep later.
+`{'config': 'configs/vae.py', 'config.model.latent_dim': 16, 'config.seed': 0}`. Each point has a folder in the
+workdir, named after its values, so points can be added to the sweep later.
 
-Exit status: 0 all points are complete (or submitted), 2 a mistake or points that failed (the others are run first),
-75 stopped by a signal with everything saved: start again to go on.
+Exit status: 0 all points are complete (or submitted), 2 a mistake or points that failed (the other points run first),
+75 stopped by a signal with everything saved: start again to continue.
 """
 
 import argparse
@@ -35,7 +35,7 @@ _SBATCH = pathlib.Path('launch/slurm_array.sbatch')
 
 
 def main() -> None:
-    """Does what the command line asks for; a mistake is one message and status 2."""
+    """Carries out the command line; a mistake is one message and status 2."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument('--workdir', required=True, type=pathlib.Path, help="the sweep's folder")
     what = parser.add_mutually_exclusive_group()
     what.add_argument('--submit', action='store_true', help='hand the points that are not complete to SLURM')
-    what.add_argument('--list', action='store_true', help='points and how far they are')
+    what.add_argument('--list', action='store_true', help='points and their states')
     what.add_argument(
         '--scores', nargs='*', metavar='NAME', help='table of scores, NAME or NAME:layer=logits; all go to scores.csv'
     )
@@ -96,7 +96,7 @@ def _command(folder: pathlib.Path, point: Point) -> list[str]:
 
 
 def run_here(folder: pathlib.Path, points: Sequence[Point]) -> int:
-    """Runs the points one after the other; one that fails does not keep the others from running.
+    """Runs the points one after the other; after a failure the next points still run.
 
     Returns:
         The exit status.
@@ -120,14 +120,14 @@ def run_here(folder: pathlib.Path, points: Sequence[Point]) -> int:
 
 
 def _run_and_pass_signals(command: Sequence[str], what: str) -> tuple[int, bool]:
-    """Runs a command in a process group of its own, so that Ctrl-C reaches it once, from here.
+    """Runs a command in a separate process group, so that Ctrl-C reaches it once, passed on by this process.
 
     Args:
         command: The command.
         what: Printed before it starts.
 
     Returns:
-        Its status, and whether a signal asked for a stop: in its first seconds a run does not hear one, and just dies.
+        Its status, and whether a signal asked for a stop: a run that is signalled in its first seconds dies unsaved.
     """
     received: list[signal.Signals] = []
     run = None
@@ -140,7 +140,7 @@ def _run_and_pass_signals(command: Sequence[str], what: str) -> tuple[int, bool]
     with signals.call_on_signals(pass_on):
         print(what, flush=True)
         run = subprocess.Popen(command, process_group=0)
-        for number in received:  # those that came before there was anything to pass them on to
+        for number in received:  # signals that arrived before the process started
             run.send_signal(number)
         return run.wait(), bool(received)
 
@@ -148,10 +148,10 @@ def _run_and_pass_signals(command: Sequence[str], what: str) -> tuple[int, bool]
 def submit(
     folder: pathlib.Path, points: Sequence[Point], known: Sequence[Point], *, parallel: int, options: Sequence[str]
 ) -> None:
-    """Hands the points that are neither complete nor in the queue to SLURM, as one array.
+    """Submits the points that are neither complete nor queued to SLURM, as one array.
 
     Raises:
-        ValueError: There is no SLURM here, it refuses the array, or this is not the root of the repository.
+        ValueError: SLURM is missing or refuses the array, or the current folder is not the root of the repository.
     """
     if not _SBATCH.exists() or not pathlib.Path('.venv/bin/python').exists():
         raise ValueError(f"{_SBATCH} or .venv is not here: start from the repository's root, after `make venv`.")
@@ -172,7 +172,7 @@ def submit(
 
 
 def _queued(job: str) -> list[int]:
-    """Tasks of an array that wait or run; none of a job that SLURM has forgotten."""
+    """Numbers of the array's tasks that wait or run; none if SLURM no longer knows the job."""
     try:
         text = _ask_slurm(['squeue', '--noheader', '--array', f'--jobs={job}', '--format=%K'])
     except ValueError as error:

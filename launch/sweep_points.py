@@ -1,4 +1,4 @@
-"""Points of a sweep: read from its file, named after their values, numbered for good in the sweep's folder."""
+"""Points of a sweep: read from its file, named after their values, numbered permanently in the sweep's folder."""
 
 import dataclasses
 import importlib.util
@@ -19,9 +19,9 @@ class Point:
     """One run of a sweep.
 
     Attributes:
-        name: Its folder below the sweep's.
-        flags: What the sweep sets, in its order.
-        arguments: All flags of `humalign_jax.main` as they are written, but --workdir.
+        name: Its folder below the sweep's folder.
+        flags: Flags that the sweep sets, in its order.
+        arguments: All flags of `humalign_jax.main` except --workdir, as text.
     """
 
     name: str
@@ -33,10 +33,10 @@ def load_sweep(given: str) -> list[dict[str, Any]]:
     """The points that `get_sweep` of a file returns.
 
     Args:
-        given: Path of the file, with ':variant' where its function takes an argument.
+        given: Path of the file, followed by ':variant' if its function takes an argument.
 
     Raises:
-        ValueError: There is no such file, or it does not return a list of dicts of flags.
+        ValueError: The file does not exist, or does not return a list of dicts of flags.
     """
     path, _, variant = given.partition(':')
     if not pathlib.Path(path).is_file():
@@ -62,7 +62,7 @@ def load_sweep(given: str) -> list[dict[str, Any]]:
 
 
 def points_of(sweep: Sequence[dict[str, Any]], shared: Sequence[str] = ()) -> list[Point]:
-    """Named points, each with a config that can be read.
+    """Named points; the config of each is read and checked.
 
     Args:
         sweep: Flags of each point.
@@ -95,15 +95,15 @@ def points_of(sweep: Sequence[dict[str, Any]], shared: Sequence[str] = ()) -> li
 
 
 def _plain(value: Any) -> str:
-    """A value as a folder's name may have it: `(8, 16)` as `8_16`."""
+    """A value as part of a folder's name: `(8, 16)` as `8_16`."""
     return re.sub(r'[^\w.+-]+', '_', str(value)).strip('_')
 
 
 def read_points(folder: pathlib.Path) -> list[Point]:
-    """The points that the folder of a sweep knows, by number.
+    """The points recorded in a sweep's folder, by number.
 
     Raises:
-        ValueError: It is no such folder, or its list is damaged.
+        ValueError: It is not the folder of a sweep, or its list is damaged.
     """
     if not (folder / _LIST).exists():
         raise ValueError(f'{folder} is not the folder of a sweep: it has no {_LIST}.')
@@ -115,7 +115,7 @@ def read_points(folder: pathlib.Path) -> list[Point]:
 
 
 def numbered(folder: pathlib.Path, points: Sequence[Point]) -> list[Point]:
-    """The points that the folder knows, then the new ones; a number, once given, stays, because queued tasks go by it.
+    """The points recorded in the folder, followed by new points. Numbers never change, because queued tasks use them.
 
     Raises:
         ValueError: A point was begun with other settings.
@@ -134,20 +134,20 @@ def numbered(folder: pathlib.Path, points: Sequence[Point]) -> list[Point]:
 
 
 def _shaping(arguments: Sequence[str]) -> list[tuple[str, str]]:
-    """Flags that shape numbers, in any order: without where data lies, and with the config's whole path."""
+    """Flags that change numbers, sorted: without data folders, and with the config's absolute path."""
     flags = [(key, value) for key, _, value in (flag.partition('=') for flag in arguments)]
     kept = [(key, value) for key, value in flags if key.rpartition('.')[2] not in workdir.NO_PART]
     return sorted((key, os.path.realpath(value) if key == '--config' else value) for key, value in kept)
 
 
 def write_points(folder: pathlib.Path, points: Sequence[Point], new_jobs: Sequence[str] = ()) -> None:
-    """Writes what the folder knows: its points in the order of their numbers, and arrays that were submitted."""
+    """Records the points, in the order of their numbers, and the submitted arrays in the folder."""
     rows = [{**dataclasses.asdict(p), 'flags': settings.json_like(p.flags)} for p in points]
     storage.write_json(folder / _LIST, {'points': rows, 'jobs': [*jobs_of(folder), *new_jobs]})
 
 
 def jobs_of(folder: pathlib.Path) -> list[str]:
-    """Arrays that were submitted."""
+    """Job numbers of the submitted arrays."""
     return storage.read_json(folder / _LIST)['jobs'] if (folder / _LIST).exists() else []
 
 

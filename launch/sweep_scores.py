@@ -1,4 +1,4 @@
-"""Scores of a sweep's points: a table to look at, and one file with all of them."""
+"""Scores of a sweep's points: a table of some scores, and one file with all scores."""
 
 import csv
 import dataclasses
@@ -14,14 +14,14 @@ from humalign_jax.records import Score
 from humalign_jax.report import numbers
 
 _COLUMNS = ('value', 'low', 'high', 'n', 'ceiling_lower', 'ceiling_upper')
-_NOT_TELLING = re.compile(r'run|checkpoint_step|.*sha256|n_.*')  # which run it was, or how much there was of something
+_NOT_TELLING = re.compile(r'run|checkpoint_step|.*sha256|n_.*')  # the run, or counts
 _SHOWN = 6  # of the values that a message lists
 _FEW = 12  # names of a family that a message lists
 
 
 @dataclasses.dataclass(frozen=True)
 class _Entry:
-    """A score, and what tells it from others: its provenance, and the stage of a study that left it."""
+    """A score with its provenance and the stage of the study that left it."""
 
     score: Score
     about: Mapping[str, str]
@@ -33,13 +33,13 @@ def compare(folder: pathlib.Path, flags: Mapping[str, Mapping[str, Any]], column
     Points that differ in nothing but the seed share a row, with mean and standard deviation over seeds.
 
     Args:
-        folder: The sweep's.
-        flags: What the sweep set, by point.
-        columns: Of the table: names of scores, such as 'accuracy', or 'rsa/spearman:layer=logits,pairs=partial' where a
-            point has several of a name. Without any, what there is to choose from is said.
+        folder: The sweep's folder.
+        flags: Flags that the sweep sets, by point.
+        columns: Columns of the table: names of scores, such as 'accuracy', or 'rsa/spearman:layer=logits,pairs=partial'
+            if a point has several scores of one name. Without columns the known names are listed.
 
     Raises:
-        ValueError: No point is complete, no score is meant by a column, or several are.
+        ValueError: No point is complete, or a column matches no score or several scores of a point.
     """
     entries = {point: _entries(folder / point) for point in flags if workdir.is_complete(folder / point)}
     if not entries:
@@ -55,7 +55,7 @@ def compare(folder: pathlib.Path, flags: Mapping[str, Mapping[str, Any]], column
 
 
 def _entries(folder: pathlib.Path) -> list[_Entry]:
-    """All scores of a point, those of a study's stages included."""
+    """All scores of a point, including the stages of a study."""
     entries = []
     for path in sorted(folder.rglob('scores.jsonl')):
         stage = path.parent.relative_to(folder).as_posix()
@@ -67,14 +67,14 @@ def _entries(folder: pathlib.Path) -> list[_Entry]:
 
 
 def _telling(entries: Sequence[_Entry]) -> dict[str, list[str]]:
-    """What tells scores of one name apart, with its values in their order."""
+    """Provenance keys that distinguish scores of one name, with their values in order of appearance."""
     keys = dict.fromkeys(key for entry in entries for key in entry.about)
     values = {key: list(dict.fromkeys(entry.about.get(key, '') for entry in entries)) for key in keys}
     return {key: v for key, v in values.items() if len(v) > 1 and not _NOT_TELLING.fullmatch(key)}
 
 
 def _chosen(column: str, entries: Mapping[str, Sequence[_Entry]]) -> dict[str, Score]:
-    """The score that a column means, by point."""
+    """The score that matches a column, by point."""
     name, _, text = column.partition(':')
     wanted: dict[str, str] = {part.partition('=')[0]: part.partition('=')[2] for part in text.split(',') if part}
     everything = [entry for of_point in entries.values() for entry in of_point]
@@ -99,7 +99,7 @@ def _chosen(column: str, entries: Mapping[str, Sequence[_Entry]]) -> dict[str, S
 
 
 def _families(names: Iterable[str]) -> str:
-    """Names in a line; of many that begin alike, such as all cells of a confusion matrix, the beginning."""
+    """Names in one line; many names with the same first part, such as cells of a confusion matrix, are abbreviated."""
     families: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
         families.setdefault(name.partition('/')[0], []).append(name)
@@ -107,10 +107,10 @@ def _families(names: Iterable[str]) -> str:
 
 
 def _how_they_differ(name: str, wanted: Mapping[str, str], entries: Sequence[_Entry]) -> str:
-    """The end of a message: what tells them apart, and a column that means one of them."""
+    """The end of a message: the keys that distinguish the scores, and a column that matches one of them."""
     telling = _telling(entries)
     if not telling:
-        return ', and nothing that they record tells them apart.'
+        return ', and nothing in their provenance distinguishes them.'
     shown = [f'{k} ({", ".join(v[:_SHOWN])}{", ..." if len(v) > _SHOWN else ""})' for k, v in telling.items()]
     example, left = dict(wanted), entries
     while len(left) > 1 and (still := _telling(left)):
@@ -124,7 +124,7 @@ def _how_they_differ(name: str, wanted: Mapping[str, str], entries: Sequence[_En
 def _rows(
     flags: Mapping[str, Mapping[str, Any]], scores: Mapping[str, Mapping[str, Score]], points: Sequence[str]
 ) -> list[list[str]]:
-    """One row for all seeds of the same values."""
+    """Rows of the table; points that differ only in the seed share a row."""
     groups: dict[tuple, list[str]] = {}
     for point in points:
         values = tuple((key, str(value)) for key, value in flags[point].items() if key != 'config.seed')
@@ -148,7 +148,7 @@ def _cell(scores: Sequence[Score]) -> str:
 def _write_csv(
     path: pathlib.Path, flags: Mapping[str, Mapping[str, Any]], entries: Mapping[str, Sequence[_Entry]]
 ) -> None:
-    """One line for each score of each point, with the values that the sweep set and what tells the scores apart."""
+    """One line for each score of each point, with the sweep's values and the keys that distinguish the scores."""
     keys = list(dict.fromkeys(key for of_point in flags.values() for key in of_point))
     telling: dict[str, None] = {}
     for of_point in entries.values():
@@ -164,7 +164,7 @@ def _write_csv(
             given = [flags[point].get(key, '') for key in keys]
             for entry in of_point:
                 about = [entry.about.get(key, '') for key in telling]
-                row = entry.score.to_json()  # what is not defined is None here, an empty field there
+                row = entry.score.to_json()  # an undefined value is None here and an empty field in the file
                 writer.writerow([point, *given, entry.score.name, *about, *(row[column] for column in _COLUMNS)])
 
 

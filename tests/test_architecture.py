@@ -9,7 +9,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / 'humalign_jax'
 GROUND = {
     *('arrays', 'records', 'storage', 'text', 'settings', 'ranges', 'workdir', 'lock', 'interrupts', 'mistakes'),
-    *('devices', 'progress', 'memory', 'human_data'),
+    *('devices', 'progress', 'memory', 'human_data', 'pickles'),
 }
 # What each package may import from the others, beside the ground floor.
 MAY = {
@@ -24,6 +24,17 @@ MAY = {
     'rsa': set(),
     'train': set(),
     'wiring': {'alignment', 'data', 'human', 'interpret', 'losses', 'models', 'objectives', 'report', 'rsa', 'train'},
+}
+# What each room of `rsa` may import from the others.
+ROOMS = {
+    'pairs': set(),
+    'distances': {'pairs'},
+    'ranks': set(),
+    'similarity': {'pairs', 'distances', 'ranks'},
+    'inference': {'pairs', 'distances', 'ranks', 'similarity'},
+    'large': {'pairs', 'distances', 'ranks', 'similarity', 'inference'},
+    'formats': set(),
+    'files': {'pairs', 'formats'},
 }
 FILES = sorted(PACKAGE.rglob('*.py'))
 
@@ -87,6 +98,34 @@ def test_training_names_no_entry_of_a_batch_of_images():
         assert not {'data', 'human_data', 'records', 'models'} & _ours(path), path
 
 
+@pytest.mark.parametrize('path', sorted((PACKAGE / 'rsa').rglob('*.py')), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_rooms_of_rsa_import_the_rooms_below(path):
+    room = path.relative_to(PACKAGE / 'rsa').parts[0].removesuffix('.py')
+    below = {name.removeprefix('humalign_jax.rsa.').split('.')[0] for name in _imports(path) if '.rsa.' in name}
+    if room == '__init__':
+        return  # the public names, from all rooms
+    assert room in ROOMS, f'{room} has no floor: give it one here'
+    assert below - {room} <= ROOMS[room], f'{path} may not import {below - {room} - ROOMS[room]}'
+
+
+def test_other_packages_import_the_public_interface_of_rsa_only():
+    public = {'humalign_jax.rsa', *(f'humalign_jax.rsa.{name}' for name in _names_bound(PACKAGE / 'rsa/__init__.py'))}
+    below = {
+        (str(path.relative_to(PACKAGE)), name)
+        for path in FILES
+        if path.relative_to(PACKAGE).parts[0] != 'rsa'
+        for name in _imports(path)
+        if name.startswith('humalign_jax.rsa') and name not in public
+    }
+    assert not below
+
+
+def _names_bound(path):
+    """Names that the imports of a file bind."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    return {alias.asname or alias.name for node in nodes for alias in node.names}
+
+
 @pytest.mark.parametrize(
     ('module', 'allowed'),
     [
@@ -95,7 +134,7 @@ def test_training_names_no_entry_of_a_batch_of_images():
         ('matplotlib', {'report/'}),
         ('torch', set()),
         ('rsatoolbox', set()),
-        ('pickle', {'data/pickles.py'}),
+        ('pickle', set()),
     ],
 )
 def test_heavy_or_dangerous_modules_stay_in_their_place(module, allowed):

@@ -1,8 +1,9 @@
-"""Every config: its tiny variant runs, its values are plain, and no key is silently ignored."""
+"""Every config and every variant of it: values are plain, and one step of each training config trains and scores."""
 
-import importlib.util
+import importlib
 import pathlib
 import re
+import runpy
 
 import ml_collections
 import pytest
@@ -10,47 +11,71 @@ import pytest
 from humalign_jax import main, models
 
 ROOT = pathlib.Path(__file__).parents[1]
-CONFIGS = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
-TRAINING = [name for name in CONFIGS if name in ('philnet', 'vae', 'resnet', 'image_folder')]
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').rglob('*.py'))
 
 
-def _get(name, *variant):
-    spec = importlib.util.spec_from_file_location(f'config_{name}', ROOT / 'configs' / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(*variant)
+def _function(file):
+    """The function of a config file: `get_config`, or `get_sweep` of a sweep."""
+    functions = runpy.run_path(str(ROOT / file))
+    return functions['get_sweep'] if file.startswith('configs/sweeps/') else functions['get_config']
 
 
-@pytest.mark.parametrize('name', CONFIGS)
-def test_a_config_names_an_experiment_and_has_a_tiny_variant(name):
-    for variant in ((), ('tiny',)):
-        config = _get(name, *variant)
-        assert isinstance(config, ml_collections.ConfigDict)
-        assert config.experiment in main.experiment_names()
-    with pytest.raises(ValueError, match='variant'):
-        _get(name, 'enormous')
+def _variants(file):
+    """Names of a config's variants, from the message for an unknown one."""
+    with pytest.raises(ValueError, match=rf"{re.escape(file)} has no variant 'enormous': ") as error:
+        _function(file)('enormous')
+    return re.split(', | or ', str(error.value).partition("'enormous': ")[2].rstrip('.'))
 
 
-@pytest.mark.parametrize('name', CONFIGS)
-def test_a_configs_docstring_shows_commands_that_name_it(name):
-    text = (ROOT / 'configs' / f'{name}.py').read_text()
-    assert re.search(rf'python -m humalign_jax\.main --config=configs/{name}\.py', text)
+def _trains(file):
+    """Whether a config describes a training run with nothing to be given."""
+    if file.startswith('configs/sweeps/'):
+        return False
+    module = importlib.import_module(f'humalign_jax.experiments.{_function(file)().experiment}')
+    return hasattr(module, 'make_task')
 
 
-@pytest.mark.parametrize('name', TRAINING)
-def test_one_step_of_the_tiny_variant_trains_and_scores(name, tmp_path):
-    from humalign_jax.experiments import train_classifier, train_vae
+VARIANTS = [(file, variant) for file in FILES for variant in _variants(file)]
+TRAINING = [file for file in FILES if _trains(file)]
 
-    config = _get(name, 'tiny')
+
+def test_every_file_of_configs_is_found():
+    assert {'configs/philnet.py', 'configs/rsa.py', 'configs/sweeps/networks.py'} <= set(FILES)
+    assert {'configs/philnet.py', 'configs/vae.py', 'configs/cifar10n.py'} <= set(TRAINING)
+
+
+@pytest.mark.parametrize(('file', 'variant'), VARIANTS)
+def test_a_variant_names_an_experiment_or_sweeps_over_configs_that_there_are(file, variant):
+    made = _function(file)(variant)
+    if file.startswith('configs/sweeps/'):
+        for override in made:
+            config, _, of_config = override['config'].partition(':')
+            assert _function(config)(*filter(None, [of_config])).experiment in main.experiment_names()
+    else:
+        assert isinstance(made, ml_collections.ConfigDict)
+        assert made.experiment in main.experiment_names()
+
+
+@pytest.mark.parametrize('file', FILES)
+def test_a_config_has_a_tiny_variant_and_commands_in_its_docstring_name_variants_that_there_are(file):
+    text, variants = (ROOT / file).read_text(), _variants(file)
+    assert 'tiny' in variants
+    shown = re.findall(rf'python .*{re.escape(file)}(?::(\w+))?', text)
+    assert shown and set(filter(None, shown)) <= set(variants)
+
+
+@pytest.mark.parametrize('file', TRAINING)
+def test_one_step_of_the_tiny_variant_trains_and_scores(file, tmp_path):
+    config = _function(file)('tiny')
     config.train.update(max_steps=1, n_devices=1)
-    {'train_vae': train_vae, 'train_classifier': train_classifier}[config.experiment].run(config, str(tmp_path))
+    importlib.import_module(f'humalign_jax.experiments.{config.experiment}').run(config, str(tmp_path))
     assert (tmp_path / 'scores.jsonl').stat().st_size > 0
 
 
-@pytest.mark.parametrize('name', TRAINING)
-def test_full_and_tiny_variants_have_the_same_settings(name):
+@pytest.mark.parametrize('file', TRAINING)
+def test_full_and_tiny_variants_have_the_same_settings(file):
     """A tiny variant adds the size of the rendered images and of the network, and takes nothing away."""
-    full, tiny = _get(name).to_dict(), _get(name, 'tiny').to_dict()
+    full, tiny = _function(file)().to_dict(), _function(file)('tiny').to_dict()
     assert full.keys() == tiny.keys()
     for section in ('preprocess', 'objective', 'optimizer', 'train'):
         assert full[section].keys() == tiny[section].keys()
@@ -58,4 +83,4 @@ def test_full_and_tiny_variants_have_the_same_settings(name):
 
 @pytest.mark.parametrize(('variant', 'model'), [('18', 'resnet18'), ('34', 'resnet34'), ('50', 'resnet50')])
 def test_resnet_depth_is_an_argument(variant, model):
-    assert _get('resnet', variant).model.name == model and model in models.MODELS
+    assert _function('configs/resnet.py')(variant).model.name == model and model in models.MODELS

@@ -7,7 +7,7 @@ import scipy.sparse
 from scipy.spatial.distance import pdist
 
 from humalign_jax import rsa
-from humalign_jax.records import Features, Rdm, RepeatedFeatures
+from humalign_jax.records import Features, Rdm, RepeatedFeatures, Score
 
 X = np.random.default_rng(0).normal(size=(6, 10)).astype(np.float32)
 IDS = [f'im{i}' for i in range(6)]
@@ -60,3 +60,9 @@ def test_numbers_as_ids_join_the_same_numbers_as_text():
 def test_records_refuse_by_name(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_baseline_of_an_older_version_is_read_as_one():
+    row = Score('rsa/spearman', 0.5, 0.4, 0.6, 9, 'none', provenance={'model': 'pixels', 'baseline': True}).to_json()
+    older = {**row, 'provenance': {'model': 'pixels', 'anchor': True}}
+    assert Score.from_json(older).to_json() == row

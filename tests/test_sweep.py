@@ -360,7 +360,7 @@ def test_scores_that_nothing_tells_apart_are_no_column_but_are_kept(sweep, tmp_p
     import sweep_scores
 
     _finished(tmp_path / 'a', [Score('l1', value, 0.0, 1.0, 10, 't') for value in (0.25, 0.5)])
-    with pytest.raises(ValueError, match='nothing that they record tells them apart'):
+    with pytest.raises(ValueError, match='nothing in their provenance distinguishes them'):
         sweep_scores.compare(tmp_path, {'a': {'config': 'a'}}, ['l1'])
     assert len((tmp_path / 'scores.csv').read_text().splitlines()) == 3
 

@@ -1,4 +1,4 @@
-r"""Every network that the package trains, three seeds each: how much of a difference between two of them is luck?
+r"""Every network that the package trains, three seeds each: how large are differences between seeds?
 
 python launch/sweep.py configs/sweeps/networks.py --workdir=runs/networks --submit
 python launch/sweep.py configs/sweeps/networks.py:tiny --workdir=runs/tiny_networks    # minutes

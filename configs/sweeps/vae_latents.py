@@ -1,4 +1,4 @@
-r"""How much code does a VAE need? 16 to 512 latents, three seeds each.
+r"""How many latents does a VAE need? 16 to 512 latents, three seeds each.
 
 python launch/sweep.py configs/sweeps/vae_latents.py --workdir=runs/vae_latents   # here, in turn
 python launch/sweep.py configs/sweeps/vae_latents.py --workdir=runs/vae_latents --submit    # by SLURM

@@ -1,17 +1,15 @@
-"""Whether a model errs where people err, and in the same way.
+"""Whether a model errs on the same images as people, and confuses the same classes.
 
-People's error on an image. About fifty people name each image, some rightly, some not, so there is no one human
-response to set beside the model's. Error consistency here is with *one random person*: a panel in which every image is
-named by a person drawn at random from those who saw it. Its expected agreement with the model follows exactly from the
-share of right answers, without drawing anybody. (With the majority's one answer instead, people make 79 errors on
-CIFAR-10's 10,000 test images, which says little about where images are hard; `kappa` takes those errors too.)
+Several people name each image, some correctly and some not. Error consistency here is with *one random person*: for
+every image, a person drawn at random from those who saw it. The expected agreement with the model follows exactly from
+the share of correct answers, without drawing anybody. `kappa` also takes the errors of the majority, which are few.
 """
 
 import numpy as np
 import scipy.stats
 
 from humalign_jax.alignment import soft_labels
-from humalign_jax.rsa.similarity.ceiling import Ceiling, SplitHalf, halves_and_quarters
+from humalign_jax.rsa import Ceiling, SplitHalf, halves_and_quarters
 
 BINS = ('unanimous', 'low', 'medium', 'high')
 
@@ -137,7 +135,7 @@ def uncertainty_bins(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ceilings(counts: np.ndarray, labels: np.ndarray, *, n_splits: int = 20, seed: int = 0) -> dict[str, Ceiling]:
-    """What people score against people.
+    """Noise ceilings, from people's answers compared with people's answers.
 
     | score | lower | upper |
     |---|---|---|

@@ -1,4 +1,4 @@
-"""Held-out predictions beside people's answers: per-image values, scores by arm and fold, and paired differences."""
+"""Scores of held-out predictions against people's answers: by arm and fold, and paired differences of arms."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -70,7 +70,7 @@ def arm_scores(
     Args:
         values: Per-image values by name, each [n]; images with NaN are left out.
         folds: Fold of every image, [n].
-        provenance: Said by every score; gets `fold`, `better` and `unit`.
+        provenance: Of every score; gets `fold`, `better` and `unit`.
         suffix: Appended to the names.
     """
     scores = []
@@ -78,12 +78,12 @@ def arm_scores(
         better, unit = MEASURES[name]
         for fold, rows in _all_and_each(folds):
             counted = per_image[rows][~np.isnan(per_image[rows])]
-            said = {**provenance, 'fold': fold, 'better': better, 'unit': unit}
+            more = {**provenance, 'fold': fold, 'better': better, 'unit': unit}
             full_name = f'soft_labels/{name}{suffix}'
             if name in DIVERGENCES:
-                scores.append(scoring.mean(full_name, counted, said))
+                scores.append(scoring.mean(full_name, counted, more))
             else:
-                scores.append(scoring.proportion(full_name, int(counted.sum()), len(counted), said))
+                scores.append(scoring.proportion(full_name, int(counted.sum()), len(counted), more))
     return scores
 
 
@@ -105,7 +105,7 @@ def difference_scores(
         values: Per-image values by name, each [n].
         other: The same of the arm to compare with.
         folds: Fold of every image, [n].
-        provenance: Said by every score; gets `fold`, `better`, `unit` and `resampled`.
+        provenance: Of every score; gets `fold`, `better`, `unit` and `resampled`.
         n_bootstrap: Number of draws.
         seed: Decides the draws.
     """
@@ -116,10 +116,10 @@ def difference_scores(
         counted = ~np.isnan(paired)
         full_name = f'soft_labels/{name}/difference'
         for fold, rows in _all_and_each(folds):
-            said = {**provenance, 'fold': fold, 'better': better, 'unit': unit}
+            more = {**provenance, 'fold': fold, 'better': better, 'unit': unit}
             here = paired[rows & counted]
             if fold != 'all':
-                scores.append(scoring.mean(full_name, here, {**said, 'resampled': 'images'}))
+                scores.append(scoring.mean(full_name, here, {**more, 'resampled': 'images'}))
                 continue
             one_group = np.zeros(len(here), np.int64)
             for resampled, groups, over in (
@@ -131,7 +131,7 @@ def difference_scores(
                 low, high = _bootstrap(here, groups, n_bootstrap, seed)
                 interval = f'bootstrap over {over}, {n_bootstrap} draws'
                 row = Score(full_name, float(here.mean()), low, high, len(here), interval)
-                scores.append(dataclasses.replace(row, provenance={**said, 'resampled': resampled}))
+                scores.append(dataclasses.replace(row, provenance={**more, 'resampled': resampled}))
     return scores
 
 
@@ -159,7 +159,7 @@ def class_mean_of_other_folds(
     return np.log(means)
 
 
-def anchor_scores(
+def baseline_scores(
     people: np.ndarray, labels: np.ndarray, other_folds: np.ndarray, provenance: Mapping[str, Any]
 ) -> list[Score]:
     """Divergences of predictions that no network made, and second-best accuracy of those that have a second class.
@@ -168,17 +168,18 @@ def anchor_scores(
         people: People's soft labels, [n, k].
         labels: Published labels, [n].
         other_folds: From `class_mean_of_other_folds`, [n, k].
-        provenance: Said by every score; gets `anchor`, `fold`, `better`, `unit`, and `model`, its name in plain words.
+        provenance: Of every score; gets `baseline`, `fold`, `better`, `unit`, and `model`, its name in plain words.
     """
-    anchors = {'class-mean human label of the other folds': other_folds, **soft_labels.anchors(people, labels)}
+    other = 'class-mean human label of the other folds'
+    baselines = {other: other_folds, **soft_labels.baselines(people, labels)}
     scores = []
-    for model, log_probs in anchors.items():
+    for model, log_probs in baselines.items():
         values = image_values(log_probs, people, labels)
         del values['accuracy']  # they are told the label
         if not model.startswith('class-mean'):
             del values['second_best']
         nobody = np.zeros(len(labels), np.int64)
-        rows = arm_scores(values, nobody, {**provenance, 'model': model, 'anchor': True})
+        rows = arm_scores(values, nobody, {**provenance, 'model': model, 'baseline': True})
         scores += [score for score in rows if score.provenance['fold'] == 'all']
     return scores
 
@@ -186,8 +187,8 @@ def anchor_scores(
 def temperature_score(temperature: np.ndarray, folds: np.ndarray, provenance: Mapping[str, Any]) -> Score:
     """The fitted temperature, averaged over folds: [n, 1], [n] -> score."""
     per_fold = [temperature[folds == fold][0, 0] for fold in np.unique(folds)]
-    said = {**provenance, 'fold': 'all', 'better': 'none', 'unit': ''}
-    score = scoring.mean('soft_labels/temperature', np.array(per_fold), said)
+    more = {**provenance, 'fold': 'all', 'better': 'none', 'unit': ''}
+    score = scoring.mean('soft_labels/temperature', np.array(per_fold), more)
     return dataclasses.replace(score, interval="Student's t over folds")
 
 

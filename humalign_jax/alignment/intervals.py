@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.stats
 
-from humalign_jax.rsa.inference.significance import fisher_interval
+from humalign_jax.rsa import fisher_interval
 
 Interval = tuple[float, float]
 

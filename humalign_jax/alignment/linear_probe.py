@@ -18,7 +18,7 @@ _LEAST_RIDGE = 1e-5  # of the preconditioner, above the rounding errors of a flo
 
 
 @dataclasses.dataclass(frozen=True)
-class Probe:
+class LinearProbe:
     """A fitted read-out, softmax(((x - mean) / scale) @ weights + bias).
 
     Attributes:
@@ -59,7 +59,7 @@ def fit_probes(
     n_classes: int,
     tolerance: float = 1e-6,
     max_iterations: int = 1000,
-) -> list[Probe]:
+) -> list[LinearProbe]:
     """Multinomial logistic regressions of several strengths, the strongest penalty first.
 
     Minimises mean cross-entropy + l2 / 2 times the sum of squared weights; the bias is free. L-BFGS runs in coordinates
@@ -108,11 +108,13 @@ def fit_probes(
         start, n_iterations, converged = _minimise(x, labels, l2, covariance, start, tolerance, max_iterations)
         weights, bias = start[:-1].astype(x.dtype), start[-1].astype(x.dtype)
         weights = weights if basis is None else basis @ weights
-        probes.append(Probe(weights, bias, mean, scale, float(l2), n_iterations, converged))
+        probes.append(LinearProbe(weights, bias, mean, scale, float(l2), n_iterations, converged))
     return probes
 
 
-def choose_probe(probes: Sequence[Probe], features: np.ndarray, labels: np.ndarray) -> tuple[Probe, list[float]]:
+def choose_probe(
+    probes: Sequence[LinearProbe], features: np.ndarray, labels: np.ndarray
+) -> tuple[LinearProbe, list[float]]:
     """The probe with the most correct validation stimuli, of equal ones the first.
 
     Args:

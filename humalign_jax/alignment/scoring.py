@@ -47,7 +47,7 @@ def classification_scores(
         values: `loss` and `prediction`, each [n].
         labels: True classes, [n].
         class_names: Names of the k classes.
-        provenance: Said by every score.
+        provenance: Provenance of every score.
 
     Returns:
         The scores (`accuracy`, `loss`, `accuracy/<class>`, `confusion/<true>/<predicted>`, the last as the share of the

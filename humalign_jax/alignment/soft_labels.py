@@ -1,7 +1,7 @@
-"""How well a model's class probabilities foretell people's answers.
+"""How well a model's class probabilities predict people's answers.
 
-Losses are in nats and smaller is better; what a model is compared with is the distribution of people's answers to each
-image, `people` [n, k], or the answers themselves, `counts` [n, k]. Everything is computed in float64.
+Losses are in nats, and smaller is better. A model is compared with the distribution of people's answers to each image,
+`people` [n, k], or with the answers themselves, `counts` [n, k]. Everything is computed in float64.
 """
 
 from typing import NamedTuple
@@ -11,13 +11,13 @@ import scipy.optimize
 import scipy.special
 import scipy.stats
 
-from humalign_jax.rsa.similarity.ceiling import Ceiling, SplitHalf, halves_and_quarters
+from humalign_jax.rsa import Ceiling, SplitHalf, halves_and_quarters
 
 TEMPERATURES = (1e-2, 1e2)  # range of a fitted temperature
 
 
 class Temperature(NamedTuple):
-    """What logits are divided by, with its 95 % interval."""
+    """A temperature, which logits are divided by, with its 95 % interval."""
 
     value: float
     low: float
@@ -42,7 +42,7 @@ def entropy(probabilities: np.ndarray) -> np.ndarray:
 def cross_entropy(people: np.ndarray, log_model: np.ndarray) -> np.ndarray:
     """-sum_c people_c log model_c of each image, in nats: [n, k], [n, k] -> [n].
 
-    Answers that nobody gave count nothing, also where the model gives them probability 0.
+    Classes that nobody chose contribute 0, also where the model gives them probability 0.
 
     References:
         Peterson et al. (2019). doi:10.1109/ICCV.2019.00971
@@ -70,8 +70,8 @@ def js_divergence(people: np.ndarray, log_model: np.ndarray) -> np.ndarray:
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> Temperature:
     """The temperature that minimises the negative log-likelihood of hard labels.
 
-    The likelihood is convex in 1 / temperature, so that the root of its slope is the one minimum. Fit it on images that
-    the model was neither trained nor is scored on.
+    The loss is convex in 1 / temperature, so that the root of its slope is the only minimum. Fit it on images that the
+    model was not trained on, and that are not scored.
 
     Args:
         logits: [n, k].
@@ -158,7 +158,7 @@ def class_mean(people: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return means[labels]
 
 
-def anchors(people: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+def baselines(people: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """Log-probabilities of predictors that are no network, by their name in plain words; each [n, k].
 
     The human soft label itself is the lower bound of cross-entropy; the class-mean human label knows the true label and
@@ -181,8 +181,8 @@ def anchors(people: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
 def shrunk_half(half: np.ndarray, labels: np.ndarray, strength: float) -> np.ndarray:
     """Answers with the class mean as a prior worth `strength` answers: counts [n, k] -> log-probabilities [n, k].
 
-    Half of people cannot foretell the others by their bare shares, because an answer that they did not give would have
-    probability 0.
+    The shares of half of people's answers do not predict the other half, because a class that they did not choose would
+    have probability 0.
     """
     totals = half.sum(axis=1, keepdims=True)
     # A hundredth of an answer a class: an answer that nobody in the half gave to any image of the class.
@@ -195,18 +195,18 @@ def shrunk_half(half: np.ndarray, labels: np.ndarray, strength: float) -> np.nda
 
 
 def ceilings(counts: np.ndarray, labels: np.ndarray, *, n_splits: int = 20, seed: int = 0) -> dict[str, Ceiling]:
-    """What people score against people, by splitting each image's answers at random, averaged over splits.
+    """Noise ceilings from random splits of each image's answers, averaged over splits.
 
     | score | one bound | the other |
     |---|---|---|
-    | cross_entropy, kl, js | upper: half foretells the other half (see below) | lower: the human soft label itself |
+    | cross_entropy, kl, js | upper: half predicts the other half (see below) | lower: the human soft label itself |
     | entropy_spearman, entropy_pearson | lower: half with half | upper: root of the reliability, see `SplitHalf` |
     | accuracy | lower: one person | upper: the majority of all |
     | human_top1 | lower: majority of half with half | upper: none |
     | second_best | lower: half with half, where both have a second answer (ties count in part) | upper: none |
 
     Bounds are in the order of their numbers, so that for a loss the split-half value is the upper. For cross-entropy
-    and KL the first half foretells as well as it can, by `shrunk_half` with the strength that is best for the other
+    and KL the first half predicts the second by `shrunk_half` with the strength that is best for the other
     half; KL subtracts the entropy of all answers, as a model's does. JS is between the bare shares of the halves, the
     second of which are noisier than all answers that a model is scored against.
 

@@ -1,4 +1,4 @@
-"""Sources of images and labels, in their published order, and ways to cut and feed them."""
+"""Sources of images and labels in their published order, splits of them, and preprocessing."""
 
 from humalign_jax.data.cifar10 import load_cifar10
 from humalign_jax.data.image_folder import load_image_folder

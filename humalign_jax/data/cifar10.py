@@ -3,11 +3,10 @@
 The published order is that of the classic Python pickles: train images 0 to 49,999 (`data_batch_1` to `data_batch_5`),
 test images 0 to 9,999. CIFAR-10H and CIFAR-10N number images in this order.
 
-What is checked, and what cannot be. Counts, shapes, dtypes, label ranges and every length are checked, the batches'
-names in the Python version, and the CRCs of the archives. The formats themselves carry no checksum: in unpacked files
-a changed pixel, a label changed to another valid label, or swapped files of the binary version go unnoticed unless the
-files are compared with the published MD5 sums, which `identify` does. Files that fail only that comparison are still
-read, because re-encoded copies of CIFAR-10 are in use.
+The loader checks counts, shapes, dtypes, label ranges and lengths, the batches' names in the Python version, and the
+CRCs of the archives. The formats themselves have no checksum: in unpacked files, a changed pixel, a label changed to
+another valid label, and swapped files of the binary version can be detected only by the published MD5 sums. `identify`
+compares them. Files with other sums are still read, because re-encoded copies of CIFAR-10 are in use.
 
 References:
     Krizhevsky (2009), Learning Multiple Layers of Features from Tiny Images.
@@ -21,15 +20,15 @@ import zlib
 
 import numpy as np
 
-from humalign_jax import records
-from humalign_jax.data import files, pickles
+from humalign_jax import pickles, records
+from humalign_jax.data import files
 
 CLASS_NAMES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 
 PYTHON_FOLDER, BINARY_FOLDER = 'cifar-10-batches-py', 'cifar-10-batches-bin'
 PYTHON_ARCHIVE, BINARY_ARCHIVE = 'cifar-10-python.tar.gz', 'cifar-10-binary.tar.gz'
 
-# Of the archives and, for the Python version, of the files in it; as published and as torchvision checks them.
+# Of the archives and of the files of the Python version; as published and as torchvision checks them.
 MD5 = {
     PYTHON_ARCHIVE: 'c58f30108f718f92721af3b95e74349a',
     BINARY_ARCHIVE: 'c32a1d4ab5d03f1284b67883e8d87530',
@@ -41,7 +40,7 @@ MD5 = {
     'test_batch': '40351d587109b95175f43aff81a1287e',
 }
 
-# What the published batches call themselves.
+# Names inside the published batches.
 _BATCH_LABELS = {f'data_batch_{k}': f'training batch {k} of 5' for k in range(1, 6)}
 _BATCH_LABELS['test_batch'] = 'testing batch 1 of 1'
 
@@ -96,19 +95,19 @@ def load_cifar10(split: str, *, root: str = '') -> records.ImageSet:
 
 
 def find(folder: pathlib.Path) -> pathlib.Path | None:
-    """The first of the two folders and two archives that is in `folder`, None if none is."""
+    """The first of the two folders and two archives that exists in `folder`, None if none does."""
     return files.first_existing([folder / name for name in _standard_names()])
 
 
 def identify(root: str = '') -> dict[str, str]:
-    """Which of the files that `load_cifar10` would read are the published ones, for a run's provenance.
+    """Whether the files that `load_cifar10` would read are the published ones, for a run's provenance.
 
     Args:
         root: As for `load_cifar10`.
 
     Returns:
-        For each file 'published' (its MD5 is the published one), 'differs' (it is not) or 'no published sum' (the files
-        in the binary folder have none); {} if nothing but perhaps a TFDS copy is there.
+        For each file 'published' (its MD5 is the published one), 'differs' (it is not) or 'no published sum' (files of
+        the binary folder); {} if neither folder nor archive exists.
     """
     found = find(files.data_root(root))
     if found is None:
@@ -174,7 +173,7 @@ def _read_batch_file(path: pathlib.Path, max_bytes: int) -> bytes:
 
 
 def _check_class_names(found: pathlib.Path) -> None:
-    """Raises ValueError if an unpacked copy names other classes in its own table, `batches.meta`."""
+    """Raises ValueError if an unpacked copy names other classes in its table `batches.meta`."""
     table = found / ('batches.meta.txt' if found.name == BINARY_FOLDER else 'batches.meta')
     if not table.is_file():
         return
@@ -191,12 +190,12 @@ def _check_class_names(found: pathlib.Path) -> None:
 
 
 def _text(value: object) -> object:
-    """What a pickle of Python 2 calls text, as text."""
+    """Text of a pickle of Python 2 (bytes) as text."""
     return value.decode('latin-1') if isinstance(value, bytes) else value
 
 
 def _read_archive(path: pathlib.Path, members: list[str], max_bytes: int) -> dict[str, bytes]:
-    """The members by name, in one pass over the archive, read to its end for the sake of its CRC."""
+    """The members by name, in one pass over the archive, read to its end to check the CRC."""
     if not path.is_file():
         raise ValueError(f'{path} is not a regular file.')
     batches: dict[str, bytes] = {}
@@ -214,7 +213,7 @@ def _read_archive(path: pathlib.Path, members: list[str], max_bytes: int) -> dic
                     content = archive.extractfile(member)
                     batches[name] = content.read() if content else b''
             unpacked.drain()
-    # tarfile lets a damaged header escape as whatever its parsing raised.
+    # For a damaged header tarfile raises various exceptions of its parser.
     except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError, OverflowError, IndexError) as error:
         raise ValueError(
             f'{path} is damaged or not the published archive ({error}): copy or download it again.'
@@ -248,7 +247,7 @@ def _parse_pickle(content: bytes, path: pathlib.Path) -> tuple[np.ndarray, np.nd
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != (_BATCH_IMAGES, _PIXEL_BYTES):
         what = f'{data.dtype} {data.shape}' if isinstance(data, np.ndarray) else f'a {type(data).__name__}'
         raise ValueError(f"{path}: 'data' must be uint8 ({_BATCH_IMAGES}, {_PIXEL_BYTES}), not {what}.")
-    if not data.flags.c_contiguous:  # one flipped bit makes it so, and scrambles every image
+    if not data.flags.c_contiguous:  # one flipped bit does this, and scrambles every image
         raise ValueError(f"{path}: 'data' is stored column by column, the published files row by row: it is damaged.")
     batch_label, expected = _text(batch.get('batch_label')), _BATCH_LABELS.get(path.name)
     if batch_label is not None and expected is not None and batch_label != expected:

@@ -1,4 +1,4 @@
-"""Where data lie, and reading them without trusting them: regular files only, never more bytes than expected."""
+"""The folder with datasets, and safe reading of files: regular files only, never more bytes than expected."""
 
 import gzip
 import os
@@ -28,7 +28,7 @@ def read_file(path: PathLike, *, max_bytes: int) -> bytes:
 
     Args:
         path: The file.
-        max_bytes: The most it may hold, inflated.
+        max_bytes: Largest allowed size, inflated.
 
     Returns:
         Its bytes, inflated.
@@ -50,9 +50,9 @@ def read_file(path: PathLike, *, max_bytes: int) -> bytes:
 
 
 class BoundedGzip(gzip.GzipFile):
-    """A gzip file that inflates to at most `max_bytes`, the guard against decompression bombs, and ends for good.
+    """A gzip file that inflates to at most `max_bytes`, as a guard against decompression bombs.
 
-    Reading on and on at the end, as tarfile does when a sparse header promises more than there is, is an error.
+    Repeated reading at the end is an error; tarfile does so when a sparse header announces more data than the file has.
     """
 
     def __init__(self, path: PathLike, max_bytes: int):

@@ -1,4 +1,4 @@
-"""Which images lie in a folder: the class and split of each, one table of classes, and what is left out.
+"""The images in a folder: class and split of each, one table of classes, and the files that are left out.
 
 Two layouts are read, to any depth: `<split>/<class>/.../<image>` and `<class>/.../<image>`. Links to folders are
 followed, except a link to a folder above it.
@@ -30,10 +30,10 @@ class Image:
     """An image file of a folder.
 
     Attributes:
-        path: Relative to the folder, as the disk writes it.
+        path: Path relative to the folder, with the characters of the file system.
         split: 'train', 'test' or 'validation' by its split folder, 'all' in a folder without split folders.
         class_name: Name of its class.
-        name: Path below the class's parent, in Unicode's composed form: equal on every machine.
+        name: Path below the class's parent, in Unicode's composed form, which is the same on every machine.
     """
 
     path: pathlib.PurePath
@@ -44,11 +44,11 @@ class Image:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """What lies in a folder.
+    """The content of a folder.
 
     Attributes:
-        images: In the order of their names' code points.
-        class_names: The table of classes for every split: those of the training images, sorted.
+        images: The images, in the order of their names' code points.
+        class_names: The table of classes for every split: the classes of the training images, sorted.
         left_out: Paths below the folder that are not read, by reason.
     """
 
@@ -66,7 +66,7 @@ def list_folder(folder: files.PathLike) -> Listing:
     """The images below a folder.
 
     Raises:
-        ValueError: There are none; splits and classes cannot be distinguished; two class folders differ only in
+        ValueError: There are no images; splits and classes cannot be distinguished; two class folders differ only in
             capitals, width or blanks; test has a class that train lacks; or a file is in two splits.
     """
     root = pathlib.Path(folder)
@@ -104,10 +104,11 @@ def list_folder(folder: files.PathLike) -> Listing:
 def held_out(images: Sequence[Image], share: float, seed: int) -> list[bool]:
     """Which images of a folder without split folders are test images, [n].
 
-    About `share` of each class: those whose hash of seed and name falls below it. So the split is the same on every
-    machine, and a file added later makes no training image a test image (but where a class had nothing above the share:
-    see below). Endings do not count: `1.png` and `1.tif` are on the same side. A class of two images or more has its
-    lowest hash in test and its highest in training, wherever the share lies; a single image is for training.
+    An image is a test image if its hash of seed and name is below `share`, so about `share` of each class is held out.
+    The split is the same on every machine, and a file added later turns no training image into a test image. The ending
+    is no part of the name: `1.png` and `1.tif` are in the same split. In a class of two images or more, the image with
+    the lowest hash is always a test image, and the image with the highest hash a training image. A single image is a
+    training image.
     """
 
     def place(image: Image) -> float:
@@ -127,13 +128,13 @@ def held_out(images: Sequence[Image], share: float, seed: int) -> list[bool]:
 
 
 def named(names: Iterable[str], n: int = _N_NAMED) -> str:
-    """The first few names, and how many more there are."""
+    """The first few names, and the number of further names."""
     names = list(names)
     return ', '.join(repr(name) for name in names[:n]) + (f' and {len(names) - n} more' if len(names) > n else '')
 
 
 def summary(left_out: Mapping[str, Sequence[str]]) -> str:
-    """What is left out, reason by reason, with the first few names."""
+    """Files that are left out, by reason, with the first few names."""
     return '; '.join(f'{len(names)} {why} ({named(names)})' for why, names in left_out.items())
 
 
@@ -142,7 +143,7 @@ def _sentence(left_out: Mapping[str, Sequence[str]]) -> str:
 
 
 def _walk(root: pathlib.Path) -> tuple[list[pathlib.PurePath], dict[str, list[str]]]:
-    """Image files below a folder, relative to it, and everything else by the reason for leaving it out."""
+    """Image files below a folder, relative to it, and all other files by the reason for leaving them out."""
     found: list[pathlib.PurePath] = []
     left_out: dict[str, list[str]] = {}
 

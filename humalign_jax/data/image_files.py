@@ -26,10 +26,10 @@ _TURNS = {
 
 
 def read_image(path: files.PathLike, *, size_px: int, fit: str = 'crop', grey: bool = False) -> np.ndarray:
-    """One image as uint8 [size_px, size_px, 3 or 1]; transparent parts lie on white.
+    """One image as uint8 [size_px, size_px, 3 or 1]; transparent parts become white.
 
-    Of 16-bit grey images the upper eight bits are kept, of several frames or pages the first. The image is turned as
-    the camera noted (EXIF orientation). A colour profile is not applied.
+    16-bit grey images keep their upper eight bits; files with several frames or pages give the first. The image is
+    turned by its EXIF orientation. Colour profiles are not applied.
 
     Args:
         path: The file.
@@ -38,7 +38,7 @@ def read_image(path: files.PathLike, *, size_px: int, fit: str = 'crop', grey: b
         grey: One channel instead of three.
 
     Raises:
-        ValueError: Not an image, damaged, or so large that Pillow takes it for a decompression bomb.
+        ValueError: Not an image, damaged, or larger than Pillow's limit for decompression bombs.
     """
     return read_with_notes(path, size_px=size_px, fit=fit, grey=grey)[0]
 
@@ -46,7 +46,7 @@ def read_image(path: files.PathLike, *, size_px: int, fit: str = 'crop', grey: b
 def read_with_notes(
     path: files.PathLike, *, size_px: int, fit: str = 'crop', grey: bool = False
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """As `read_image`, and what was done to the image: some of `FIRST_FRAME`, `TURNED`, `DARK`."""
+    """Like `read_image`, and notes on changes to the image: some of `FIRST_FRAME`, `TURNED`, `DARK`."""
     try:
         if os.path.getsize(path) == 0:
             raise ValueError('it is empty, of 0 bytes')
@@ -56,7 +56,7 @@ def read_with_notes(
             with Image.open(path) as opened:
                 picture, notes = _upright(opened)
                 picture = _flat(picture).convert('L' if grey else 'RGB')
-    except Exception as error:  # Pillow's decoders let whatever their parsing raised escape, struct.error among others
+    except Exception as error:  # Pillow's decoders raise many kinds, struct.error among them
         raise ValueError(f'{path} cannot be read as an image ({error}): replace or remove it.') from error
     if fit == 'crop':
         width, height = picture.size
@@ -71,11 +71,11 @@ def read_with_notes(
 
 
 def _upright(opened: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
-    """The first frame with 8 bits per channel, turned as its EXIF orientation says, and what was done."""
+    """The first frame with 8 bits per channel, turned by its EXIF orientation, and notes on changes."""
     notes = [FIRST_FRAME] if getattr(opened, 'n_frames', 1) > 1 else []
     before = _orientation(opened)
     opened.load()
-    now = _orientation(opened)  # none any more in a TIFF file, which Pillow turns while it loads
+    now = _orientation(opened)  # 1 in a TIFF file, which Pillow turns while it loads
     if before in _TURNS:
         notes.append(TURNED)
     picture, is_dark = _eight_bits(opened)
@@ -89,9 +89,9 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def _eight_bits(picture: Image.Image) -> tuple[Image.Image, bool]:
-    """The picture with 8 bits per channel, and whether it has 16 of which the upper four are never used.
+    """The picture with 8 bits per channel, and whether it has 16-bit levels whose upper four bits are unused.
 
-    Pillow's own conversion would turn everything above 255 white.
+    Pillow's own conversion would make every level above 255 white.
     """
     if picture.mode.startswith('I;16'):
         levels = np.asarray(picture)

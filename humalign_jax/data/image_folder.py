@@ -24,9 +24,9 @@ def load_image_folder(
 ) -> records.ImageSet:
     """Images from `root/<split>/<class>/.../*`, or from `root/<class>/.../*` where there are no split folders.
 
-    Both splits number the classes alike, by the sorted names of the training classes. A folder without split folders
-    is split by a hash of `split_seed` and each path, which a warning and the provenance say. Images are sorted by their
-    paths' code points.
+    Both splits have the same class numbers: the sorted names of the training classes. A folder without split folders is
+    split by a hash of `split_seed` and each path; a warning and the provenance record it. Images are sorted by the code
+    points of their paths.
 
     The id of an image is `<dataset>/<split>/<class>/.../<file>`, such as `zoo/test/bee/1.png`, with `all` for the split
     where there are no split folders. It does not change when files are added.
@@ -40,11 +40,11 @@ def load_image_folder(
         grey: One channel instead of three.
         test_share: In a folder without split folders, the share of each class that is held out for test, [0, 1). Each
             class of two images or more has at least one test image, unless the share is 0.
-        split_seed: In a folder without split folders, which images are held out.
+        split_seed: In a folder without split folders, the seed of the choice of test images.
 
     Returns:
-        [n, size_px, size_px, 3 or 1], with the extra `path`: each image's path relative to `root`, [n] strings; and
-        with a provenance that says how test was held out and which files are left out. Both are logged, too.
+        The images, [n, size_px, size_px, 3 or 1], with the extra `path`: each image's path relative to `root`, [n]
+        strings. The provenance and the log record how test images were held out and which files were left out.
 
     Raises:
         ValueError: No folder, no images, an option out of range, classes or splits that cannot be distinguished, a test
@@ -90,7 +90,7 @@ def load_image_folder(
 def _of_split(
     listing: folder_listing.Listing, split: str, folder: str, test_share: float, seed: int
 ) -> tuple[list[folder_listing.Image], dict[str, Any]]:
-    """The images of a split, and how they were chosen."""
+    """The images of a split, and the provenance of their choice."""
     if listing.splits != ('all',):
         chosen = [image for image in listing.images if image.split == split]
         if not chosen:
@@ -118,7 +118,7 @@ def _of_split(
 
 
 def _way_out(listing: folder_listing.Listing, folder: str) -> str:
-    """What to do where a split is missing."""
+    """Advice for a message about a missing split."""
     words = f' Left out: {folder_listing.summary(listing.left_out)}.' if listing.left_out else ''
     tops = {path.split('/')[0] for paths in listing.left_out.values() for path in paths}
     validation = sorted(top for top in tops if folder_listing.SPLITS.get(top.casefold()) == 'validation')
@@ -131,7 +131,7 @@ def _way_out(listing: folder_listing.Listing, folder: str) -> str:
 
 
 def _left_out(listing: folder_listing.Listing, split: str) -> dict[str, Sequence[str]]:
-    """What is left out, by reason, without what lies in the folder of the other split."""
+    """Files that are left out, by reason, without files in the folder of the other split."""
     other = 'test' if split == 'train' else 'train'
     elsewhere = {image.path.parts[0] for image in listing.images if image.split == other}
     kept = {why: [p for p in paths if p.split('/')[0] not in elsewhere] for why, paths in listing.left_out.items()}
@@ -141,7 +141,7 @@ def _left_out(listing: folder_listing.Listing, split: str) -> dict[str, Sequence
 def _read(
     folder: pathlib.Path, chosen: Sequence[folder_listing.Image], **options: Any
 ) -> tuple[np.ndarray, dict[str, str]]:
-    """The images, [n, size_px, size_px, 3 or 1], and what was done to some of them.
+    """The images, [n, size_px, size_px, 3 or 1], and provenance of changes to some of them.
 
     Raises:
         ValueError: Some cannot be read; the message names the first few, and the reason for the first.

@@ -1,7 +1,7 @@
 """MNIST in the published order, from IDX files.
 
-The format carries no checksum: headers, counts, exact lengths, label range and (for .gz files) the CRC are checked, but
-a changed byte in an unpacked file goes unnoticed.
+Headers, counts, exact lengths, the label range and (for .gz files) the CRC are checked. The format has no checksum, so
+a changed byte in an unpacked file is not detected.
 
 References:
     LeCun, Cortes & Burges, The MNIST database of handwritten digits.
@@ -63,8 +63,8 @@ def read_idx(path: files.PathLike, shape: tuple[int, ...]) -> np.ndarray:
     """An IDX file of unsigned bytes whose shape is known.
 
     Args:
-        path: The file, plain or `.gz`; never more than the expected bytes are inflated.
-        shape: The shape that its header must declare.
+        path: The file, plain or `.gz`; no more than the expected bytes are inflated.
+        shape: The expected shape.
 
     Returns:
         uint8, of that shape.
@@ -92,7 +92,7 @@ def read_idx(path: files.PathLike, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _find(folder: pathlib.Path, split: str) -> tuple[pathlib.Path, pathlib.Path]:
-    """Images and labels, from the first folder that has either: never the labels of one copy with images of another."""
+    """Images and labels, both from the first folder that has either, so that two copies are never mixed."""
     folders = [folder, folder / 'mnist', folder / 'MNIST' / 'raw']
     names = {
         what: [f'{_PREFIX[split]}-{what}{mark}idx{n}-ubyte{end}' for mark in '-.' for end in ('', '.gz')]

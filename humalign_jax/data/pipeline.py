@@ -1,7 +1,7 @@
 """From stored images to a model's input: resident arrays, and preprocessing inside the compiled step.
 
-Images stay on the device as uint8. Which rows a step uses comes from the host (a few kilobytes an epoch); crop, flip
-and normalisation happen inside the step, so that no input pipeline can starve an accelerator.
+Images stay on the device as uint8. The host sends the row numbers of a step; crop, flip and normalisation happen inside
+the compiled step, so an accelerator never waits for an input pipeline.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,8 +1,8 @@
-"""Pictures of simulated objects: latents and nuisance parameters in, pixels out.
+"""Pictures of simulated objects from latents and nuisance parameters.
 
 An object is a body whose outline is a circle with a few harmonics, with a stripe texture, a head and a colour, on a
-shaded background. Every attribute is a smooth function of the latents, so that latents that lie close together look
-alike, and a blend of two categories is a picture between them.
+shaded background. Every attribute is a smooth function of the latents, so objects with similar latents look
+alike, and a mixture of two categories looks intermediate.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ _CHUNK = 128  # images at a time, so that the arrays of one chunk stay in the pr
 
 @dataclasses.dataclass(frozen=True)
 class Nuisance:
-    """What varies from image to image without meaning anything; all [n] unless noted.
+    """Parameters that vary between images and are independent of the latents; all [n] unless noted.
 
     Attributes:
         angle: Tilt of the object, radians.
@@ -38,7 +38,7 @@ class Nuisance:
 
 
 def draw_nuisance(np_rng: np.random.Generator, n: int) -> Nuisance:
-    """Nuisance parameters of n images; the first m of n are those of m."""
+    """Nuisance parameters of n images; the first m do not depend on n."""
     u = np_rng.random((n, 11))
     signed = 2.0 * u - 1.0
     return Nuisance(
@@ -57,8 +57,8 @@ def render(latent: np.ndarray, nuisance: Nuisance, noise: np.ndarray, *, image: 
     """Pictures of n objects.
 
     Args:
-        latent: What the objects are, [n, 4]; see `humalign_jax.data.synthetic`.
-        nuisance: How they are shown.
+        latent: Latents of the objects, [n, 4]; see `humalign_jax.data.synthetic`.
+        nuisance: Nuisance parameters of the images.
         noise: Added to every pixel, in units of the full range, [n, h, w].
         image: 'rgb' for three channels, 'grey' for one.
 

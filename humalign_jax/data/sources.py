@@ -37,7 +37,7 @@ def load(name: str, split: str, *, root: str = '', **options: Any) -> records.Im
         The images.
 
     Raises:
-        ValueError: There is no such source, or it cannot be read.
+        ValueError: The source is unknown or cannot be read.
     """
     if name not in SOURCES:
         raise ValueError(f'there is no data source {name!r}.{settings.nearest(name.lower(), SOURCES)}')

@@ -1,4 +1,4 @@
-"""Cutting image sets into parts that hold every class in the same proportion."""
+"""Stratified splits and folds of image sets: every part has the classes in the same proportion."""
 
 import dataclasses
 import hashlib
@@ -10,11 +10,11 @@ from humalign_jax import records
 
 @dataclasses.dataclass(frozen=True)
 class FoldParts:
-    """What cross-validation does with the images while one fold is held out; together every image once.
+    """Rows of the three parts of a cross-validation step; together they contain every image once.
 
     Attributes:
         training: Rows to train on, ascending, int64.
-        validation: Rows to choose by, ascending, int64; none unless folds were set aside for it.
+        validation: Rows that choose the epoch, ascending, int64; empty unless folds were set aside.
         held_out: Rows to score, ascending, int64.
     """
 
@@ -33,14 +33,14 @@ def stratified_split(
 
     Args:
         images: The whole set.
-        n_validation: How many images to cut off, 1 to n - 1.
-        seed: Which images of each class.
+        n_validation: Number of validation images, 1 to n - 1.
+        seed: Seed of the choice within each class.
 
     Returns:
-        The rest, with the split's name unchanged, and the validation set, with split 'validation'.
+        The training set, with the split's name unchanged, and the validation set, with split 'validation'.
 
     Raises:
-        ValueError: `n_validation` is out of range, or there are so few that some class would have none in a part.
+        ValueError: `n_validation` is out of range, or a class would have no image in one of the parts.
     """
     n = len(images)
     if not 0 < n_validation < n:
@@ -64,12 +64,12 @@ def stratified_split(
 
 
 def stratified_folds(labels: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """A fold for every image, such that each class is spread evenly and the folds differ by at most one image.
+    """A fold for every image, with each class spread evenly and fold sizes that differ by at most one image.
 
     Args:
         labels: Class numbers, [n].
         n_folds: Number of folds, 2 to n.
-        seed: Which images share a fold.
+        seed: Seed of the assignment within each class.
 
     Returns:
         Fold numbers 0 to n_folds - 1, int64, [n].
@@ -82,7 +82,7 @@ def stratified_folds(labels: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
         raise ValueError(f'labels must be class numbers [n], not {labels.dtype} {labels.shape}.')
     if not 2 <= n_folds <= len(labels):
         raise ValueError(f'n_folds must be 2 to {len(labels)}, the number of images, not {n_folds}.')
-    # Deal the classes one after the other without starting anew at fold 0: then the folds' sizes are even, too.
+    # The classes are dealt one after the other without restarting at fold 0, so fold sizes are even too.
     order = np.lexsort((_ranks_within_class(labels, seed), labels))
     folds = np.empty(len(labels), np.int64)
     folds[order] = np.arange(len(labels)) % n_folds
@@ -90,15 +90,15 @@ def stratified_folds(labels: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
 
 
 def fold_parts(folds: np.ndarray, held_out: int, n_validation_folds: int = 0) -> FoldParts:
-    """Which rows to train on, to choose by and to score while one fold is held out.
+    """Rows for training, validation and scoring while one fold is held out.
 
     Args:
         folds: Fold of every image, as from `stratified_folds`, [n].
         held_out: The fold to score.
-        n_validation_folds: How many of the folds after it (the first follows the last) are set aside.
+        n_validation_folds: Number of following folds, in a circle, that are set aside for validation.
 
     Raises:
-        ValueError: There is no such fold, or none is left to train on.
+        ValueError: The fold does not exist, or no fold remains for training.
     """
     n_folds = int(folds.max()) + 1
     if not 0 <= held_out < n_folds:
@@ -114,7 +114,7 @@ def fold_parts(folds: np.ndarray, held_out: int, n_validation_folds: int = 0) ->
 
 
 def repeated_images(images: records.ImageSet, others: records.ImageSet) -> np.ndarray:
-    """Rows of `images` whose pixels are those of some image in `others`, ascending, int64."""
+    """Rows of `images` whose pixels equal those of an image in `others`, ascending, int64."""
     if images.images.shape[1:] != others.images.shape[1:]:
         return np.zeros(0, np.int64)
     known = {hashlib.sha256(image).digest() for image in np.ascontiguousarray(others.images)}

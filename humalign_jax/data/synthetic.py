@@ -1,14 +1,14 @@
-"""Simulated images and simulated observers, for which the right answer of every analysis is known.
+"""Simulated images and simulated observers with a known similarity structure.
 
-Ten categories hang on a tree: two kinds (animate, inanimate), each with two groups, of three and two categories. A
-category is a point in a four-dimensional latent space (`PROTOTYPES`); the levels of the tree take orthogonal axes, so
-that categories of one group lie closer than those of two groups, and those closer than the two kinds. The latents
-decide outline, texture, head and colour of a picture (`humalign_jax.data.rendering`), together with nuisance
-parameters (tilt, size, place, hue, contrast, lighting, noise) that mean nothing.
+Ten categories form a tree: two kinds (animate, inanimate), each with two groups, of three and two categories. A
+category is a point in a four-dimensional latent space (`PROTOTYPES`). The levels of the tree use orthogonal axes, so
+categories of one group are closer than categories of two groups, and the two kinds are farthest apart. The latents
+determine outline, texture, head and colour of a picture (`humalign_jax.data.rendering`); nuisance parameters (tilt,
+size, place, hue, contrast, lighting, noise) are independent of the category.
 
-An image of category c lies at its prototype, pulled by some amount towards a neighbouring category, plus noise. From
-the latents alone follow: how different two images truly are (Euclidean distance), what an observer calls an image (a
-softmax over the squared distances to the prototypes), and which of three images is the odd one out.
+The latent of an image of category c is its prototype, moved towards a neighbouring category, plus noise. The latents
+determine the true dissimilarity of two images (Euclidean distance), the probabilities of an observer's answers (a
+softmax over the squared distances to the prototypes), and the odd one out of three images.
 """
 
 import math
@@ -28,7 +28,7 @@ _SPREAD = 0.5  # distance of a category from the centre of its group
 _TRIO = [(_SPREAD * math.cos(a), _SPREAD * math.sin(a)) for a in (math.pi / 2, math.pi * 7 / 6, math.pi * 11 / 6)]
 _PAIR = [(_SPREAD, 0.0), (-_SPREAD, 0.0)]
 
-# Columns: kind, group, and two that tell the categories of a group apart. [10, 4]
+# Columns: kind, group, and two coordinates of the category within its group. [10, 4]
 PROTOTYPES = np.array(
     [
         (kind, group, *place)
@@ -42,9 +42,9 @@ PROTOTYPES = np.array(
 # the groups of a kind, 2.0 to 2.6 between kinds.
 CATEGORY_DISSIMILARITY = distance.squareform(distance.pdist(PROTOTYPES))
 
-_LATENT_NOISE = 0.16  # standard deviation of an image around its place, per latent
-_OBSERVER_WIDTH = 0.30  # how far apart, in latent units, observers confuse
-_TRIPLET_WIDTH = 0.8  # the same for similarity judgements
+_LATENT_NOISE = 0.16  # standard deviation of the latent noise of an image, per latent
+_OBSERVER_WIDTH = 0.30  # width of the observers' softmax, in latent units
+_TRIPLET_WIDTH = 0.8  # width of the softmax for similarity judgements, in latent units
 _PIXEL_NOISE = 0.04  # standard deviation, as a fraction of the full range
 _TABLES = ('labels', 'latents', 'nuisance', 'pixels', 'votes')
 _SPLITS = ('train', 'test')
@@ -62,22 +62,22 @@ def load_synthetic(
 ) -> records.ImageSet:
     """Simulated images of ten categories with a known similarity structure.
 
-    Image i of a split depends on seed, split and i alone, so that a smaller set is the head of a larger one. Every ten
-    images in a row hold each category once.
+    Image i of a split depends on seed, split and i only, so a smaller set is the beginning of a larger one. Every block
+    of ten images contains each category once.
 
     Args:
         split: 'train' or 'test'.
-        root: Not used; every source has it.
+        root: Not used; every source has this argument.
         n_train: Number of training images.
         n_test: Number of test images.
-        seed: Another seed gives other images of the same categories.
+        seed: Seed of the images; the categories do not depend on it.
         image: 'rgb' for [n, 32, 32, 3], 'grey' for [n, 28, 28, 1].
-        n_observers: How many simulated people name each image.
+        n_observers: Number of simulated observers who name each image.
 
     Returns:
-        The images, with `simulated=True` and extras: `soft_label` float32 [n, 10], the true distribution of observers'
-        answers; `counts` int64 [n, 10], the answers of `n_observers`; `latent` float64 [n, 4], what defines true
-        similarity.
+        The images, with `simulated=True` and extras: `soft_label` float32 [n, 10], the true probabilities of observers'
+        answers; `counts` int64 [n, 10], the answers of `n_observers`; `latent` float64 [n, 4], the latents that define
+        the true similarity.
 
     Raises:
         ValueError: An unknown split or kind of image, or a number that is not positive.
@@ -118,14 +118,14 @@ def load_synthetic(
 
 
 def observer_probabilities(latent: np.ndarray) -> np.ndarray:
-    """How observers name images: a softmax over negative squared distances to the prototypes, [n, 4] -> [n, 10]."""
+    """Probabilities of observers' answers: softmax of negative squared distances to prototypes, [n, 4] -> [n, 10]."""
     logits = -distance.cdist(latent, PROTOTYPES, 'sqeuclidean') / (2.0 * _OBSERVER_WIDTH**2)
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True)
 
 
 def true_rdm(image_set: records.ImageSet) -> records.Rdm:
-    """The right answer: Euclidean distances between the latents of the images, in latent units."""
+    """The true RDM: Euclidean distances between the latents of the images, in latent units."""
     return records.Rdm(
         values=distance.pdist(_latent_of(image_set)),
         ids=image_set.ids,
@@ -136,11 +136,11 @@ def true_rdm(image_set: records.ImageSet) -> records.Rdm:
 
 
 def simulate_annotations(image_set: records.ImageSet, *, seed: int) -> dict[str, np.ndarray]:
-    """Who said what: the votes in `counts`, dealt to annotators at random.
+    """A table of single answers: the votes in `counts`, assigned to annotators at random.
 
     Args:
         image_set: Synthetic images.
-        seed: Which annotator gave which of an image's answers.
+        seed: Seed of the assignment.
 
     Returns:
         Columns of one table with n x n_observers rows: `annotator_id` int64, `index` int64 (stimulus number) and
@@ -161,10 +161,10 @@ def simulate_annotations(image_set: records.ImageSet, *, seed: int) -> dict[str,
 
 
 def triplet_probabilities(latent: np.ndarray, triplets: np.ndarray) -> np.ndarray:
-    """How often each image of a triplet is the odd one out: [n, z], [t, 3] -> [t, 3].
+    """Probability of each image of a triplet to be the odd one out: [n, z], [t, 3] -> [t, 3].
 
-    The odd one out is what remains of the pair chosen by a softmax over the pairs' similarities, negative squared
-    distances in latent space.
+    The observer chooses the most similar pair by a softmax over negative squared distances in latent space; the third
+    image is the odd one out.
     """
     a, b, c = (latent[triplets[:, i]] for i in range(3))
     pairs = np.stack([((p - q) ** 2).sum(axis=1) for p, q in ((b, c), (a, c), (a, b))], axis=1)
@@ -179,17 +179,17 @@ def simulate_triplets(image_set: records.ImageSet, n_triplets: int, *, seed: int
     Args:
         image_set: Synthetic images.
         n_triplets: Number of judgements, t.
-        seed: Which triplets, and the noise of the judgements.
+        seed: Seed of the triplets and the judgements.
 
     Returns:
-        Rows of `image_set`, int64, [t, 3]; column 2 is the odd one out, columns 0 and 1 the pair in random order.
+        Rows of `image_set`, int64, [t, 3]; column 2 is the odd one out, columns 0 and 1 are the pair in random order.
     """
     latent = _latent_of(image_set)
     n = len(latent)
     if n < 3:
         raise ValueError(f'triplets need at least 3 images, and there are {n}.')
     np_rng = np.random.default_rng(seed)
-    # Three distinct numbers: draw from n, n - 1 and n - 2 and step over those already taken.
+    # Three distinct numbers: draw from n, n - 1 and n - 2 and skip the numbers already taken.
     first = np_rng.integers(0, n, n_triplets)
     second = np_rng.integers(0, n - 1, n_triplets)
     second += second >= first
@@ -216,10 +216,10 @@ def _labels(np_rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def _latents(np_rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
-    """Places of the images: most near their prototype, some almost halfway to another category, [n] -> [n, 4]."""
+    """Latents of the images: most near their prototype, some almost halfway to another category, [n] -> [n, 4]."""
     n, n_classes = len(labels), len(CLASS_NAMES)
     draws = np_rng.random((n, 2))
-    # The other category: the closer, the likelier.
+    # The other category: closer categories are more likely.
     weights = np.exp(-(CATEGORY_DISSIMILARITY**2) / (2.0 * 0.6**2))
     np.fill_diagonal(weights, 0.0)
     steps = (weights / weights.sum(axis=1, keepdims=True)).cumsum(axis=1)[labels]

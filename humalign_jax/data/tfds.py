@@ -1,4 +1,4 @@
-"""Copies of datasets prepared by TensorFlow Datasets (TFDS), put back into the published order.
+"""Copies of datasets prepared by TensorFlow Datasets (TFDS), read in the published order.
 
     python -m humalign_jax.data.tfds --root DIR     # downloads and prepares CIFAR-10; needs the extra `tfds`
     python -m humalign_jax.data.tfds --root DIR --dataset cifar10_h     # the same with CIFAR-10H's answers
@@ -26,7 +26,7 @@ _ARCHIVE_SHA256 = 'c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca
 
 
 def places(name: str, folder: pathlib.Path) -> list[pathlib.Path]:
-    """Where a prepared copy of dataset `name` may lie: in `folder`, in `$TFDS_DATA_DIR`, in TFDS's default folder."""
+    """Folders that may hold a prepared copy of dataset `name`: `folder`, `$TFDS_DATA_DIR` and TFDS's default."""
     parents = [folder, folder / 'tensorflow_datasets', pathlib.Path('~/tensorflow_datasets').expanduser()]
     if os.environ.get('TFDS_DATA_DIR'):
         parents.insert(2, pathlib.Path(os.environ['TFDS_DATA_DIR']))
@@ -36,7 +36,7 @@ def places(name: str, folder: pathlib.Path) -> list[pathlib.Path]:
 def find_prepared(name: str, folder: pathlib.Path) -> pathlib.Path | None:
     """The folder `<place>/<version>` of the newest prepared version in the first place that has one, or None.
 
-    Looks at the disk only. TFDS itself is not asked, because without a network it takes minutes to say no.
+    Only the disk is searched, because without a network TFDS itself takes minutes to answer.
     """
     for place in places(name, folder):
         versions = [path.parent for path in place.glob('*/dataset_info.json') if _version(path.parent)]
@@ -55,14 +55,14 @@ def read_prepared(
     Args:
         path: Folder of one version, such as `~/tensorflow_datasets/cifar10/3.0.2`.
         split: 'train' or 'test'.
-        class_names: What the class numbers must stand for, if the copy names its classes; () for whatever they do.
+        class_names: Expected class names, compared if the copy names its classes; () for no check.
 
     Returns:
         uint8 [n, h, w, c] and int32 [n].
 
     Raises:
         ValueError: TFDS is not installed, the copy is damaged, its ids are not 0 to n - 1, each once, or its classes
-            are others.
+            have other names.
     """
     logging.info('reading the %s split of the TFDS copy %s (some 5,000 images a second)', split, path)
     builder, n = _open(path, split)
@@ -75,18 +75,18 @@ def read_prepared(
 
 
 def read_human_labels(path: files.PathLike, split: str, n_classes: int) -> np.ndarray:
-    """How many people chose each class for each image of a prepared copy with `human_labels`, in the published order.
+    """Counts of people's answers in a prepared copy with `human_labels`, in the published order.
 
     Args:
         path: Folder of one version, such as `~/tensorflow_datasets/cifar10_h/1.0.0`.
-        split: The split whose images people named: 'test'.
+        split: The split with people's answers: 'test'.
         n_classes: Number of classes, k.
 
     Returns:
-        int64 [n, k].
+        Number of people who chose each class for each image, int64 [n, k].
 
     Raises:
-        ValueError: As `read_prepared`; or there is an image that nobody named.
+        ValueError: As `read_prepared`; or an image has no answers.
     """
     logging.info("reading people's answers to the %s split from the TFDS copy %s", split, path)
     builder, n = _open(path, split)
@@ -110,13 +110,13 @@ def read_human_labels(path: files.PathLike, split: str, n_classes: int) -> np.nd
 def in_published_order(
     examples: Iterable[Mapping[str, Any]], split: str, n: int, name: files.PathLike
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Places examples by the number in their `id`.
+    """Sorts examples by the number in their `id`.
 
     Args:
         examples: Mappings with `id` ('train_00042', text or bytes), `image` [h, w, c] and `label`, in any order.
         split: The split whose name every id must carry.
-        n: How many examples there must be.
-        name: What messages call the copy.
+        n: Expected number of examples.
+        name: Name of the copy in messages.
 
     Returns:
         Images, uint8 [n, h, w, c], and labels, int32 [n]; row i is the example whose id has number i.
@@ -144,10 +144,8 @@ def in_published_order(
 def prepare_cifar10(root: str = '', name: str = 'cifar10') -> pathlib.Path:
     """Downloads CIFAR-10 through TFDS and prepares it as array_record under `root`, for machines without a network.
 
-    With name 'cifar10_h' the same images with CIFAR-10H's answers, which also needs pandas.
-
-    Needs tensorflow-datasets and TensorFlow. A `cifar-10-binary.tar.gz` that lies in `root` is used instead of the
-    network.
+    The name 'cifar10_h' adds CIFAR-10H's answers to the images and also needs pandas. Needs tensorflow-datasets and
+    TensorFlow. A `cifar-10-binary.tar.gz` in `root` is used instead of a download.
 
     Returns:
         The folder of the prepared version.
@@ -177,7 +175,7 @@ def prepare_cifar10(root: str = '', name: str = 'cifar10') -> pathlib.Path:
 
 
 def _open(path: files.PathLike, split: str) -> tuple[Any, int]:
-    """The builder of a prepared copy, and how many examples a split has."""
+    """The builder of a prepared copy, and the number of examples in a split."""
     try:
         import tensorflow_datasets
         from google.protobuf import json_format

@@ -1,4 +1,4 @@
-"""Scores a classifier's probabilities and errors against people's answers, with intervals, ceilings and anchors."""
+"""Scores a classifier's probabilities and errors against people's answers, with intervals, ceilings and baselines."""
 
 import dataclasses
 import pathlib
@@ -10,7 +10,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import data, settings, storage
-from humalign_jax.alignment import errors, people_scores, soft_labels
+from humalign_jax.alignment import classifier_scores, errors, soft_labels
 from humalign_jax.human_data import Answers
 from humalign_jax.wiring import layer_folders, people
 
@@ -20,7 +20,7 @@ KEYS = (
 )  # fmt: skip
 COLUMNS = ('cross_entropy', 'kl', 'js', 'model_entropy', 'human_entropy', 'prediction', 'label', 'human_top1')
 LAYERS = ('logits', 'probs')
-# What of the extracted files' own account every score repeats.
+# Keys of the files' provenance that every score repeats.
 _REPEATED = (
     'run',
     'checkpoint',
@@ -37,21 +37,21 @@ _REPEATED = (
 
 @dataclasses.dataclass(frozen=True)
 class Outputs:
-    """A classifier's answers to a set of images.
+    """Outputs of a classifier for a set of images.
 
     Attributes:
         logits: Logits, or log-probabilities where there are no logits, float64, [n, k].
         labels: True classes, int64, [n].
         ids: Stimulus ids, [n].
         class_names: Names of the k classes, () where not known.
-        about: What the files say of themselves: model, split, hashes.
+        provenance: From the files: model, split, hashes.
     """
 
     logits: np.ndarray
     labels: np.ndarray
     ids: np.ndarray
     class_names: tuple[str, ...]
-    about: Mapping[str, Any]
+    provenance: Mapping[str, Any]
 
 
 def run(config: ConfigDict, workdir: str) -> None:
@@ -83,20 +83,20 @@ def run(config: ConfigDict, workdir: str) -> None:
             validation = load_outputs(config.validation, 'config.validation', others, 'validation_stimuli', names)
     answers = _check_fit(outputs, validation, answers)
 
-    about = _provenance(config, outputs, answers)
+    provenance = _provenance(config, outputs, answers)
     options = dict(n_bootstrap=config.n_bootstrap, n_splits=config.n_splits, seed=config.seed)
-    case = people_scores.make_case(outputs.logits, outputs.labels, answers, about, **options)
-    scores = people_scores.loss_scores(case, soft_labels.log_probabilities(case.logits), about)
+    case = classifier_scores.make_case(outputs.logits, outputs.labels, answers, provenance, **options)
+    scores = classifier_scores.loss_scores(case, soft_labels.log_probabilities(case.logits), provenance)
     if validation is None:
         logging.info('No config.validation: no temperature is fitted, and there are no `_scaled` scores.')
     else:
-        scores += people_scores.scaled_scores(case, validation.logits, validation.labels)
-    scores += people_scores.answer_scores(case)
-    scores += people_scores.error_scores(case)
-    scores += people_scores.uncertainty_scores(case)
-    scores += people_scores.anchor_scores(case)
-    _write_matrices(folder, outputs, answers, about)
-    _write_per_image(folder, outputs, answers, about)
+        scores += classifier_scores.scaled_scores(case, validation.logits, validation.labels)
+    scores += classifier_scores.answer_scores(case)
+    scores += classifier_scores.error_scores(case)
+    scores += classifier_scores.uncertainty_scores(case)
+    scores += classifier_scores.baseline_scores(case)
+    _write_matrices(folder, outputs, answers, provenance)
+    _write_per_image(folder, outputs, answers, provenance)
     storage.write_jsonl(folder / 'scores.jsonl', [score.to_json() for score in scores])
     for score in scores:
         who, ends = score.provenance['model'], (score.low, score.high, score.ceiling_lower, score.ceiling_upper)
@@ -145,20 +145,21 @@ def load_outputs(
         if values.min() < 0 or np.abs(values.sum(axis=1) - 1.0).max() > 1e-3:
             raise ValueError(f'{paths[layer]} must hold probabilities that sum to 1 for each image.')
         values = soft_labels.floored_log(values)
-    said = dict(features.provenance)
-    said['outputs'] = layer if layer == 'logits' else 'probs, of which 0 counts as 1.2e-38'
+    provenance = dict(features.provenance)
+    provenance['outputs'] = layer if layer == 'logits' else 'probs, of which 0 counts as 1.2e-38'
     ids = np.asarray(features.ids)
-    said.setdefault('data', str(labels.about.get('data') or '/'.join(str(ids[0]).split('/')[:-1]) or 'unnamed data'))
-    return Outputs(values, labels.values, ids, tuple(labels.about.get('class_names') or ()), said)
+    data_name = labels.provenance.get('data') or '/'.join(str(ids[0]).split('/')[:-1]) or 'unnamed data'
+    provenance.setdefault('data', str(data_name))
+    return Outputs(values, labels.values, ids, tuple(labels.provenance.get('class_names') or ()), provenance)
 
 
 def refuse_trained_on(outputs: Outputs, folder: str) -> None:
-    """Raises ValueError if files or ids say that the images are of the training part.
+    """Raises ValueError if the images are training images, by the split that the files name, else by their ids.
 
-    Ids of images cut from it for validation say so, too: where a file names the split, that counts.
+    Validation images that were cut from the training images have ids of the training split.
     """
-    said = outputs.about.get('split') or str(outputs.about.get('data', '')).partition('/')[2]
-    split = said or str(outputs.ids[0]).split('/')[-2:][0]
+    named = outputs.provenance.get('split') or str(outputs.provenance.get('data', '')).partition('/')[2]
+    split = named or str(outputs.ids[0]).split('/')[-2:][0]
     if split == 'train':
         raise ValueError(
             f"config.features={folder!r} holds images of the split 'train', which the model was trained on: only "
@@ -167,16 +168,20 @@ def refuse_trained_on(outputs: Outputs, folder: str) -> None:
 
 
 def _simulate(config: ConfigDict) -> tuple[Outputs, Outputs, Answers]:
-    """A model that sees what simulated observers see, less sharply and with noise, and is too sure of it."""
+    """A simulated model: logits of the simulated soft labels with noise, overconfident by a factor of two."""
     outputs, answers = [], []
     for number, (split, n) in enumerate((('test', config.simulated.n_test), ('train', config.simulated.n_validation))):
         images = data.load('synthetic', split, n_test=n, n_train=n, seed=config.seed)
         noise = np.random.default_rng([config.seed, number]).normal(size=images.extras['soft_label'].shape)
         logits = 2.0 * soft_labels.floored_log(images.extras['soft_label'] + 0.02) + 2.0 * noise
-        said = {'model': 'simulated model', 'split': 'test' if split == 'test' else 'validation', 'simulated': True}
-        said |= {'data': f'synthetic/{split}', 'outputs': 'logits'}
+        provenance = {
+            'model': 'simulated model',
+            'split': 'test' if split == 'test' else 'validation',
+            'simulated': True,
+        }
+        provenance |= {'data': f'synthetic/{split}', 'outputs': 'logits'}
         labels = images.labels.astype(np.int64)
-        outputs.append(Outputs(logits, labels, images.ids, images.class_names, said))
+        outputs.append(Outputs(logits, labels, images.ids, images.class_names, provenance))
         answers.append(
             Answers(images.extras['counts'], images.ids, images.class_names, 'simulated observers', simulated=True)
         )
@@ -197,7 +202,7 @@ def _check_fit(outputs: Outputs, validation: Outputs | None, answers: Answers) -
                 f"{str(shared[0])!r}: fit the temperature on images that are not scored, split 'validation'."
             )
         for key in ('model', 'checkpoint_sha256'):
-            both = [one.about.get(key) for one in (outputs, validation)]
+            both = [one.provenance.get(key) for one in (outputs, validation)]
             if None not in both and both[0] != both[1]:
                 raise ValueError(
                     f'config.features is of {key} {both[0]!r}, config.validation of {both[1]!r}: take both from one '
@@ -207,25 +212,25 @@ def _check_fit(outputs: Outputs, validation: Outputs | None, answers: Answers) -
 
 
 def _provenance(config: ConfigDict, outputs: Outputs, answers: Answers) -> dict[str, Any]:
-    """What every score says of itself."""
+    """Provenance of every score."""
     return {
         'model': config.model
-        or str(outputs.about.get('model') or layer_folders.model_name(pathlib.Path(config.features))),
+        or str(outputs.provenance.get('model') or layer_folders.model_name(pathlib.Path(config.features))),
         'layer': 'probs',
-        'data': str(outputs.about['data']),
+        'data': str(outputs.provenance['data']),
         'human': answers.name,
-        'simulated': bool(answers.simulated or outputs.about.get('simulated')),
+        'simulated': bool(answers.simulated or outputs.provenance.get('simulated')),
         'seed': config.seed,
-        **{key: outputs.about[key] for key in _REPEATED if key in outputs.about},
+        **{key: outputs.provenance[key] for key in _REPEATED if key in outputs.provenance},
         **{f'human_{key}': value for key, value in answers.provenance.items()},
     }
 
 
-def _write_matrices(folder: pathlib.Path, outputs: Outputs, answers: Answers, about: Mapping[str, Any]) -> None:
+def _write_matrices(folder: pathlib.Path, outputs: Outputs, answers: Answers, provenance: Mapping[str, Any]) -> None:
     """Confusions of model and people, with and without the diagonal."""
     given = np.eye(len(answers.class_names))[outputs.logits.argmax(axis=1)]
     matrices = {
-        '': (errors.confusion(outputs.labels, given), about['model'], 'images'),
+        '': (errors.confusion(outputs.labels, given), provenance['model'], 'images'),
         'human_': (errors.confusion(outputs.labels, answers.probabilities), answers.name, 'answers, mean over images'),
     }
     for prefix, (matrix, name, unit) in matrices.items():
@@ -235,15 +240,15 @@ def _write_matrices(folder: pathlib.Path, outputs: Outputs, answers: Answers, ab
             'unit': f"share of the true class's {unit}",
             'class_names': answers.class_names,
             'name': name,
-            'provenance': dict(about),
+            'provenance': dict(provenance),
         }
         storage.write_array(folder / f'{prefix}confusion.npy', matrix, sidecar)
         storage.write_array(folder / f'{prefix}errors.npy', errors.error_matrix(matrix), sidecar)
 
 
-def _write_per_image(folder: pathlib.Path, outputs: Outputs, answers: Answers, about: Mapping[str, Any]) -> None:
+def _write_per_image(folder: pathlib.Path, outputs: Outputs, answers: Answers, provenance: Mapping[str, Any]) -> None:
     """One row for each image: `COLUMNS`, then `model/<class>` and `human/<class>`, the shares of both."""
-    log_model, losses = soft_labels.log_probabilities(outputs.logits), people_scores.LOSSES
+    log_model, losses = soft_labels.log_probabilities(outputs.logits), classifier_scores.LOSSES
     columns = {name: function(answers.probabilities, log_model) for name, (function, _) in losses.items()}
     columns['model_entropy'] = soft_labels.entropy(np.exp(log_model))
     columns['human_entropy'] = soft_labels.entropy(answers.probabilities)
@@ -260,6 +265,6 @@ def _write_per_image(folder: pathlib.Path, outputs: Outputs, answers: Answers, a
         'units': ('nats',) * 5 + ('class number',) * 3 + ('probability',) * (len(names) - len(COLUMNS)),
         'human_top1': 'most frequent answer, the lowest class number of several',
         'class_names': answers.class_names,
-        'provenance': dict(about),
+        'provenance': dict(provenance),
     }
     storage.write_array(folder / 'per_image.npy', table, sidecar)

@@ -30,7 +30,7 @@ from ml_collections import ConfigDict
 from humalign_jax import devices, memory, models, settings, storage
 from humalign_jax.records import ImageSet
 from humalign_jax.train import forward, leaves, manifest, writers
-from humalign_jax.wiring import runs
+from humalign_jax.wiring import layer_folders, runs
 from humalign_jax.wiring.images import load_images
 
 PIXELS = 'pixels'
@@ -38,7 +38,8 @@ _KEYS = (
     'experiment', 'seed', 'run', 'checkpoint', 'split', 'layers', 'name', 'data', 'batch_size', 'max_memory_gb',
     'n_devices',
 )  # fmt: skip
-_PLACE = 'run'  # where the network lies is no part of what a layer is; its parameters' hash is
+# The hash of the parameters identifies the network, wherever its run lies; files of earlier versions have no order.
+_NOT_COMPARED = ('run', layer_folders.ORDER)
 _NOTE_SECONDS = 5.0  # between two notes of how far the files are
 _SLACK_BYTES = 64 << 20  # what allocators keep beside what is asked of them
 _CHUNK_BYTES = 8 << 20
@@ -46,13 +47,14 @@ _CHUNK_BYTES = 8 << 20
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """What is read out: images, and the network if there is one."""
+    """The images, and the network if there is one."""
 
     images: ImageSet
     name: str
-    about: Mapping[str, Any]  # what shaped the values, beside layer and stimuli
+    provenance: Mapping[str, Any]  # what shaped the values, beside layer and stimuli
     opened: runs.OpenRun | None
     layers: tuple[str, ...]
+    known: tuple[str, ...]  # all layers of the network, in the order of its forward pass
 
 
 def run(config: ConfigDict, workdir: str) -> None:
@@ -91,7 +93,7 @@ def _open(config: ConfigDict) -> _Source:
                 '--workdir of one.'
             )
         images = _images_of(config)
-        return _Source(images, config.name or PIXELS, {'seed': config.seed}, None, layers)
+        return _Source(images, config.name or PIXELS, {'seed': config.seed}, None, layers, ())
     if config.data.name:
         raise ValueError(
             f'config.data.name={config.data.name!r} beside config.run={config.run!r}: the images are those of the run; '
@@ -99,11 +101,12 @@ def _open(config: ConfigDict) -> _Source:
         )
     opened = runs.open_run(config.run, str(config.checkpoint), root=config.data.root)
     images = opened.setup.images[config.split]
-    known = [*models.layer_names(opened.setup.model, images.images.shape[1:]), PIXELS]
+    known = tuple(models.layer_names(opened.setup.model, images.images.shape[1:]))
     for layer in layers:
-        if layer not in known:
-            raise ValueError(f'config.layers: there is no layer {layer!r}.{settings.nearest(layer, known)}')
-    about = {
+        if layer not in (*known, PIXELS):
+            nearest = settings.nearest(layer, (*known, PIXELS))
+            raise ValueError(f'config.layers: there is no layer {layer!r}.{nearest}')
+    provenance = {
         'run': config.run,
         'checkpoint': str(config.checkpoint),
         'checkpoint_step': int(opened.state.step),
@@ -111,7 +114,7 @@ def _open(config: ConfigDict) -> _Source:
         'architecture': opened.config.model.name,
         'seed': opened.config.seed,
     }
-    return _Source(images, config.name or opened.config.model.name, about, opened, layers or tuple(known[:-1]))
+    return _Source(images, config.name or opened.config.model.name, provenance, opened, layers or known, known)
 
 
 def _images_of(config: ConfigDict) -> ImageSet:
@@ -129,19 +132,20 @@ def _state_digest(opened: runs.OpenRun) -> str:
 
 
 def _sidecar(source: _Source, layer: str) -> dict[str, Any]:
-    """What a layer's file says about itself, and by which it is known again."""
+    """What a layer's file says provenance itself, and by which it is known again."""
     images = source.images
     if layer == PIXELS:  # of the images alone: the same for every network
-        about: dict[str, Any] = {'preprocessing': 'intensities divided by 255'}
+        provenance: dict[str, Any] = {'preprocessing': 'intensities divided by 255'}
     else:
         assert source.opened is not None
         preprocess = settings.json_like(settings.plain(source.opened.config.preprocess))
-        about = {**source.about, 'preprocessing': {key: preprocess[key] for key in ('mean', 'std')}}
+        provenance = {**source.provenance, 'preprocessing': {key: preprocess[key] for key in ('mean', 'std')}}
+        provenance[layer_folders.ORDER] = source.known.index(layer)
     return {
         'name': f'{source.name}/{layer}',
         'model': source.name,
         'layer': layer,
-        **about,
+        **provenance,
         'data': f'{images.name}/{images.split}',
         'simulated': images.simulated,
         'stimuli_sha256': storage.array_digest(images.ids),
@@ -160,7 +164,7 @@ def _is_there(path: pathlib.Path, expected: Mapping[str, Any]) -> bool:
     if not path.exists():
         return False
     found = storage.read_json(path.with_suffix('.json'))
-    expected = {key: value for key, value in expected.items() if key != _PLACE}
+    expected = {key: value for key, value in expected.items() if key not in _NOT_COMPARED}
     differences = settings.differing_keys({key: found.get(key) for key in expected}, expected, path.stem)
     if differences:
         shown = [place if len(place) < 200 else f'{place.split(":")[0]} differs' for place in differences]  # ids
@@ -172,7 +176,7 @@ def _is_there(path: pathlib.Path, expected: Mapping[str, Any]) -> bool:
 
 
 def _write_labels(folder: pathlib.Path, images: ImageSet) -> None:
-    about = {
+    provenance = {
         'data': f'{images.name}/{images.split}',
         'simulated': images.simulated,
         'class_names': images.class_names,
@@ -180,7 +184,7 @@ def _write_labels(folder: pathlib.Path, images: ImageSet) -> None:
         'stimuli_sha256': storage.array_digest(images.ids),
         'ids': images.ids,
     }
-    storage.write_array(folder / 'labels.npy', images.labels.astype(np.int32), about)
+    storage.write_array(folder / 'labels.npy', images.labels.astype(np.int32), provenance)
 
 
 def _extract(config: ConfigDict, folder: pathlib.Path, source: _Source, sidecars: Mapping[str, dict[str, Any]]) -> None:
@@ -299,7 +303,9 @@ class _Files:
         self._folder, self._sidecars, self._shapes = folder, sidecars, shapes
         self._unfinished = folder / 'unfinished'
         self._note = self._unfinished / 'rows.json'
-        made_of = [{key: about[key] for key in about if key != _PLACE} for about in sidecars.values()]
+        made_of = [
+            {key: provenance[key] for key in provenance if key not in _NOT_COMPARED} for provenance in sidecars.values()
+        ]
         self._key = hashlib.sha256(json.dumps([made_of, shapes], sort_keys=True).encode()).hexdigest()
         note = storage.read_json(self._note) if self._note.exists() else {}
         self.n_rows = int(note['rows']) if note.get('key') == self._key else 0
@@ -381,8 +387,8 @@ class _Files:
     def _header(self, layer: str) -> bytes:
         """What stands before the values in the file."""
         header = io.BytesIO()
-        about = {'descr': '<f4', 'fortran_order': False, 'shape': self._shapes[layer]}
-        np.lib.format.write_array_header_1_0(header, about)
+        described = {'descr': '<f4', 'fortran_order': False, 'shape': self._shapes[layer]}
+        np.lib.format.write_array_header_1_0(header, described)
         return header.getvalue()
 
 

@@ -17,10 +17,6 @@ from humalign_jax.memory import check_memory
 from humalign_jax.records import Features, Rdm, RepeatedFeatures, Score
 from humalign_jax.report.plots import bars, rdms, style
 from humalign_jax.rsa import files
-from humalign_jax.rsa.inference import infer
-from humalign_jax.rsa.large.stream import INDICES
-from humalign_jax.rsa.similarity.ceiling import PAIRS
-from humalign_jax.rsa.similarity.compare import WHOLE
 from humalign_jax.wiring.rsa_display import keep_rdms
 from humalign_jax.wiring.rsa_join import join_study
 from humalign_jax.wiring.rsa_study import REPEATED, SAME, Study, load, simulate
@@ -65,7 +61,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         ceiling = _answer_ceiling(config, study.counts.values, stored=True)
     if labels is not None:
         same = rsa.category_rdm(labels)
-        models.append(Rdm(same, models[0].ids, SAME, 'hamming', {'simulated': study.simulated, 'anchor': True}))
+        models.append(Rdm(same, models[0].ids, SAME, 'hamming', {'simulated': study.simulated, 'baseline': True}))
 
     origin = _origin(config, study, reference, joined)
     rows, results = [], {}
@@ -119,8 +115,8 @@ def _check_comparison(config: ConfigDict, study: Study) -> None:
     known = (*rsa.INDICES, *rsa.FEATURE_INDICES)
     if index not in known:
         raise ValueError(f'config.comparison.index={index!r} is no index.{settings.nearest(index, known)}')
-    if not pairs or set(pairs) - set(PAIRS):
-        raise ValueError(f'config.comparison.pairs={pairs} must be some of {", ".join(PAIRS)}.')
+    if not pairs or set(pairs) - set(rsa.PAIRS):
+        raise ValueError(f'config.comparison.pairs={pairs} must be some of {", ".join(rsa.PAIRS)}.')
     if study.labels is None and pairs != ('all',):
         raise ValueError(f'config.comparison.pairs={pairs} needs categories: give config.comparison.labels_file.')
     if index in rsa.FEATURE_INDICES:
@@ -141,22 +137,22 @@ def _check_comparison(config: ConfigDict, study: Study) -> None:
     elif chosen.n_bootstrap:
         n, k = len(study.models[0].ids), len(study.reference)
         for kind in pairs:
-            infer.check_options(index, chosen.bootstrap, kind, n, k, chosen.n_bootstrap, chosen.n_permutations)
-    elif 'partial' in pairs and index not in ('pearson', 'spearman'):
+            rsa.check_options(index, chosen.bootstrap, kind, n, k, chosen.n_bootstrap, chosen.n_permutations)
+    elif 'partial' in pairs and not rsa.INDICES[index].partialable:
         raise ValueError(f"pairs='partial' goes with 'pearson' and 'spearman', not with {index!r}.")
-    elif index in WHOLE and pairs != ('all',):
+    elif rsa.INDICES[index].whole and pairs != ('all',):
         raise ValueError(f"{index!r} needs every pair: set config.comparison.pairs=('all',), not {pairs}.")
 
 
 def _why_stored(config: ConfigDict, study: Study) -> str:
     """Why RDMs have to be held in memory; '' where scores can come straight from the features."""
+    index = config.comparison.index
     reasons = {
         'config.inference.n_bootstrap > 0 resamples them': config.inference.n_bootstrap > 0,
         'config.features.write_rdms=True asks for their files': config.features.write_rdms,
         'the reference is given as RDMs': any(isinstance(item, Rdm) for item in study.reference),
         'config.comparison.pairs asks for some pairs only': tuple(config.comparison.pairs) != ('all',),
-        f'{config.comparison.index!r} cannot be streamed': config.comparison.index
-        not in (*INDICES, *rsa.FEATURE_INDICES),
+        f'{index!r} cannot be streamed': index in rsa.INDICES and not rsa.INDICES[index].streamable,
     }
     return next((reason for reason, holds in reasons.items() if holds), '')
 
@@ -200,7 +196,7 @@ def _streamed_scores(config: ConfigDict, study: Study, joined: dict[str, Any]) -
     if labels is not None:
         numbers = np.unique(labels, return_inverse=True)[1].astype(np.float32)[:, None]
         values = (numbers == np.unique(numbers)).astype(np.float32) if of_features else numbers
-        same = Features(values, models[0].ids, SAME, {'anchor': True})
+        same = Features(values, models[0].ids, SAME, {'baseline': True})
         entries.append((same.name, same, NO_MEASURE if of_features else _differ))
     origin = _origin(config, study, reference, joined)
     scores = []
@@ -208,7 +204,7 @@ def _streamed_scores(config: ConfigDict, study: Study, joined: dict[str, Any]) -
         found = [_streamed(model, item, config, measure, study.reference_measure) for item in reference]
         values = [value for value, _ in found]
         about = _about(model, 'hamming' if measure is _differ else measure)
-        if not of_features and 'anchor' not in about:
+        if not of_features and 'baseline' not in about:
             about['discrete'] = found[0][1]
         provenance = {'model': name, 'pairs': 'all', **about, **origin}
         scores.append(_plain_score(config, float(np.mean(values)), len(models[0].ids), ceiling, provenance))
@@ -236,7 +232,7 @@ def _origin(
 
 def _about(model: Rdm | Features, measure: str) -> dict[str, Any]:
     """What a score says of the model: the distance, and the file and its digest where it was read from one."""
-    known = ('file', 'key', 'sha256', 'anchor', 'discrete')
+    known = ('file', 'key', 'sha256', 'baseline', 'discrete')
     return {'measure': measure, **{key: model.provenance[key] for key in known if key in model.provenance}}
 
 

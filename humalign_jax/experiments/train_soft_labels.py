@@ -176,7 +176,7 @@ def make_scores(
     predictions: dict[str, np.ndarray],
     temperatures: dict[str, np.ndarray],
 ) -> list[Score]:
-    """Scores of the arms, their paired differences, and the anchors.
+    """Scores of the arms, their paired differences, and the baselines.
 
     Args:
         config: The run's config.
@@ -211,7 +211,7 @@ def make_scores(
     n_answers = float(study.answers.counts.sum(axis=1).mean())
     everything = study.answers.probabilities, study.images.labels, study.folds
     other_folds = fold_scores.class_mean_of_other_folds(*everything, n_answers)[rows]
-    return scores + fold_scores.anchor_scores(people, labels, other_folds, said)
+    return scores + fold_scores.baseline_scores(people, labels, other_folds, said)
 
 
 def _check(config: ConfigDict) -> None:
@@ -341,6 +341,6 @@ def _report(config: ConfigDict, scores: list[Score]) -> None:
         if score.provenance['fold'] != 'all' or not score.name.startswith('soft_labels/cross_entropy'):
             continue
         said = score.provenance
-        who = said['model'] if said.get('anchor') else ' - '.join(filter(None, [said['arm'], said.get('other')]))
+        who = said['model'] if said.get('baseline') else ' - '.join(filter(None, [said['arm'], said.get('other')]))
         logging.info('%s, %s: %.4f [%.4f, %.4f] nats, n = %d (%s).', score.name, who, score.value, score.low,
                      score.high, score.n, score.interval)  # fmt: skip

@@ -1,1 +1,1 @@
-"""What people answered: soft labels, counts, triplets, ratings and voxels, with the ids of their stimuli."""
+"""Files of human data turned into records (`human_data`), with the ids of their stimuli."""

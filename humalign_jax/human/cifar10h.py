@@ -147,13 +147,13 @@ def load_probabilities(folder: str | os.PathLike) -> np.ndarray:
 
 
 def check_labels(counts: np.ndarray, labels: np.ndarray) -> float:
-    """Raises ValueError unless answers [n, 10] and CIFAR-10 labels [n] are in one order; see `answers.check_order`."""
+    """Raises ValueError unless answers [n, 10] and CIFAR-10 labels [n] are in one order; see `check_order`."""
     return check_order(counts, labels, name='cifar10h', minimum=MAJORITY_ACCURACY if len(labels) == N_IMAGES else 0.5)
 
 
 @dataclasses.dataclass(frozen=True)
 class Trials:
-    """Who said what: one row for each answer to a test image, attention checks apart.
+    """Answers with the people who gave them: one row for each answer to a test image, without attention checks.
 
     Attributes:
         annotator: Number of the person, int64, [t].

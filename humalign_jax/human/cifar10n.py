@@ -115,5 +115,5 @@ def disagreement(noisy: NoisyLabels, labels: np.ndarray) -> dict[str, float]:
 
 
 def check_labels(counts: np.ndarray, labels: np.ndarray) -> float:
-    """Raises ValueError unless answers [n, 10] and CIFAR-10 labels [n] are in one order; see `answers.check_order`."""
+    """Raises ValueError unless answers [n, 10] and CIFAR-10 labels [n] are in one order; see `check_order`."""
     return check_order(counts, labels, name='cifar10n', minimum=0.85 if len(labels) == N_IMAGES else 0.5)

@@ -1,4 +1,4 @@
-"""How like an image its reconstruction looks: PSNR and SSIM, larger is more alike. For scoring, not for training."""
+"""Similarity of an image and its reconstruction, PSNR and SSIM: larger is more similar. For scoring, not training."""
 
 import jax
 import jax.numpy as jnp
@@ -18,15 +18,15 @@ def psnr(recon: jax.Array, image: jax.Array, data_range: float = 1.0) -> jax.Arr
 
 
 def ssim(recon: jax.Array, image: jax.Array, data_range: float = 1.0) -> jax.Array:
-    """Structural similarity index of each image, averaged over places and channels.
+    """Structural similarity index of each image, averaged over positions and channels.
 
     A Gaussian window of 11 x 11 px with a standard deviation of 1.5 px, K1 = 0.01, K2 = 0.03, only where the whole
-    window lies in the image. 1 for equal images, 0 for unrelated ones, negative for contrasts turned round.
+    window is inside the image. 1 for equal images, 0 for unrelated images, negative for inverted contrast.
 
     Args:
         recon: [b, h, w, c], h and w at least 11.
         image: Of the same shape.
-        data_range: Largest less smallest possible value.
+        data_range: Largest minus smallest possible value.
 
     Returns:
         In [-1, 1], no unit, [b]. Equal to skimage.metrics.structural_similarity with gaussian_weights=True, sigma=1.5,

@@ -1,6 +1,6 @@
-"""What the networks are built from: layers with names, randomness per example, and a few exact convolution forms.
+"""Parts of the networks: named layers, randomness per example, and a few exact forms of convolution.
 
-Any named layer of any model can be read out by its name, all of them in one forward pass.
+All named layers of a model can be read out by name in one forward pass. Figures on speed: docs/decisions.md.
 """
 
 import functools
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from humalign_jax import settings
 
-LAYERS = 'layers'  # the variable collection that named layers are written to when a caller asks for it
+LAYERS = 'layers'  # the variable collection of named layers
 
 # Variance 2 / fan-out: He et al. (2015), as torchvision initialises its ResNets.
 he_fan_out = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
@@ -51,7 +51,7 @@ def layer_names(model: nn.Module, image_shape: Sequence[int]) -> list[str]:
 def capture(model: nn.Module, variables: Any, image: jax.Array, layers: Sequence[str]) -> dict[str, jax.Array]:
     """Responses of named layers in one forward pass in evaluation mode.
 
-    Inside `jax.jit` the compiler leaves out whatever the wanted layers do not need.
+    Inside `jax.jit` the compiler removes computations that the requested layers do not need.
 
     Args:
         model: A model of this package.
@@ -63,7 +63,7 @@ def capture(model: nn.Module, variables: Any, image: jax.Array, layers: Sequence
         For every name in `layers` an array [b, ...] in float32, with the layer's own axes (h, w, c for a map).
 
     Raises:
-        ValueError: There is no layer of that name.
+        ValueError: The model has no layer of that name.
     """
     found = _forward(model, variables, image)
     for name in layers:
@@ -73,17 +73,17 @@ def capture(model: nn.Module, variables: Any, image: jax.Array, layers: Sequence
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """A message that says which name is wrong, which one was probably meant, and which ones there are."""
+    """A message with the unknown name, the nearest known name, and all known names."""
     return f'There is no {what} {name!r}.{settings.nearest(name, known)}'
 
 
 def example_dropout(x: jax.Array, keys: jax.Array, rate: float, *, use: int = 0) -> jax.Array:
-    """Dropout whose mask belongs to the example, not to its place in the batch or on a device.
+    """Dropout whose mask depends on the example's key only, not on its position in the batch or its device.
 
     Args:
         x: Activations, [b, ...].
         keys: Typed PRNG keys, one per example, [b].
-        rate: Probability of a zero, in [0, 1); what remains is divided by 1 - rate.
+        rate: Probability of a zero, in [0, 1); other activations are divided by 1 - rate.
         use: Number of this use of the keys within the model, so that two dropouts differ.
     """
 
@@ -95,7 +95,7 @@ def example_dropout(x: jax.Array, keys: jax.Array, rate: float, *, use: int = 0)
 
 
 def example_normal(keys: jax.Array, shape: Sequence[int], *, use: int = 0) -> jax.Array:
-    """Standard normal numbers that belong to the example: keys [b] -> [b, *shape], float32."""
+    """Standard normal numbers that depend on the example's key only: keys [b] -> [b, *shape], float32."""
     return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, use), tuple(shape)))(keys)
 
 
@@ -118,9 +118,10 @@ def compute_dtype(dtype: str) -> jnp.dtype:
 
 
 def batch_norm(dtype: str, axis_name: str | None, name: str | None = None) -> nn.BatchNorm:
-    """BatchNorm with PyTorch's constants: its momentum 0.1 is 0.9 here.
+    """BatchNorm with PyTorch's constants: PyTorch's momentum of 0.1 is 0.9 here.
 
-    The running variance is the biased one of the batch; PyTorch keeps n / (n - 1) times that, n = batch times pixels.
+    The running variance averages biased variances of batches; PyTorch's are n / (n - 1) times larger, n = batch times
+    pixels.
     """
     return nn.BatchNorm(momentum=0.9, epsilon=1e-5, dtype=compute_dtype(dtype), axis_name=axis_name, name=name)
 
@@ -128,9 +129,8 @@ def batch_norm(dtype: str, axis_name: str | None, name: str | None = None) -> nn
 def max_pool(x: jax.Array, size: int, padding: int = 0) -> jax.Array:
     """Max-pooling of size x size squares with stride 2; equal to torch.nn.functional.max_pool2d.
 
-    Maxima of slices, because the gradient of `nn.max_pool` (select-and-scatter) takes 8 to 10 times as long on a CPU.
-    Values that tie share the gradient, where PyTorch gives it to the first. After a ReLU ties are zeros but for
-    rounding, and there the ReLU stops the gradient anyway.
+    Computed as the maximum of slices, because the gradient of `nn.max_pool` is slow on a CPU. Tied values share the
+    gradient, which PyTorch gives to the first. After a ReLU nearly all ties are zeros, for which the gradient is zero.
 
     Args:
         x: Maps, [b, h, w, c].
@@ -152,10 +152,9 @@ def max_pool(x: jax.Array, size: int, padding: int = 0) -> jax.Array:
 def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0) -> jax.Array:
     """Convolution without bias; equal to torch.nn.functional.conv2d.
 
-    A matrix product of patches where the map is smaller than the kernel or the kernel is one pixel, otherwise XLA's
-    convolution: on a CPU that is up to 100 times slower for such maps (3x3 over 2x2x512, batch 32: 230 against
-    2 ms), and two or three times faster than patches for large ones. On small maps patches cost next to no memory.
-    Gradients are those of reverse mode only (`jax.grad`, `jax.vjp`).
+    A matrix product of patches where the map is smaller than the kernel or the kernel is one pixel, because XLA's
+    convolution is slow there on a CPU; XLA's convolution elsewhere. Only reverse-mode gradients are supported
+    (`jax.grad`, `jax.vjp`).
 
     Args:
         x: Images, [b, h, w, c].
@@ -176,9 +175,9 @@ def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0) 
 def conv_transpose_4x4(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Transposed convolution, kernel 4, stride 2, padding 1: equal to torch.nn.functional.conv_transpose2d.
 
-    An output pixel sees 2x2 of the 4x4 taps, and which ones depends on whether its row and column are odd. So one
-    2x2 convolution of the padded image to 4 channels per output channel, then depth-to-space, is the same sum; as a
-    matrix product of patches it is 15 times faster on a CPU than lax.conv_transpose, gradients included.
+    An output pixel depends on 2x2 of the 4x4 taps, chosen by the parity of its row and column. The same sum is a 2x2
+    convolution of the padded image to 4 channels per output channel, followed by depth-to-space. As a matrix product of
+    patches it is faster on a CPU than lax.conv_transpose.
 
     Args:
         x: Images, [b, h, w, c].
@@ -198,13 +197,14 @@ def conv_transpose_4x4(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 class Conv(nn.Module):
-    """Convolution without bias, the form that BatchNorm follows; see `conv`.
+    """Convolution, by default without bias, the form that BatchNorm follows; see `conv`.
 
     Attributes:
         features: Output channels d.
         size: Height and width k of the kernel.
         stride: Of rows and columns.
         padding: Zeros on all four sides.
+        use_bias: Adds one number per channel.
         dtype: Compute dtype.
     """
 
@@ -212,6 +212,7 @@ class Conv(nn.Module):
     size: int
     stride: int = 1
     padding: int = 0
+    use_bias: bool = False
     dtype: str = 'float32'
 
     @nn.compact
@@ -219,7 +220,11 @@ class Conv(nn.Module):
         """[b, h, w, c] -> [b, h', w', features]."""
         dtype = compute_dtype(self.dtype)
         kernel = self.param('kernel', he_fan_out, (self.size, self.size, x.shape[-1], self.features), jnp.float32)
-        return conv(x.astype(dtype), kernel.astype(dtype), stride=self.stride, padding=self.padding)
+        y = conv(x.astype(dtype), kernel.astype(dtype), stride=self.stride, padding=self.padding)
+        if self.use_bias:
+            bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
+            y = y + bias.astype(dtype).reshape(1, 1, 1, -1)
+        return y
 
 
 class ConvTranspose4x4(nn.Module):
@@ -250,7 +255,7 @@ class ConvTranspose4x4(nn.Module):
 
 
 def _forward(model: nn.Module, variables: Any, image: jax.Array) -> dict[str, jax.Array]:
-    """All named layers of one evaluation pass, in its order."""
+    """All named layers of one evaluation pass, in the order of the pass."""
     _, state = model.apply(variables, image, train=False, mutable=[LAYERS])
     flat: dict[str, Any] = flax.traverse_util.flatten_dict(state.get(LAYERS, {}), sep='/')
     return flat
@@ -261,7 +266,7 @@ def _convolution(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> 
     return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
 
-# `conv` by XLA's own convolution, but for the gradient of the kernel on a CPU.
+# `conv` by XLA's convolution, except for the gradient of the kernel on a CPU.
 _xla_conv = jax.custom_vjp(_convolution, nondiff_argnums=(2, 3))
 
 
@@ -284,11 +289,10 @@ _xla_conv.defvjp(_xla_conv_forward, _xla_conv_backward)
 def _tap_products(x: jax.Array, shape: Sequence[int], stride: int, padding: int, cotangent: jax.Array) -> jax.Array:
     """Gradient of a kernel of this shape as one matrix product for each of its taps, [k, k, c, d].
 
-    XLA's CPU backend takes it for a convolution with a kernel as large as the map, 1.5 to 5 times slower (3x3 over
-    32x32x32 to 64 channels: 7 against 35 GFLOP/s on two Zen 3 cores; 16x16x128 to 256: 40 against 91).
+    XLA's CPU backend computes it as a convolution with a kernel as large as the map, which is slower.
     """
     k, _, c, d = shape
-    h, w = ((size - 1) * stride + 1 for size in cotangent.shape[1:3])  # what a tap sees, with the rows between
+    h, w = ((size - 1) * stride + 1 for size in cotangent.shape[1:3])  # the part of the map under one tap
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     dy = cotangent.reshape(-1, d)
     seen = (x[:, i : i + h : stride, j : j + w : stride].reshape(-1, c) for i in range(k) for j in range(k))

@@ -12,20 +12,20 @@ HEADS = ('gap', 'gap_hidden', 'flatten')
 class PhilNet(nn.Module):
     """Blocks of [3x3 convolution, BatchNorm, ReLU] closed by 2x2 max-pooling, then dropout and a linear layer.
 
-    Named layers: `block1`, `block2`, ... (after pooling), `penultimate` (what the last linear layer sees, before
-    dropout), `logits`, `probs`. With the default fields and 32x32x3 images it has 2,165,034 parameters.
+    Named layers: `block1`, `block2`, ... (after pooling), `penultimate` (input of the last linear layer, before
+    dropout), `logits`, `probs`. 2,165,034 parameters with the default fields and 32x32x3 images.
 
     Attributes:
         n_classes: Number of classes k.
         widths: Channels of every convolution, one tuple per block.
         dropout_rate: Probability of a zero before the last linear layer, in [0, 1).
-        head: What turns the last map into a vector: 'gap' (global average pool), 'gap_hidden' (the same and a hidden
-            layer of 256), 'flatten' (all positions and a hidden layer of 512).
+        head: How the last map becomes a vector: 'gap' (global average pool), 'gap_hidden' (global average pool and a
+            hidden layer of 256 units), 'flatten' (all positions and a hidden layer of 512 units).
         dtype: Compute dtype, 'float32' or 'bfloat16'.
         axis_name: Mapped axis over which BatchNorm is synchronised, or None.
 
     References:
-        Philipp, Cifar_10_Deep_learning_project (2026): blocks, end widths, dropout; the inner widths are our choice.
+        Philipp, Cifar_10_Deep_learning_project (2026): blocks, end widths, dropout. The inner widths are ours.
     """
 
     n_classes: int = 10
@@ -64,7 +64,7 @@ class PhilNet(nn.Module):
                 x = nn.relu(norm(x, use_running_average=not train))
             x = layers.named(self, f'block{i}', layers.max_pool(x, 2))
 
-        # The head is a sliver of the work: float32 throughout.
+        # The head is a small part of the work: always float32.
         x = x.astype(jnp.float32)
         x = x.reshape(x.shape[0], -1) if self.head == 'flatten' else x.mean(axis=(1, 2))
         if self.head != 'gap':

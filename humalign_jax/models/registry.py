@@ -6,12 +6,14 @@ from typing import Any
 import flax.linen as nn
 
 from humalign_jax.models import layers
+from humalign_jax.models.digitnet import DigitNet
 from humalign_jax.models.philnet import PhilNet
 from humalign_jax.models.resnet import ResNet18, ResNet34, ResNet50
 from humalign_jax.models.vae import VAE
 
 MODELS: dict[str, type[nn.Module]] = {
     'philnet': PhilNet,
+    'digitnet': DigitNet,
     'vae': VAE,
     'resnet18': ResNet18,
     'resnet34': ResNet34,
@@ -20,10 +22,10 @@ MODELS: dict[str, type[nn.Module]] = {
 
 
 def make_model(name: str, **options: Any) -> nn.Module:
-    """A model by name; `options` are its fields, and lists count as tuples.
+    """A model by name; `options` are its fields. Lists become tuples.
 
     Raises:
-        ValueError: There is no such model, or the model has no such field.
+        ValueError: The model or one of the fields is unknown.
     """
     known = model_options(name)
     for option in options:
@@ -36,7 +38,7 @@ def model_options(name: str) -> dict[str, Any]:
     """Names and defaults of a model's options.
 
     Raises:
-        ValueError: There is no such model.
+        ValueError: The model is unknown.
     """
     if name not in MODELS:
         raise ValueError(layers.unknown('model', name, MODELS))
@@ -45,5 +47,5 @@ def model_options(name: str) -> dict[str, Any]:
 
 
 def _as_tuple(value: Any) -> Any:
-    """Flax fields must be hashable, and configs read from JSON have lists."""
+    """Lists as tuples: Flax fields must be hashable, and configs read from JSON have lists."""
     return tuple(_as_tuple(item) for item in value) if isinstance(value, list | tuple) else value

@@ -49,8 +49,8 @@ class ResidualBlock(nn.Module):
 class ResNet(nn.Module):
     """A ResNet whose stem is a 3x3 convolution of stride 1.
 
-    Named layers: `stem` (after the max-pool where there is one), `layer1` to `layer4`, `penultimate` (global average
-    pool), `logits`, `probs`.
+    Named layers: `stem` (after the max-pool, if any), `layer1` to `layer4`, `penultimate` (global average pool),
+    `logits`, `probs`.
 
     Attributes:
         n_classes: Number of classes k.
@@ -78,7 +78,7 @@ class ResNet(nn.Module):
         Args:
             image: [b, h, w, c], float32.
             train: Use the statistics of the batch.
-            keys: Accepted as for every model, and not used: nothing here is random.
+            keys: Not used; every model accepts them.
 
         Returns:
             Logits, [b, n_classes], float32.

@@ -10,10 +10,10 @@ from humalign_jax.models import layers
 
 
 class VAE(nn.Module):
-    """Images to a Gaussian over latents and back.
+    """An encoder from images to a Gaussian over latents, and a decoder back to images.
 
     The encoder halves the image once per width with [4x4 convolution of stride 2, BatchNorm, LeakyReLU 0.2]; two linear
-    layers give mean and log-variance; the decoder is its mirror image with transposed convolutions and a sigmoid.
+    layers give mean and log-variance; the decoder mirrors the encoder, with transposed convolutions and a sigmoid.
     Named layers: `encoder1`, `encoder2`, ..., `mu`, `logvar`, `decoder1`, ..., `recon`. 2,168,707 parameters with
     the default fields.
 
@@ -59,7 +59,7 @@ class VAE(nn.Module):
     def __call__(
         self, image: jax.Array, train: bool = False, keys: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Reconstruction and the Gaussian it was drawn from.
+        """Reconstruction, and mean and log-variance of the latents.
 
         Args:
             image: [b, h, w, c], float32 in [0, 1].
@@ -93,7 +93,7 @@ class VAE(nn.Module):
         return mean, logvar
 
     def decode(self, z: jax.Array, train: bool = False) -> jax.Array:
-        """Images of latents: [b, z] -> [b, h, w, c] in [0, 1]."""
+        """Images decoded from latents: [b, z] -> [b, h, w, c] in [0, 1]."""
         x = self.projection(z).reshape(z.shape[0], *self.map_shape)
         for i, (conv, norm) in enumerate(zip(self.decoder_conv, self.decoder_norm), start=1):
             x = nn.leaky_relu(norm(conv(x), use_running_average=not train), 0.2)

@@ -28,7 +28,7 @@ _SHOWN = (
     'stimuli_sha256',
     'seed',
     'simulated',
-    'anchor',
+    'baseline',
 )
 _LONGEST = 120  # characters of a value in the provenance table
 

@@ -49,7 +49,7 @@ class Entry:
     @property
     def is_anchor(self) -> bool:
         """Whether the row is a baseline and no network."""
-        return bool(self.score.provenance.get('anchor', False))
+        return bool(self.score.provenance.get('baseline', False))
 
     def get(self, key: str, default: Any = None) -> Any:
         """A value of the score's provenance; `model` is the name in the study."""

@@ -14,10 +14,18 @@ from scipy.spatial.distance import squareform
 
 from humalign_jax import arrays, storage, text
 from humalign_jax.records import Features, Rdm, RepeatedFeatures, check_ids, stimulus_ids
-from humalign_jax.rsa.formats import file_ids
-from humalign_jax.rsa.formats.containers import NUMBERS, SPARSE, Entry, open_arrays, read_npy
+from humalign_jax.rsa.formats.containers import NUMBERS, SPARSE
+from humalign_jax.rsa.formats.containers import Entry as Entry
+from humalign_jax.rsa.formats.containers import open_arrays as open_arrays
+from humalign_jax.rsa.formats.containers import read_npy as read_npy
 from humalign_jax.rsa.formats.csv_file import CsvFormat as CsvFormat
 from humalign_jax.rsa.formats.csv_file import read_csv
+from humalign_jax.rsa.formats.file_ids import NO_IDS
+from humalign_jax.rsa.formats.file_ids import ids_beside as ids_beside
+from humalign_jax.rsa.formats.file_ids import ids_of_json as ids_of_json
+from humalign_jax.rsa.formats.file_ids import is_named_as_ids as is_named_as_ids
+from humalign_jax.rsa.formats.file_ids import listed as listed
+from humalign_jax.rsa.formats.file_ids import read_beside as read_beside
 from humalign_jax.rsa.pairs import n_stimuli_of
 
 SUFFIXES = ('.npy', '.npz', '.h5', '.hdf5', '.mat', '.csv', '.tsv', '.json')
@@ -216,28 +224,28 @@ def _read(path: pathlib.Path, asked: _Asked) -> _ReadFile:
     found = None
     if path.suffix == '.npy':
         values = read_npy(path)
-        beside = file_ids.read_beside(path)
+        beside = read_beside(path)
         sidecar = _sidecar(path, beside, values)
         values = arrays.numeric(values, str(path))
     elif path.suffix in ('.csv', '.tsv'):
         table = read_csv(path, asked.csv, ids_key=asked.ids_key, square=asked.square)
         values, more = table.values, {'csv': table.found}
         found = None if table.ids is None else (table.ids, table.found['ids'])
-        beside = file_ids.read_beside(path) if asked.with_ids and found is None else None
+        beside = read_beside(path) if asked.with_ids and found is None else None
     else:
         with open_arrays(path) as entries:
             key = _key(path, entries, asked)
             if entries[key].described == SPARSE:
                 raise ValueError(f'{path}: {key!r} is a sparse matrix, but must be dense: save full({key}) of it.')
             values = arrays.numeric(entries[key].read(), f'{path}, {key!r}')
-            beside = file_ids.read_beside(path) if asked.with_ids else None
+            beside = read_beside(path) if asked.with_ids else None
             in_json = isinstance(beside, dict) and asked.ids_key in beside and asked.ids_key not in entries
             if asked.with_ids and not in_json:
-                found = file_ids.ids_beside(path, entries, key, asked.count(values), asked.ids_key)
+                found = ids_beside(path, entries, key, asked.count(values), asked.ids_key)
     n = asked.count(values)
     if asked.with_ids and found is None and beside is not None:
-        found = file_ids.ids_of_json(path.with_suffix('.json'), beside, n, asked.ids_key)
-    if asked.with_ids and found is None and asked.ids_key not in (None, file_ids.NO_IDS):
+        found = ids_of_json(path.with_suffix('.json'), beside, n, asked.ids_key)
+    if asked.with_ids and found is None and asked.ids_key not in (None, NO_IDS):
         raise ValueError(f'{path}: neither it nor a .json beside it has ids_key={asked.ids_key!r}.')
     ids, ids_key = (None, None) if found is None else found
     return _ReadFile(values, ids, ids_key, sidecar, more)
@@ -249,7 +257,7 @@ def _key(path: pathlib.Path, entries: Mapping[str, Entry], asked: _Asked) -> str
         names = (asked.key, asked.key.strip('/'), asked.key.replace('.', '/'))
         key = next((name for name in names if name in entries), None)
         if key is None:
-            raise ValueError(f'{path} has no array {asked.key!r}; it has {file_ids.listed(entries)}.')
+            raise ValueError(f'{path} has no array {asked.key!r}; it has {listed(entries)}.')
         return key
     candidates = [
         name
@@ -260,9 +268,9 @@ def _key(path: pathlib.Path, entries: Mapping[str, Entry], asked: _Asked) -> str
         and not entry.place.endswith('_descriptors')  # rsatoolbox's
     ]
     if len(candidates) > 1:
-        candidates = [name for name in candidates if not file_ids.is_named_as_ids(name, entries[name])]
+        candidates = [name for name in candidates if not is_named_as_ids(name, entries[name])]
     if len(candidates) != 1:
-        raise ValueError(f'{path}: choose an array with key=...; the file has {file_ids.listed(entries)}.')
+        raise ValueError(f'{path}: choose an array with key=...; the file has {listed(entries)}.')
     return candidates[0]
 
 

@@ -35,7 +35,7 @@ def draw(
     kl: np.ndarray,
     provenance: Mapping[str, Any],
 ) -> None:
-    """Writes `<picture>.png`, and beside it a JSON file that says what its rows and columns are.
+    """Writes each picture as `<picture>.png`, with a JSON file that describes its rows and columns.
 
     Args:
         section: `config.pictures`.
@@ -43,7 +43,7 @@ def draw(
         opened: The run of the VAE.
         mean: Mean codes of the test images, [n, z].
         kl: KL divergence of each latent, averaged over these images, in nats, [z].
-        provenance: Of the scores; the pictures say the same, and the seed is taken from it.
+        provenance: Provenance of the scores, which the pictures repeat; its `seed` decides what is drawn.
 
     Raises:
         ValueError: A number is below 1, no class has so many test images, or there is one class only.
@@ -51,12 +51,12 @@ def draw(
     check(section)
     test, seed = opened.setup.images['test'], provenance['seed']
     decode = make_decode(opened)
-    about = {key: provenance[key] for key in ('model', 'data', 'simulated', 'checkpoint_step', 'seed')}
+    kept = {key: provenance[key] for key in ('model', 'data', 'simulated', 'checkpoint_step', 'seed')}
     np_rng = np.random.default_rng((seed, 0))
 
     def save(name: str, picture: np.ndarray, **described: Any) -> None:
         pictures.save_png(folder / f'{name}.png', pictures.enlarged(picture, section.width_px))
-        storage.write_json(folder / f'{name}.json', {'picture': name, **described, **about})
+        storage.write_json(folder / f'{name}.json', {'picture': name, **described, **kept})
 
     chosen, classes = _rows_by_class(test, section.n_per_class, np_rng)
     rows, described = [], []

@@ -1,11 +1,11 @@
-"""Folders with a network's layers and the classes of its stimuli: those of the experiment `extract`, or anyone's.
+"""Folders with the layers of a network and the classes of its stimuli, written by `extract` or from elsewhere.
 
     <layer>.npy (or .npz, .h5, .mat, .csv)   values [n, d]
     labels.npy (or .npz, .h5, .mat, .csv, .txt)   class of each stimulus, [n]: numbers from 0, or names
-    <layer>.json, labels.json   where the values come from, if somebody wrote it
+    <layer>.json, labels.json   provenance (optional)
 
-Stimulus ids stand in the files or in the .json beside them; where they do not, a config section says what the rows are:
-`dataset` and `split` for rows in the published order, or `ids_file` with one id a line.
+Stimulus ids are in the files or in the .json beside them. For files without ids a config section says what the rows
+are: `dataset` and `split` for rows in the published order, or `ids_file` with one id a line.
 """
 
 import dataclasses
@@ -18,18 +18,16 @@ import numpy as np
 from humalign_jax import settings, storage
 from humalign_jax.records import Features, check_ids, stimulus_ids
 from humalign_jax.rsa import files, pairs
-from humalign_jax.rsa.formats import file_ids
-from humalign_jax.rsa.formats.containers import Entry, open_arrays, read_npy
 from humalign_jax.wiring.words import FOLDER, in_flags
 
 SUFFIXES = tuple(suffix for suffix in files.SUFFIXES if suffix != '.json')  # which describes a .npy here
 KEYS = ('dataset', 'split', 'ids_file', 'labels_file')
-NO_STIMULI: dict[str, str] = {key: '' for key in KEYS}  # where all files have ids and every folder its labels
-NO_CODES = {'train': '', 'validation': '', 'test': '', 'dataset': ''}  # of latents: codes come from a run
+NO_STIMULI: dict[str, str] = {key: '' for key in KEYS}  # all files have ids, and every folder has labels
+NO_CODES = {'train': '', 'validation': '', 'test': '', 'dataset': ''}  # `latents` takes the codes from a run
 _SPLITS = ('train', 'validation', 'test')
-_LABELS, _IDS = 'labels', 'ids'  # files that are no layers
-# What `extract` writes of the folder itself, and not of where a layer comes from.
-_NOT_SAID = ('ids', 'name', 'shape', 'dtype', 'provenance')
+_LABELS, _IDS = 'labels', 'ids'  # stems of files that are no layers
+ORDER = 'layer_order'  # key of a sidecar: place of the layer in the forward pass of its network, from 0
+_NO_PROVENANCE = ('ids', 'name', 'shape', 'dtype', 'provenance', ORDER)  # keys of a sidecar that describe the file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,14 +38,14 @@ class Labels:
         values: Class numbers, int64, [n].
         ids: Stimulus ids, [n].
         class_names: Names of the k classes.
-        about: What the file says of itself.
+        provenance: From the .json beside the file.
         path: The file.
     """
 
     values: np.ndarray
     ids: np.ndarray
     class_names: tuple[str, ...]
-    about: Mapping[str, Any]
+    provenance: Mapping[str, Any]
     path: pathlib.Path
 
     def select(self, ids: np.ndarray) -> 'Labels':
@@ -90,16 +88,21 @@ def layer_paths(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     return found
 
 
-def said_of(path: pathlib.Path) -> dict[str, Any]:
-    """What the .json beside a layer's file says of where the values come from; {} without one."""
+def provenance_of(path: pathlib.Path) -> dict[str, Any]:
+    """Provenance of a layer, from the .json beside its file; {} without one."""
     sidecar = _sidecar(path)
     nested = sidecar.get('provenance')
-    said = {**(nested if isinstance(nested, Mapping) else {}), **sidecar}
-    return {key: value for key, value in said.items() if key not in _NOT_SAID}
+    return _only_provenance({**(nested if isinstance(nested, Mapping) else {}), **sidecar})
+
+
+def order_of(path: pathlib.Path) -> int | None:
+    """Place of a layer in the forward pass of its network, from 0; None where the .json beside its file has none."""
+    order = _sidecar(path).get(ORDER)
+    return order if isinstance(order, int) else None
 
 
 def model_name(folder: pathlib.Path) -> str:
-    """What a folder calls its network where no file does: its own name, or that of the folder around a split."""
+    """Name of a network that no file names: the name of its folder, or of the folder around a split's."""
     place = folder.resolve()
     return place.parent.name if place.name in _SPLITS else place.name
 
@@ -115,8 +118,8 @@ def read_layer(path: pathlib.Path, stimuli: Mapping[str, str], where: str) -> Fe
 
     Args:
         path: The file.
-        stimuli: What the rows are where the file has no ids: a section with `KEYS`.
-        where: That section's place in the config, for messages.
+        stimuli: Section with `KEYS`, for a file without ids.
+        where: Place of that section in the config, for messages.
 
     Raises:
         ValueError: The file is damaged or changed since its .json was written, or there are no ids.
@@ -125,12 +128,11 @@ def read_layer(path: pathlib.Path, stimuli: Mapping[str, str], where: str) -> Fe
     if path.suffix == '.npy' and {'ids', 'sha256'} <= sidecar.keys():
         values, _ = storage.read_described(path, memory_mapped=True)
         if values.ndim == 2 and values.dtype.kind == 'f' and 0 not in values.shape:
-            return Features(values, np.array(sidecar['ids'], dtype=np.str_), path.stem, said_of(path))
+            return Features(values, np.array(sidecar['ids'], dtype=np.str_), path.stem, provenance_of(path))
     with in_flags(FOLDER):
         found = files.load_features(path)
-    ids = found.ids if pairs.has_ids(found) else _told_ids(len(found.ids), stimuli, path, where)
-    about = {key: value for key, value in found.provenance.items() if key not in _NOT_SAID}
-    return dataclasses.replace(found, ids=ids, name=path.stem, provenance=about)
+    ids = found.ids if pairs.has_ids(found) else _ids_by_section(len(found.ids), stimuli, path, where)
+    return dataclasses.replace(found, ids=ids, name=path.stem, provenance=_only_provenance(found.provenance))
 
 
 def check_finite(features: Features, path: pathlib.Path, advice: str) -> None:
@@ -166,35 +168,35 @@ def read_labels(path: pathlib.Path, stimuli: Mapping[str, str], where: str, clas
 
     Args:
         path: The file.
-        stimuli: What the rows are where the file has no ids: a section with `KEYS`.
-        where: That section's place in the config, for messages.
+        stimuli: Section with `KEYS`, for a file without ids.
+        where: Place of that section in the config, for messages.
         class_names: Names of the k classes, to which class numbers count and class names belong; () for any numbers.
 
     Raises:
         ValueError: The file is damaged, there are no ids, or a class is none of these.
     """
-    values, ids, about = _raw_labels(path)
+    values, ids, provenance = _raw_labels(path)
     if ids is None:
-        ids = _told_ids(len(values), stimuli, path, where)
+        ids = _ids_by_section(len(values), stimuli, path, where)
     check_ids(ids, len(values), str(path))
-    said = tuple(about.get('class_names') or class_names)
+    names = tuple(provenance.get('class_names') or class_names)
     if values.dtype.kind not in 'fiub':
-        if not said:
+        if not names:
             raise ValueError(f'{path} must hold class numbers here, from 0, not names such as {str(values[0])!r}.')
-        number = {name: k for k, name in enumerate(said)}
+        number = {name: k for k, name in enumerate(names)}
         unknown = sorted(set(values.tolist()) - set(number))
         if unknown:
-            raise ValueError(f'{path} has the class {unknown[0]!r}, which is none of {", ".join(said)}.')
+            raise ValueError(f'{path} has the class {unknown[0]!r}, which is none of {", ".join(names)}.')
         values = np.array([number[name] for name in values.tolist()])
     whole = values.astype(np.int64) if np.isfinite(values).all() else np.zeros(0)
     if not np.array_equal(whole, values):
         raise ValueError(f'{path}: class numbers must be whole.')
-    if whole.min() < 0 or (said and whole.max() >= len(said)):
+    if whole.min() < 0 or (names and whole.max() >= len(names)):
         raise ValueError(
             f'{path}: labels are {whole.min()} to {whole.max()}, but class numbers count from 0'
-            f'{f" to {len(said) - 1}, of {len(said)} classes" if said else ""}; if these count from 1, subtract 1.'
+            f'{f" to {len(names) - 1}, of {len(names)} classes" if names else ""}; if these count from 1, subtract 1.'
         )
-    return Labels(whole, np.asarray(ids, dtype=np.str_), said, about, path)
+    return Labels(whole, np.asarray(ids, dtype=np.str_), names, provenance, path)
 
 
 def check_section(section: Mapping[str, str], where: str) -> dict[str, str]:
@@ -212,8 +214,8 @@ def check_section(section: Mapping[str, str], where: str) -> dict[str, str]:
     return stimuli
 
 
-def _told_ids(n: int, stimuli: Mapping[str, str], path: pathlib.Path, where: str) -> np.ndarray:
-    """Ids of the n rows of a file that has none of its own."""
+def _ids_by_section(n: int, stimuli: Mapping[str, str], path: pathlib.Path, where: str) -> np.ndarray:
+    """Ids of the n rows of a file without ids, as the config section says."""
     if stimuli.get('ids_file'):
         ids = files.load_ids(stimuli['ids_file'])
         if len(ids) != n:
@@ -233,52 +235,56 @@ def _told_ids(n: int, stimuli: Mapping[str, str], path: pathlib.Path, where: str
 
 
 def _raw_labels(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
-    """Numbers or names, [n], with ids where the file has them, and what is said of them."""
+    """Numbers or names, [n], with ids where the file has them, and the .json beside it."""
     if path.suffix == '.txt':
         lines = files.load_ids(path, 'class')
         return (lines.astype(np.int64) if np.char.isdigit(lines).all() else lines), None, {}
-    about = _sidecar(path)
+    provenance = _sidecar(path)
     with in_flags(FOLDER):
         if path.suffix == '.npy':
-            values = (storage.read_described(path)[0] if about else read_npy(path)).squeeze()
+            values = (storage.read_described(path)[0] if provenance else files.read_npy(path)).squeeze()
             ids = _ids_in_json(path, values.size)
         elif path.suffix in ('.csv', '.tsv'):
             table = files.load_features(path)
             values = table.values[:, 0] if table.values.shape[1] == 1 else table.values
             ids = table.ids if pairs.has_ids(table) else None
         else:
-            with open_arrays(path) as entries:
+            with files.open_arrays(path) as entries:
                 key = _label_key(path, entries)
                 values = entries[key].read().squeeze()
-                found = file_ids.ids_beside(path, entries, key, values.size, None)
+                found = files.ids_beside(path, entries, key, values.size, None)
             ids = _ids_in_json(path, values.size) if found is None else found[0]
     if values.ndim != 1 or not len(values) or values.dtype.kind not in 'fiubU':
         raise ValueError(
             f'{path} must hold one class number or name for each stimulus, [n], not {values.dtype} '
             f'{list(values.shape)}.'
         )
-    return values, ids, about
+    return values, ids, provenance
 
 
-def _label_key(path: pathlib.Path, entries: Mapping[str, Entry]) -> str:
+def _label_key(path: pathlib.Path, entries: Mapping[str, files.Entry]) -> str:
     """Name of the array with classes: `labels`, or the only vector that is not named as ids are."""
     vectors = [name for name, entry in entries.items() if entry.length is not None and '@' not in name]
     named = [name for name in vectors if name.rpartition('/')[2] == _LABELS]
-    others = [name for name in vectors if not file_ids.is_named_as_ids(name, entries[name])]
+    others = [name for name in vectors if not files.is_named_as_ids(name, entries[name])]
     for found in (named, others):
         if len(found) == 1:
             return found[0]
-    raise ValueError(f'{path}: name one array labels, [n]; the file has {file_ids.listed(entries)}.')
+    raise ValueError(f'{path}: name one array labels, [n]; the file has {files.listed(entries)}.')
 
 
 def _ids_in_json(path: pathlib.Path, n: int) -> np.ndarray | None:
     """Stimulus ids in the .json beside a file; None where there are none."""
-    described = file_ids.read_beside(path)
-    found = None if described is None else file_ids.ids_of_json(path.with_suffix('.json'), described, n, None)
+    described = files.read_beside(path)
+    found = None if described is None else files.ids_of_json(path.with_suffix('.json'), described, n, None)
     return None if found is None else found[0]
 
 
 def _sidecar(path: pathlib.Path) -> dict[str, Any]:
     """The .json that was written with a .npy; {} where there is none, or somebody else's."""
-    described = file_ids.read_beside(path) if path.suffix == '.npy' else None
+    described = files.read_beside(path) if path.suffix == '.npy' else None
     return storage.read_sidecar(path) if isinstance(described, dict) and 'sha256' in described else {}
+
+
+def _only_provenance(sidecar: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in sidecar.items() if key not in _NO_PROVENANCE}

@@ -1,4 +1,4 @@
-"""Who answered about a set of stimuli: CIFAR-10H and CIFAR-10N, or simulated observers of rendered images."""
+"""People's answers by name of their source: CIFAR-10H, CIFAR-10N, or simulated observers of rendered images."""
 
 import pathlib
 
@@ -14,7 +14,7 @@ NAMES = ('cifar10h', 'cifar10n', 'synthetic')
 
 
 def load_answers(name: str, *, root: str = '', **options: object) -> Answers:
-    """Answers by the name of their source; logs the licence and the citation of people's.
+    """Answers by the name of their source; logs licence and citation of answers by people.
 
     Args:
         name: 'cifar10h' (test images), 'cifar10n' (training images), or 'synthetic' for the simulated observers of the
@@ -41,24 +41,24 @@ def load_answers(name: str, *, root: str = '', **options: object) -> Answers:
 def matched(
     answers: Answers, ids: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...] | None = None
 ) -> Answers:
-    """The answers to these stimuli, in this order, once classes and order are found to fit.
+    """The answers to these stimuli, in this order, after a check of classes and order.
 
-    Every experiment that compares answers with images takes them from here.
+    Every experiment that compares answers with images selects them with this function.
 
     Args:
         answers: Of one of the sources above.
         ids: Stimulus ids, [n].
         labels: True classes of the stimuli, [n].
-        class_names: Names of the classes that the labels count; None where they are not known.
+        class_names: Names of the classes, by class number; None where they are not known.
 
     Raises:
-        ValueError: A stimulus has no answers; the classes are others; or the most frequent answers are not the labels,
-            as where rows are in another order.
+        ValueError: A stimulus has no answers; the class names differ; or the most frequent answers are not the labels,
+            because rows are in another order.
     """
     if class_names and tuple(class_names) != tuple(answers.class_names):
         raise ValueError(
-            f'the labels count the classes {", ".join(class_names)}, but {answers.name} has answers for '
-            f'{", ".join(answers.class_names)}: their numbers would not mean the same.'
+            f'the labels have the classes {", ".join(class_names)}, but {answers.name} has answers for '
+            f'{", ".join(answers.class_names)}: equal numbers would mean different classes.'
         )
     chosen = answers.select(ids)
     check = {'cifar10h': cifar10h.check_labels, 'cifar10n': cifar10n.check_labels}.get(answers.name)

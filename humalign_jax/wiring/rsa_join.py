@@ -15,7 +15,6 @@ from ml_collections import ConfigDict
 from humalign_jax import rsa
 from humalign_jax.records import Features, Rdm, RepeatedFeatures
 from humalign_jax.rsa import pairs
-from humalign_jax.rsa.distances.rdm import prepare_features
 from humalign_jax.wiring.rsa_study import Study
 
 UNDEFINED = ('raise', 'omit')
@@ -127,7 +126,7 @@ def _undefined(item: Features | Rdm, measure: str) -> np.ndarray:
         values = np.asarray(item.values)
         if measure in ('', 'mahalanobis') or isinstance(item, RepeatedFeatures):  # NaN would spoil its covariance
             return np.logical_not(np.isfinite(values).reshape(len(values), -1).all(axis=1))
-        return np.logical_not(prepare_features(item, measure, nan_policy='propagate').valid_rows)
+        return np.logical_not(rsa.defined_stimuli(item, measure))
     n = len(item.ids)
     bad = np.flatnonzero(~np.isfinite(item.values))
     lost = np.zeros(n, dtype=bool)

@@ -1,4 +1,4 @@
-"""Messages of the library in the words of the command line: where they name an argument, a flag stands instead."""
+"""Translates messages of the library for the command line: an argument's name is replaced by its flag."""
 
 import contextlib
 import re

@@ -138,7 +138,7 @@ def test_independent_errors_have_kappa_nought():
     assert abs(errors.kappa(np_rng.random(200_000) < 0.9, np_rng.random(200_000) < 0.8)) < 0.01
 
 
-def test_a_model_that_is_one_of_the_people_scores_at_the_lower_ceiling(case):
+def test_a_model_that_is_one_of_the_classifier_scores_at_the_lower_ceiling(case):
     labels, counts, _ = case
     np_rng = np.random.default_rng(5)
     found = errors.ceilings(counts, labels, n_splits=5)['kappa']
@@ -151,7 +151,7 @@ def test_a_model_that_is_one_of_the_people_scores_at_the_lower_ceiling(case):
     assert found.lower < found.upper
 
 
-def test_a_model_that_is_half_of_the_people_scores_at_the_ceiling_of_confusions(case):
+def test_a_model_that_is_half_of_the_classifier_scores_at_the_ceiling_of_confusions(case):
     labels, counts, _ = case
     found = errors.ceilings(counts, labels, n_splits=50)['confusion_spearman']
     scores = []

@@ -1,4 +1,4 @@
-"""Soft labels: against SciPy, closed forms, brute force, and the anchors of CIFAR-10H."""
+"""Soft labels: against SciPy, closed forms, brute force, and the baselines of CIFAR-10H."""
 
 import numpy as np
 import pytest
@@ -128,12 +128,13 @@ def test_classes_and_images_may_be_reordered(people_case):
     np.testing.assert_allclose(moved, soft_labels.class_mean(people, labels)[images][:, classes], atol=1e-12)
 
 
-def test_a_model_equal_to_the_truth_beats_every_anchor_that_has_not_seen_the_answers(people_case):
+def test_a_model_equal_to_the_truth_beats_every_baseline_that_has_not_seen_the_answers(people_case):
     counts, truth, labels = people_case
     people = counts / counts.sum(axis=1, keepdims=True)
     score = soft_labels.cross_entropy(people, np.log(truth)).mean()
     others = {
-        name: soft_labels.cross_entropy(people, log).mean() for name, log in soft_labels.anchors(people, labels).items()
+        name: soft_labels.cross_entropy(people, log).mean()
+        for name, log in soft_labels.baselines(people, labels).items()
     }
     assert others.pop('human soft label itself') < score < min(others.values())
 
@@ -151,7 +152,7 @@ def test_the_true_model_lies_within_the_ceilings(people_case):
     assert found['entropy_pearson'].upper == pytest.approx(pearson, abs=0.02)
 
 
-def test_a_model_equal_to_half_of_people_scores_at_the_ceiling_with_the_other_half(people_case):
+def test_a_model_equal_to_half_of_classifier_scores_at_the_ceiling_with_the_other_half(people_case):
     counts, _, labels = people_case
     found = soft_labels.ceilings(counts, labels, n_splits=20, seed=0)
     first = np.random.default_rng(9).multivariate_hypergeometric
@@ -185,12 +186,12 @@ def real(real_data):
 
 
 @pytest.mark.data
-def test_the_anchors_of_cifar10h(real):
+def test_the_baselines_of_cifar10h(real):
     counts, labels = real
     people = counts / counts.sum(axis=1, keepdims=True)
     found = {
         name: round(soft_labels.cross_entropy(people, log).mean(), 5)
-        for name, log in soft_labels.anchors(people, labels).items()
+        for name, log in soft_labels.baselines(people, labels).items()
     }
     assert found.pop('class-mean human label') == 0.25655  # 0.2566 in the reference sheet, rounded from this
     assert {name: round(value, 4) for name, value in found.items()} == {

@@ -52,7 +52,7 @@ def scores_of(folder):
 
 
 def of_model(scores):
-    return {score.name: score for score in scores if not score.provenance.get('anchor')}
+    return {score.name: score for score in scores if not score.provenance.get('baseline')}
 
 
 def test_every_score_is_there_with_interval_ceiling_and_provenance(study, tmp_path):
@@ -67,20 +67,20 @@ def test_every_score_is_there_with_interval_ceiling_and_provenance(study, tmp_pa
         assert about['better'] in ('larger', 'smaller', 'none')
         if score.name != 'soft_labels/temperature':
             assert score.low <= score.value <= score.high and score.ceiling_lower == score.ceiling_lower
-    anchors = {score.provenance['model'] for score in scores if score.provenance.get('anchor')}
-    assert anchors == {
+    baselines = {score.provenance['model'] for score in scores if score.provenance.get('baseline')}
+    assert baselines == {
         'human soft label itself', 'class-mean human label', 'uniform',
         *(f'true label smoothed by {percent} %' for percent in (1, 5, 10)),
     }  # fmt: skip
 
 
-def test_a_model_equal_to_the_true_soft_label_beats_every_anchor_and_needs_no_temperature(study, tmp_path):
+def test_a_model_equal_to_the_true_soft_label_beats_every_baseline_and_needs_no_temperature(study, tmp_path):
     config, _ = study
     alignment.run(config, str(tmp_path / 'out'))
     scores = scores_of(tmp_path / 'out')
     ours = of_model(scores)
-    anchors = {s.provenance['model']: s.value for s in scores if s.provenance.get('anchor') and 'cross' in s.name}
-    assert anchors.pop('human soft label itself') < ours['soft_labels/cross_entropy'].value < min(anchors.values())
+    baselines = {s.provenance['model']: s.value for s in scores if s.provenance.get('baseline') and 'cross' in s.name}
+    assert baselines.pop('human soft label itself') < ours['soft_labels/cross_entropy'].value < min(baselines.values())
     loss = ours['soft_labels/cross_entropy']
     assert loss.ceiling_lower < loss.value < loss.ceiling_upper
     assert ours['soft_labels/entropy_spearman'].value > ours['soft_labels/entropy_spearman'].ceiling_lower
@@ -247,7 +247,7 @@ def test_the_tiny_config_is_simulated_and_says_so(tmp_path):
 
 
 @pytest.mark.data
-def test_the_anchors_of_cifar10h_are_rows(real_data, tmp_path):
+def test_the_baselines_of_cifar10h_are_rows(real_data, tmp_path):
     with np.load(real_data / 'cifar10' / 'test_jpeg.npz') as file:
         labels = file['labels'].astype(np.int32)
     config = load_config('alignment', 'full')

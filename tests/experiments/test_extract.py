@@ -82,6 +82,29 @@ def test_a_layer_says_where_it_comes_from(config, trained, tmp_path):
     assert about['preprocessing']['mean'] == [0.4914, 0.4822, 0.4465]
 
 
+def test_sidecars_have_the_order_of_the_forward_pass_whichever_layers_are_asked_for(config, tmp_path):
+    config.layers = ('probs', 'block1', 'penultimate', 'pixels')
+    extract.run(config, str(tmp_path))
+    order = {layer: storage.read_json(tmp_path / f'{layer}.json').get('layer_order') for layer in config.layers}
+    assert order == {
+        'block1': 0,
+        'penultimate': 2,
+        'probs': 4,
+        'pixels': None,
+    }  # of block1 block2 penultimate logits probs
+
+
+def test_layers_of_a_version_that_wrote_no_order_are_kept(config, tmp_path):
+    extract.run(config, str(tmp_path))
+    before = (tmp_path / 'block1.npy').stat().st_mtime_ns
+    sidecar = storage.read_json(tmp_path / 'block1.json')
+    del sidecar['layer_order']
+    storage.write_json(tmp_path / 'block1.json', sidecar)
+    (tmp_path / 'probs.npy').unlink()
+    extract.run(config, str(tmp_path))
+    assert (tmp_path / 'block1.npy').stat().st_mtime_ns == before and (tmp_path / 'probs.npy').exists()
+
+
 def test_labels_and_validation_ids_are_those_of_the_split(config, trained, tmp_path):
     config.split = 'validation'
     extract.run(config, str(tmp_path))

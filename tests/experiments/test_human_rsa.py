@@ -131,8 +131,8 @@ def test_every_score_says_what_the_contract_asks_for(study):
         assert score.provenance['simulated'] is True and score.provenance['human'] == 'simulated observers'
         if score.name == 'rsa/spearman/difference':
             assert {'other', 'other_layer', 'p', 'p_fwer', 'p_fdr'} <= set(score.provenance)
-    anchors = {score.provenance['model'] for score in study[1] if score.provenance.get('anchor')}
-    assert anchors == {'same category', 'class-mean human label', 'pixels'}
+    baselines = {score.provenance['model'] for score in study[1] if score.provenance.get('baseline')}
+    assert baselines == {'same category', 'class-mean human label', 'pixels'}
     assert np.load(study[0] / 'rdm_image_human.npy').shape == (100, 100)
     assert (study[0] / 'figures' / 'layers_image_partial.png').exists()
 

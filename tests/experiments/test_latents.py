@@ -13,7 +13,7 @@ from scipy import stats
 from sklearn.decomposition import PCA
 
 from humalign_jax import losses, storage
-from humalign_jax.alignment import linear_code
+from humalign_jax.alignment import code_scores, linear_code
 from humalign_jax.experiments import latents, train_vae
 from humalign_jax.records import Score
 from humalign_jax.wiring import latent_pictures, runs
@@ -165,15 +165,15 @@ def test_scores_are_those_of_the_test_images_measured_one_by_one(done, opened):
     np.testing.assert_allclose(stored[:, columns.index('psnr')], values['psnr'], rtol=1e-4)
 
 
-def test_anchors_stand_beside_every_reconstruction_score(done, opened):
+def test_baselines_stand_beside_every_reconstruction_score(done, opened):
     images = opened.setup.images
     flat = {split: of_split.images.reshape(len(of_split), -1) / 255.0 for split, of_split in images.items()}
     mean_error = np.abs(flat['test'] - flat['train'].mean(axis=0)).sum(axis=1).mean()
-    (score,) = _scores(done, 'vae/l1', model='mean training image', anchor=True)
+    (score,) = _scores(done, 'vae/l1', model='mean training image', baseline=True)
     assert score.value == pytest.approx(mean_error, rel=1e-4)
     pca = PCA(6, svd_solver='full').fit(flat['train'])
     recon = np.clip(pca.inverse_transform(pca.transform(flat['test'])), 0, 1)
-    (score,) = _scores(done, 'vae/l1', model='PCA, 6 components', anchor=True)
+    (score,) = _scores(done, 'vae/l1', model='PCA, 6 components', baseline=True)
     assert score.value == pytest.approx(np.abs(flat['test'] - recon).sum(axis=1).mean(), rel=1e-4)
     (vae,) = _scores(done, 'vae/l1', model='vae')
     (lead,) = _scores(done, 'vae/l1/difference', other='PCA, 6 components')
@@ -183,10 +183,10 @@ def test_anchors_stand_beside_every_reconstruction_score(done, opened):
 def test_the_code_of_a_trained_vae_tells_categories_apart_better_than_chance(done):
     (probe,) = _scores(done, 'vae/linear_probe_accuracy', layer='mu')
     assert probe.low > 0.1 and probe.interval == 'wilson' and probe.provenance['n_features'] == 6
-    anchors = _scores(done, 'vae/linear_probe_accuracy', anchor=True)
-    assert {score.provenance['model'] for score in anchors} == {'PCA, 6 components', 'pixels'}
+    baselines = _scores(done, 'vae/linear_probe_accuracy', baseline=True)
+    assert {score.provenance['model'] for score in baselines} == {'PCA, 6 components', 'pixels'}
     (lead,) = _scores(done, 'vae/linear_probe_accuracy/difference', other='pixels')
-    pixels = next(score for score in anchors if score.provenance['model'] == 'pixels')
+    pixels = next(score for score in baselines if score.provenance['model'] == 'pixels')
     assert lead.value == pytest.approx(probe.value - pixels.value)
 
 
@@ -203,9 +203,11 @@ def test_category_structure_is_the_rank_correlation_of_all_pairs(done, opened):
 
 
 def test_the_informative_latents_are_the_fewest_that_hold_nine_tenths_of_the_kl():
-    np.testing.assert_array_equal(latents.most_informative(np.array([0.5, 6.0, 0.1, 3.0, 0.4])), [1, 3])
-    np.testing.assert_array_equal(latents.most_informative(np.array([8.0, 1.0, 0.5, 0.5])), [0, 1])  # 9 of 10 exactly
-    assert len(latents.most_informative(np.full(10, 0.3))) in (9, 10)
+    np.testing.assert_array_equal(code_scores.most_informative(np.array([0.5, 6.0, 0.1, 3.0, 0.4])), [1, 3])
+    np.testing.assert_array_equal(
+        code_scores.most_informative(np.array([8.0, 1.0, 0.5, 0.5])), [0, 1]
+    )  # 9 of 10 exactly
+    assert len(code_scores.most_informative(np.full(10, 0.3))) in (9, 10)
 
 
 def test_every_score_says_where_it_comes_from(done):

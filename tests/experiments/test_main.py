@@ -80,7 +80,7 @@ def test_ctrl_c_is_one_line_and_no_traceback(tmp_path):
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.returncode == 130
-    assert f'What {tmp_path}/run holds is whole' in done.stderr and 'Traceback' not in done.stderr
+    assert f'The files in {tmp_path}/run are complete' in done.stderr and 'Traceback' not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_baselines_of_streamed_scores_are_called_so_too(tmp_path):
     given = tmp_path / 'given' / 'model0.npy'
     changes |= {'reference.kind': 'features', 'reference.files': (str(given),)}
     scores = storage.read_jsonl(_write_run(tmp_path, **changes) / 'scores.jsonl')
-    said = {row['provenance']['model']: row['provenance'].get('anchor', False) for row in scores}
+    said = {row['provenance']['model']: row['provenance'].get('baseline', False) for row in scores}
     assert said == {'HMAX': False, 'V1_$a$': False, 'same category': True}
 
 

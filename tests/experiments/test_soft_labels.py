@@ -227,13 +227,13 @@ def test_the_class_mean_of_other_folds_leaves_out_the_fold_itself():
 
 
 @pytest.mark.data
-def test_the_class_mean_anchors_of_cifar10h(real_data):
+def test_the_class_mean_baselines_of_cifar10h(real_data):
     counts = cifar10h.load_counts(real_data / 'cifar10')
     with np.load(real_data / 'cifar10' / 'test_jpeg.npz') as file:
         labels = file['labels'].astype(np.int64)
     people, folds = counts / counts.sum(axis=1, keepdims=True), splits.stratified_folds(labels, 10, seed=0)
     other_folds = fold_scores.class_mean_of_other_folds(people, labels, folds, 51.1)
-    scores = {s.provenance['model']: s for s in fold_scores.anchor_scores(people, labels, other_folds, {})
+    scores = {s.provenance['model']: s for s in fold_scores.baseline_scores(people, labels, other_folds, {})
               if s.name == 'soft_labels/cross_entropy'}  # fmt: skip
     assert scores['class-mean human label'].value == pytest.approx(0.2566, abs=1e-4)
     assert scores['human soft label itself'].value == pytest.approx(0.1545, abs=1e-4)
@@ -363,7 +363,7 @@ def test_scores_say_arm_fold_and_who_answered(soft_config, tmp_path):
     log_probs = np.load(tmp_path / 'predictions' / 'human.npy')
     np.testing.assert_allclose(np.exp(log_probs).sum(axis=1), 1.0, rtol=1e-5)
     losses = {(r.provenance.get('arm'), r.provenance['fold']): r for r in rows if r.name == 'soft_labels/cross_entropy'
-              and not r.provenance.get('anchor')}  # fmt: skip
+              and not r.provenance.get('baseline')}  # fmt: skip
     assert set(losses) == {(arm, fold) for arm in ('pretrained', 'human', 'hard') for fold in ('all', '0', '2')}
     assert losses['human', 'all'].n == len(log_probs) == losses['human', '0'].n + losses['human', '2'].n
     fitted_on = {r.provenance['arm']: r.provenance['temperature_from'] for r in rows if r.name.endswith('_scaled')}

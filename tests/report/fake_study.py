@@ -123,7 +123,7 @@ def write_alignment(study, name, ids, people, probs, labels, np_rng):
         scores.append(study.score(place, 0.99 - 0.1 * i - worse, 0.02, **one, better='larger'))
     for anchor, value in (('class-mean human label', 0.2566), ('uniform', 2.3026), ('human soft label itself', 0.1545)):
         scores.append(
-            study.score('soft_labels/cross_entropy', value, 0.01, model=anchor, anchor=True, layer='probs', **nats)
+            study.score('soft_labels/cross_entropy', value, 0.01, model=anchor, baseline=True, layer='probs', **nats)
         )
     study.run(f'alignment/{name}', 'alignment', scores)
     where, about = study.folder / 'alignment' / name, {**study.said, 'class_names': CLASSES}
@@ -156,7 +156,7 @@ def write_rsa(study, models, vae, np_rng):
             anchors = (('same category', 0.633), ('pixels', 0.05)) if pairs == 'all' else (('pixels', 0.04),)
             for model, value in anchors:
                 scores.append(
-                    study.score('rsa/spearman', value, 0.01, ceiling=ceiling, **where, model=model, anchor=True)
+                    study.score('rsa/spearman', value, 0.01, ceiling=ceiling, **where, model=model, baseline=True)
                 )
             if level == 'image':
                 first, second = models[0], models[1]
@@ -183,7 +183,7 @@ def write_rsa(study, models, vae, np_rng):
 def write_latents(study, vae, np_rng):
     scores = [
         study.score('vae/psnr', 21.3, 0.1, model=vae, unit='dB', better='larger'),
-        study.score('vae/psnr', 18.1, 0.1, model='mean training image', unit='dB', better='larger', anchor=True),
+        study.score('vae/psnr', 18.1, 0.1, model='mean training image', unit='dB', better='larger', baseline=True),
         study.score(
             'vae/psnr/difference', 3.2, 0.1, model=vae, other='mean training image', unit='dB', better='larger'
         ),
@@ -209,6 +209,6 @@ def write_arms(study, np_rng):
     for resampled in ('images', 'folds'):
         more = {'arm': 'human', 'other': 'hard', 'fold': 'all', 'resampled': resampled}
         scores.append(study.score(f'{name}/difference', -0.18, 0.02, **more, **nats))
-    anchor = {**nats, 'model': 'class-mean human label', 'anchor': True, 'fold': 'all'}
+    anchor = {**nats, 'model': 'class-mean human label', 'baseline': True, 'fold': 'all'}
     scores.append(study.score(name, 0.2566, 0.01, **anchor))
     study.run('soft_labels', 'train_soft_labels', scores)

@@ -16,9 +16,9 @@ def make_study(*scores, runs=()):
     return Study(pathlib.Path('nowhere'), entries, {run.name: run for run in runs})
 
 
-def rsa(model, value, half=0.02, *, pairs='all', anchor=False, layer='penultimate', level='image', ceiling=0.8):
-    said = {'model': model, 'pairs': pairs, 'layer': '' if anchor else layer, 'level': level, 'human': 'cifar10h'}
-    said |= {'anchor': True} if anchor else {}
+def rsa(model, value, half=0.02, *, pairs='all', baseline=False, layer='penultimate', level='image', ceiling=0.8):
+    said = {'model': model, 'pairs': pairs, 'layer': '' if baseline else layer, 'level': level, 'human': 'cifar10h'}
+    said |= {'baseline': True} if baseline else {}
     return Score('rsa/spearman', value, value - half, value + half, 100, 'some', 0.7, ceiling, said)
 
 
@@ -45,7 +45,7 @@ def test_two_models_differ_only_with_a_small_corrected_p():
 
 
 def test_the_category_alone_is_set_beside_the_plain_score():
-    scores = rsa('low', 0.5), rsa('high', 0.7), rsa('near', 0.62), rsa(reading.SAME, 0.633, 0.001, anchor=True)
+    scores = rsa('low', 0.5), rsa('high', 0.7), rsa('near', 0.62), rsa(reading.SAME, 0.633, 0.001, baseline=True)
     said = text(make_study(*scores), 'what the category alone gives')
     assert 'scores 0.6330 [0.6320, 0.6340] by the same measure' in said
     assert 'Above this baseline: high (' in said and 'Below this baseline: low (' in said
@@ -55,7 +55,7 @@ def test_the_category_alone_is_set_beside_the_plain_score():
 
 
 def test_a_tested_difference_outranks_intervals():
-    scores = rsa('net', 0.6, 0.05), rsa(reading.SAME, 0.64, 0.05, anchor=True)
+    scores = rsa('net', 0.6, 0.05), rsa(reading.SAME, 0.64, 0.05, baseline=True)
     assert 'Not shown to differ' in text(make_study(*scores))
     tested = difference('net', reading.SAME, -0.04, 0.001, other_layer='')
     assert 'Below this baseline: net' in text(make_study(*scores, tested))
@@ -65,7 +65,7 @@ def test_agreement_beyond_the_category_needs_an_interval_above_zero():
     scores = (
         rsa('net', 0.2, pairs='partial', ceiling=0.6),
         rsa('vae', 0.01, pairs='partial', layer='mu'),
-        rsa('pixels', 0.03, pairs='partial', anchor=True),
+        rsa('pixels', 0.03, pairs='partial', baseline=True),
     )
     said = text(make_study(*scores), 'Once the category is accounted for')
     assert 'partialled out of both sides, agreement remains for net (0.200 [0.180, 0.220]).' in said
@@ -143,7 +143,7 @@ def test_arms_are_compared_by_their_paired_difference_over_folds(gap, words):
     name = 'soft_labels/cross_entropy'
     scores = [score(name, 0.4 + gap, arm='human'), score(name, 0.4, arm='hard')]
     scores += [score(f'{name}/difference', gap, arm='human', other='hard', resampled='folds')]
-    scores += [score(name, 0.3, arm=None, model=reading.CLASS_MEAN, anchor=True)]
+    scores += [score(name, 0.3, arm=None, model=reading.CLASS_MEAN, baseline=True)]
     said = text(make_study(*scores), 'Training on people')
     assert f'{words} networks fine-tuned on hard labels' in said
     assert ('answers is below that of the class-mean human label' in said) == (gap < 0)
@@ -164,7 +164,7 @@ def foreign(model, value, half=0.02, **said):
 
 
 def test_without_people_in_the_provenance_no_sentence_speaks_of_people_images_or_networks():
-    scores = foreign('HMAX', 0.5), foreign('V1', 0.3), foreign(reading.SAME, 0.4, anchor=True)
+    scores = foreign('HMAX', 0.5), foreign('V1', 0.3), foreign(reading.SAME, 0.4, baseline=True)
     said = text(make_study(*scores), claims=[('philnet', 'resnet50')])
     for word in ('people', 'image', 'network', 'class', 'classifier', 'VAE', 'PhilNet', 'layer', 'pixel', ' ten'):
         assert word not in said, word
@@ -178,7 +178,7 @@ def test_one_reference_is_called_by_its_name():
 
 
 def test_a_baseline_is_not_compared_with_itself():
-    said = text(make_study(foreign('HMAX', 0.5), foreign(reading.SAME, 0.4, anchor=True)), 'what the category')
+    said = text(make_study(foreign('HMAX', 0.5), foreign(reading.SAME, 0.4, baseline=True)), 'what the category')
     assert said.endswith('Above this baseline: HMAX (0.500 [0.480, 0.520]).') and f'{reading.SAME} (' not in said
 
 
@@ -188,7 +188,7 @@ def test_limits_of_intervals_and_p_values_are_said_only_of_those_that_are_there(
 
 
 def test_scores_without_intervals_are_not_called_above_or_below():
-    said = text(make_study(foreign('HMAX', 0.9, NAN), foreign(reading.SAME, 0.1, NAN, anchor=True)))
+    said = text(make_study(foreign('HMAX', 0.9, NAN), foreign(reading.SAME, 0.1, NAN, baseline=True)))
     assert 'Not shown to differ from this baseline: HMAX (0.900).' in said and 'Above' not in said
 
 

@@ -18,7 +18,7 @@ from humalign_jax import data, storage
 from humalign_jax.experiments import alignment, human_rsa, latents
 from humalign_jax.records import Features, Score
 from humalign_jax.rsa import files
-from humalign_jax.wiring import layer_folders, rsa_entries
+from humalign_jax.wiring import layer_folders, representations
 
 from ..conftest import ROOT, load_config
 
@@ -65,11 +65,12 @@ def test_a_folder_of_arrays_without_ids_is_joined_by_dataset_and_split(suffix, f
     latent = images.extras['latent'].astype(np.float64)
     write(folder / f'penultimate{suffix}', 'penultimate', latent)
     write(folder / f'labels{suffix}', 'labels', images.labels[:, None])
-    study = rsa_entries.load_entries(config_of(folder, dataset='synthetic', split='test'))
-    assert (study.entries[0].model, study.entries[0].layer, study.data) == ('mynet', 'penultimate', 'synthetic/test')
-    np.testing.assert_array_equal(study.labels, images.labels)
-    np.testing.assert_array_equal(study.ids, images.ids)
-    np.testing.assert_allclose(rsa_entries.features_of(study.entries[0], study).values, latent, rtol=1e-6)
+    comparison = representations.load_comparison(config_of(folder, dataset='synthetic', split='test'))
+    layer = comparison.representations[0]
+    assert (layer.model, layer.layer, comparison.data) == ('mynet', 'penultimate', 'synthetic/test')
+    np.testing.assert_array_equal(comparison.labels, images.labels)
+    np.testing.assert_array_equal(comparison.ids, images.ids)
+    np.testing.assert_allclose(representations.features_of(layer, comparison).values, latent, rtol=1e-6)
 
 
 def test_ids_of_a_file_in_any_order_join_with_answers_and_with_names_of_classes(folder, images, tmp_path):
@@ -78,10 +79,10 @@ def test_ids_of_a_file_in_any_order_join_with_answers_and_with_names_of_classes(
     names = [images.class_names[k] for k in images.labels[order]]
     (folder / 'labels.txt').write_text('\n'.join(names) + '\n')
     (tmp_path / 'ids.txt').write_text('\n'.join(images.ids[order]) + '\n')
-    study = rsa_entries.load_entries(config_of(folder, ids_file=str(tmp_path / 'ids.txt')))
-    np.testing.assert_array_equal(study.ids, images.ids[order])
-    np.testing.assert_array_equal(study.labels, images.labels[order])
-    np.testing.assert_array_equal(study.answers.counts, images.extras['counts'][order])
+    comparison = representations.load_comparison(config_of(folder, ids_file=str(tmp_path / 'ids.txt')))
+    np.testing.assert_array_equal(comparison.ids, images.ids[order])
+    np.testing.assert_array_equal(comparison.labels, images.labels[order])
+    np.testing.assert_array_equal(comparison.answers.counts, images.extras['counts'][order])
 
 
 def test_scores_of_saved_features_are_those_of_the_same_values_extracted(folder, images, tmp_path):
@@ -106,7 +107,7 @@ def test_scores_of_saved_features_are_those_of_the_same_values_extracted(folder,
 
 def fails(message, config):
     with pytest.raises(ValueError, match=message) as caught:
-        rsa_entries.load_entries(config)
+        representations.load_comparison(config)
     assert 'extract' not in str(caught.value)
 
 
@@ -152,9 +153,40 @@ def test_values_that_are_nan_are_named_with_file_and_stimulus(folder, images):
     values[3, 0] = np.nan
     np.save(folder / 'penultimate.npy', values)
     np.save(folder / 'labels.npy', images.labels)
-    study = rsa_entries.load_entries(config_of(folder, dataset='synthetic', split='test'))
+    comparison = representations.load_comparison(config_of(folder, dataset='synthetic', split='test'))
     with pytest.raises(ValueError, match=r"penultimate\.npy: 1 of 60 images .* 'synthetic/test/00003'.*config\.layers"):
-        rsa_entries.features_of(study.entries[0], study)
+        representations.features_of(comparison.representations[0], comparison)
+
+
+def folder_of_layers(folder, images, orders):
+    """A folder with these layers; each sidecar has the layer's place in the network, or nothing where it is None."""
+    for layer, order in orders.items():
+        described = {'layer': layer, 'ids': images.ids} | ({} if order is None else {'layer_order': order})
+        storage.write_array(folder / f'{layer}.npy', images.extras['latent'].astype(np.float32), described)
+    np.save(folder / 'labels.npy', images.labels)
+    return config_of(folder, dataset='synthetic', split='test')
+
+
+def layers_and_warnings(config, monkeypatch):
+    said = []
+    monkeypatch.setattr(representations.logging, 'warning', lambda text, *values: said.append(text % values))
+    return [one.layer for one in representations.load_comparison(config).representations], said
+
+
+def test_layers_stand_in_the_order_that_their_network_has(folder, images, monkeypatch):
+    config = folder_of_layers(folder, images, {'zeroth': 0, 'penultimate': 2, 'conv10': 1, 'answers': 3})
+    assert layers_and_warnings(config, monkeypatch) == (['zeroth', 'conv10', 'penultimate', 'answers'], [])
+    config.layers = ('answers', 'zeroth')
+    assert layers_and_warnings(config, monkeypatch)[0] == ['zeroth', 'penultimate', 'answers']
+
+
+def test_layers_without_an_order_stand_by_name_with_a_warning_or_as_config_layers_says(folder, images, monkeypatch):
+    config = folder_of_layers(folder, images, {'penultimate': 3, 'conv10': None, 'conv2': 1, 'conv1': 0})
+    layers, said = layers_and_warnings(config, monkeypatch)
+    assert layers == ['conv1', 'conv2', 'conv10', 'penultimate']
+    assert len(said) == 1 and f'{folder} does not say in which order' in said[0] and 'conv2, conv10' in said[0]
+    config.layers = ('conv10', 'conv2')
+    assert layers_and_warnings(config, monkeypatch) == (['conv10', 'conv2', 'penultimate'], [])
 
 
 @pytest.mark.parametrize('name', ['pixels', 'same category', 'human'])
@@ -181,7 +213,7 @@ def test_an_edited_file_of_labels_is_refused(folder, images):
     storage.write_array(folder / 'labels.npy', images.labels, {'ids': images.ids})
     np.save(folder / 'labels.npy', np.roll(images.labels, 1))
     with pytest.raises(ValueError, match=r'labels\.npy and labels\.json do not belong together'):
-        rsa_entries.load_entries(config_of(folder, dataset='synthetic', split='test'))
+        representations.load_comparison(config_of(folder, dataset='synthetic', split='test'))
 
 
 def test_logits_of_a_foreign_network_are_scored(folder, images, tmp_path):
@@ -248,11 +280,13 @@ def test_the_pytorch_example_of_the_docs_leaves_a_folder_that_is_scored(tmp_path
 
     config = load_config('human_rsa', 'full')
     config.features, config.human.root = ('features/mynet/test',), str(tmp_path)
+    config.layers = ('penultimate', 'logits')
     config.stimuli.update(dataset='cifar10', split='test')
-    study = rsa_entries.load_entries(config)
-    assert [entry.key for entry in study.entries[:2]] == ['mynet/penultimate', 'mynet/logits']
-    np.testing.assert_array_equal(rsa_entries.features_of(study.entries[0], study).values, images[:, :, 0])
-    np.testing.assert_array_equal(study.answers.counts, counts)
+    comparison = representations.load_comparison(config)
+    assert [one.key for one in comparison.representations[:2]] == ['mynet/penultimate', 'mynet/logits']
+    penultimate = representations.features_of(comparison.representations[0], comparison)
+    np.testing.assert_array_equal(penultimate.values, images[:, :, 0])
+    np.testing.assert_array_equal(comparison.answers.counts, counts)
 
     config = load_config('alignment', 'full')
     config.features, config.human.root, config.n_bootstrap, config.n_splits = 'features/mynet/test', '.', 20, 2

@@ -32,7 +32,7 @@ def test_answers_are_joined_by_id_and_refused_in_another_order(name):
 
 def test_answers_about_other_classes_are_refused():
     answers = answers_named('cifar10h')
-    with pytest.raises(ValueError, match=r'the labels count the classes truck, .* would not mean the same'):
+    with pytest.raises(ValueError, match=r'the labels have the classes truck, .* would mean different classes'):
         people.matched(answers, answers.ids, LABELS, cifar10h.CLASS_NAMES[::-1])
 
 

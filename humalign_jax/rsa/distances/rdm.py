@@ -162,6 +162,11 @@ def prepare_features(
     return prepare(values, distance, block=_block(n, block_size, is_product=bool(distance.product)), **common)
 
 
+def defined_stimuli(features: Features | np.ndarray, measure: Measure) -> np.ndarray:
+    """Which stimuli have a distance to others, [n] booleans: finite features, of which `measure` is defined."""
+    return prepare_features(features, measure, nan_policy='propagate').valid_rows
+
+
 def _values(features: Features | np.ndarray) -> np.ndarray:
     """[n, d]; [r, n, d] of repeated measurements."""
     if isinstance(features, RepeatedFeatures):

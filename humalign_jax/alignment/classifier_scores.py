@@ -1,4 +1,4 @@
-"""The scores of one classifier against people: which function of which arrays, with its interval and its ceiling."""
+"""Scores of a classifier against people: losses, entropies, answers and errors, with intervals and noise ceilings."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,23 +11,22 @@ from humalign_jax.alignment import errors, intervals, soft_labels
 from humalign_jax.alignment.scoring import mean, proportion
 from humalign_jax.human_data import Answers
 from humalign_jax.records import Score
-from humalign_jax.rsa.inference.resample import bootstrap_weights
-from humalign_jax.rsa.similarity.ceiling import Ceiling
+from humalign_jax.rsa import Ceiling, bootstrap_weights
 
-# Losses of an image, and what they are in words.
+# Losses of an image, and their names in words.
 LOSSES = {
     'cross_entropy': (soft_labels.cross_entropy, 'cross-entropy to people'),
     'kl': (soft_labels.kl_divergence, 'KL divergence from people'),
     'js': (soft_labels.js_divergence, 'Jensen-Shannon divergence from people'),
 }
-# What the bounds of each ceiling are.
+# The bounds of each ceiling in words.
 _HALVES = 'lower: half of people with the other half; upper: root of the reliability of all'
 _PEOPLE = 'lower: one person; upper: the majority of people'
-_FORETOLD = 'lower: the human soft label itself; upper: half of people foretelling the other half'
+_PREDICTED = 'lower: the human soft label itself; upper: half of people predicting the other half'
 CEILINGS = {
-    'cross_entropy': f'{_FORETOLD}, with the class mean as a prior',
-    'kl': f'{_FORETOLD}, with the class mean as a prior',
-    'js': f'{_FORETOLD}, by its bare shares',
+    'cross_entropy': f'{_PREDICTED}, with the class mean as a prior',
+    'kl': f'{_PREDICTED}, with the class mean as a prior',
+    'js': f'{_PREDICTED}, by the shares of its answers',
     'entropy_spearman': _HALVES,
     'entropy_pearson': _HALVES,
     'accuracy': _PEOPLE,
@@ -37,27 +36,27 @@ CEILINGS = {
     'kappa': 'lower: two random people; upper: the best pattern of errors for a random person',
     'kappa_majority': 'lower: the majorities of two halves of people; upper: complete agreement',
 }
-# Provenance that is of the people and images, not of the model.
+# Keys of provenance that describe people and images, and not the model.
 _NOT_OF_THE_MODEL = ('layer', 'data', 'human', 'simulated', 'seed', 'stimuli_sha256')
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A model and people before the same images, row by row.
+    """A model and people who answered to the same images, row by row.
 
     Attributes:
         logits: The model's logits or log-probabilities, float64, [n, k].
         labels: True classes, int64, [n].
         answers: People's answers to the n images.
-        about: Provenance of every score.
-        ceilings: What people score against people, by the score's name.
+        provenance: Provenance of every score.
+        ceilings: Noise ceilings by name of the score.
         weights: How often each image is in each bootstrap sample, float64, [n_draws, n].
     """
 
     logits: np.ndarray
     labels: np.ndarray
     answers: Answers
-    about: Mapping[str, Any]
+    provenance: Mapping[str, Any]
     ceilings: Mapping[str, Ceiling]
     weights: np.ndarray
 
@@ -71,7 +70,7 @@ def make_case(
     logits: np.ndarray,
     labels: np.ndarray,
     answers: Answers,
-    about: Mapping[str, Any],
+    provenance: Mapping[str, Any],
     *,
     n_bootstrap: int,
     n_splits: int,
@@ -84,37 +83,37 @@ def make_case(
         **errors.ceilings(answers.counts, labels, **options),
     }
     weights = bootstrap_weights(seed, len(labels), n_bootstrap, stream=0).astype(np.float64)
-    return Case(logits, labels, answers, about, ceilings, weights)
+    return Case(logits, labels, answers, provenance, ceilings, weights)
 
 
-def loss_scores(case: Case, log_model: np.ndarray, about: Mapping[str, Any], suffix: str = '') -> list[Score]:
+def loss_scores(case: Case, log_model: np.ndarray, provenance: Mapping[str, Any], suffix: str = '') -> list[Score]:
     """Cross-entropy, KL and JS divergence of some log-probabilities [n, k], each a mean over images."""
     scores = []
     for name, (function, text) in LOSSES.items():
         values = function(case.answers.probabilities, log_model)
-        said = {**about, 'better': 'smaller', 'unit': 'nats', 'measure': text}
-        scores.append(_with_ceiling(case, mean(f'soft_labels/{name}{suffix}', values, said), name))
+        more = {**provenance, 'better': 'smaller', 'unit': 'nats', 'measure': text}
+        scores.append(_with_ceiling(case, mean(f'soft_labels/{name}{suffix}', values, more), name))
     return scores
 
 
 def scaled_scores(case: Case, validation_logits: np.ndarray, validation_labels: np.ndarray) -> list[Score]:
-    """The losses at the temperature that suits the validation labels best, and that temperature."""
+    """The temperature fitted to validation labels, and the losses at this temperature."""
     fitted = soft_labels.fit_temperature(validation_logits, validation_labels)
     if np.isnan(fitted.low):
         logging.warning(
             'The temperature is at an end of its range, %g: the validation images are all named rightly, or at random.',
             fitted.value,
         )
-    about = {**case.about, 'temperature': fitted.value}
-    losses = loss_scores(case, soft_labels.log_probabilities(case.logits, fitted.value), about, '_scaled')
-    said = {**case.about, 'better': 'none', 'measure': 'temperature fitted to validation labels'}
+    scaled = {**case.provenance, 'temperature': fitted.value}
+    losses = loss_scores(case, soft_labels.log_probabilities(case.logits, fitted.value), scaled, '_scaled')
+    more = {**case.provenance, 'better': 'none', 'measure': 'temperature fitted to validation labels'}
     kind = "normal in log temperature, from the slope's variance over validation images"
     n = len(validation_labels)
-    return [*losses, Score('soft_labels/temperature', *fitted, n, kind, provenance=said)]
+    return [*losses, Score('soft_labels/temperature', *fitted, n, kind, provenance=more)]
 
 
 def answer_scores(case: Case) -> list[Score]:
-    """Whether the model is unsure where people are, and how often its first and second answers are theirs."""
+    """Correlations of the model's and people's entropies; agreement of first and second answers."""
     model_entropy = soft_labels.entropy(np.exp(soft_labels.log_probabilities(case.logits)))
     human_entropy = soft_labels.entropy(case.answers.probabilities)
     scores, once = [], np.ones((1, len(case.labels)))
@@ -126,7 +125,7 @@ def answer_scores(case: Case) -> list[Score]:
         text = f"{kind.capitalize()} correlation over images of the model's and people's entropy"
         scores.append(_bootstrapped(case, f'soft_labels/entropy_{kind}', value, interval, text, f'entropy_{kind}'))
 
-    larger = {**case.about, 'better': 'larger'}
+    larger = {**case.provenance, 'better': 'larger'}
     right = int((case.predictions == case.labels).sum())
     score = proportion('soft_labels/accuracy', right, len(case.labels), {**larger, 'measure': 'against the label'})
     scores.append(_with_ceiling(case, score, 'accuracy'))
@@ -143,7 +142,7 @@ def answer_scores(case: Case) -> list[Score]:
 
 
 def error_scores(case: Case) -> list[Score]:
-    """Which classes are confused, and on which images errors fall."""
+    """Similarity of confusions, and error consistency, of model and people."""
     labels, people = case.labels, case.answers.probabilities
     n, n_classes = people.shape
     human = errors.confusion(labels, people)
@@ -172,7 +171,7 @@ def error_scores(case: Case) -> list[Score]:
 
 
 def uncertainty_scores(case: Case) -> list[Score]:
-    """Accuracy on images that people agree on, and on thirds of the others by their entropy."""
+    """Accuracy on images with unanimous answers, and on thirds of the other images by entropy of the answers."""
     bins, edges = errors.uncertainty_bins(case.answers.counts)
     right = case.predictions == case.labels
     one_person = case.answers.probabilities[np.arange(len(right)), case.labels]
@@ -181,14 +180,14 @@ def uncertainty_scores(case: Case) -> list[Score]:
     scores = []
     for number, (name, entropies) in enumerate(zip(errors.BINS, ranges)):
         rows = bins == number
-        said = {
-            **case.about,
+        more = {
+            **case.provenance,
             'better': 'larger',
             'measure': f"accuracy where people's entropy in nats is {entropies}",
             'ceiling': _PEOPLE,
         }
         full_name = f'errors/accuracy_by_uncertainty/{name}'
-        score = proportion(full_name, int(right[rows].sum()), int(rows.sum()), said)
+        score = proportion(full_name, int(right[rows].sum()), int(rows.sum()), more)
         if rows.any():
             lower, upper = float(one_person[rows].mean()), float(majority[rows].mean())
             score = dataclasses.replace(score, ceiling_lower=lower, ceiling_upper=upper)
@@ -196,23 +195,25 @@ def uncertainty_scores(case: Case) -> list[Score]:
     return scores
 
 
-def anchor_scores(case: Case) -> list[Score]:
-    """The losses of predictors that are no network, on the same images."""
-    kept = {key: case.about[key] for key in case.about if key in _NOT_OF_THE_MODEL or key.startswith('human_')}
+def baseline_scores(case: Case) -> list[Score]:
+    """The losses of predictors that are no network, for the same images."""
+    kept = {
+        key: case.provenance[key] for key in case.provenance if key in _NOT_OF_THE_MODEL or key.startswith('human_')
+    }
     scores = []
-    for name, log_model in soft_labels.anchors(case.answers.probabilities, case.labels).items():
-        scores += loss_scores(case, log_model, {**kept, 'model': name, 'anchor': True})
+    for name, log_model in soft_labels.baselines(case.answers.probabilities, case.labels).items():
+        scores += loss_scores(case, log_model, {**kept, 'model': name, 'baseline': True})
     return scores
 
 
 def _bootstrapped(case: Case, name: str, value: float, interval: intervals.Interval, text: str, ceiling: str) -> Score:
     """A score of all images whose interval comes from the bootstrap; larger is better."""
     kind = f'normal (of a correlation: of its z), standard error from {len(case.weights)} bootstrap samples of images'
-    said = {**case.about, 'better': 'larger', 'measure': text}
-    return _with_ceiling(case, Score(name, value, *interval, len(case.labels), kind, provenance=said), ceiling)
+    more = {**case.provenance, 'better': 'larger', 'measure': text}
+    return _with_ceiling(case, Score(name, value, *interval, len(case.labels), kind, provenance=more), ceiling)
 
 
 def _with_ceiling(case: Case, score: Score, name: str) -> Score:
     lower, upper = case.ceilings[name]
-    said = {**score.provenance, 'ceiling': CEILINGS[name]}
-    return dataclasses.replace(score, ceiling_lower=lower, ceiling_upper=upper, provenance=said)
+    more = {**score.provenance, 'ceiling': CEILINGS[name]}
+    return dataclasses.replace(score, ceiling_lower=lower, ceiling_upper=upper, provenance=more)
