@@ -84,7 +84,7 @@ class InfluenceResult:
         difference_low: Lower ends of their 95 % intervals, [m, m].
         difference_high: Upper ends of their 95 % intervals, [m, m].
         p_differences: Two-sided p values, [m, m], 1 on the diagonal.
-        p_differences_fwer: The same corrected for all pairs of models by the largest t, [m, m].
+        p_differences_fwer: The same corrected for all pairs of models by the smallest p, [m, m].
         p_differences_fdr: The same by Benjamini and Hochberg's false-discovery rate, [m, m].
     """
 
@@ -225,7 +225,7 @@ def infer_by_influence(
         index: 'spearman', 'rho_a', 'pearson' or 'cosine'.
         labels: Category of each stimulus of the reference, [n].
         pairs: Any of 'all', 'within', 'between' and 'partial', see `Reference`.
-        n_draws: Draws of the largest t under no difference.
+        n_draws: Draws of the smallest p under no difference.
         seed: Their seed.
 
     Returns:
@@ -243,7 +243,7 @@ def summarise_influence(scores: Sequence[InfluenceScore], *, n_draws: int = 10_0
     """Intervals, tests and differences of models that were compared with one reference over the same pairs.
 
     Intervals are Student's t around Fisher's z. Tests of differences are t tests; the family-wise correction, over all
-    pairs of the models given, takes the distribution of the largest |t| from normal draws with the influences'
+    pairs of the models given, takes the distribution of the smallest p from normal draws with the influences'
     correlations.
 
     Raises:
@@ -267,14 +267,9 @@ def summarise_influence(scores: Sequence[InfluenceScore], *, n_draws: int = 10_0
     differences = values[first] - values[second]
     contrasts = influences[first] - influences[second]  # [q, n]
     difference_errors = contrasts.std(axis=1, ddof=1) / math.sqrt(n)
-    # Normal draws with the covariance of the influences, of the models rather than of all their differences.
-    np_rng, defined = np.random.default_rng([seed, 6]), np.isfinite(values)
-    drawn = np.zeros((n_draws, m))
-    if defined.any():
-        eigenvalues, vectors = np.linalg.eigh(np.atleast_2d(np.cov(influences[defined])) / n)
-        root = vectors * np.sqrt(np.maximum(eigenvalues, 0.0))
-        drawn[:, defined] = np_rng.normal(size=(n_draws, len(root))) @ root.T
-    p, p_fwer, p_fdr = difference_p(differences, difference_errors, dof, drawn[:, first] - drawn[:, second], np_rng)
+    covariance = np.atleast_2d(np.cov(influences)) / n
+    np_rng = np.random.default_rng([seed, 6])
+    p, p_fwer, p_fdr = difference_p(differences, difference_errors, dof, covariance, np_rng, n_draws)
 
     half = scipy.stats.t.ppf(0.975, dof) * pair_matrix(difference_errors, m, diagonal=0.0)
     centre = pair_matrix(differences, m, diagonal=0.0, sign=-1.0)
