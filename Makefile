@@ -21,7 +21,7 @@ test: $(VENV)/installed-test check
 
 # Newer Pythons bring newer NumPy, SciPy and jax: a part of the tests that uses each of them, in an environment of its own.
 test-versions: $(VENV)/installed-test
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile tests/rsa/test_distances.py tests/rsa/test_stream.py tests/alignment \
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile tests/rsa/distances/test_distances.py tests/rsa/large/test_stream.py tests/alignment \
 	  tests/models tests/train/test_step.py tests/experiments/test_study.py
 
 check: $(VENV)/installed-test

@@ -24,6 +24,17 @@ MAY = {
     'train': set(),
     'wiring': {'alignment', 'data', 'human', 'interpret', 'losses', 'models', 'objectives', 'report', 'rsa', 'train'},
 }
+# What each room of `rsa` may import from the others.
+ROOMS = {
+    'pairs': set(),
+    'distances': {'pairs'},
+    'ranks': set(),
+    'similarity': {'pairs', 'distances', 'ranks'},
+    'inference': {'pairs', 'distances', 'ranks', 'similarity'},
+    'large': {'pairs', 'distances', 'ranks', 'similarity', 'inference'},
+    'formats': set(),
+    'files': {'pairs', 'formats'},
+}
 FILES = sorted(PACKAGE.rglob('*.py'))
 
 
@@ -55,6 +66,16 @@ def test_imports_point_down(path):
     else:
         assert place in ('main', 'experiments'), f'{place} has no floor: give it one in docs/design.md and here'
         assert 'main' not in found
+
+
+@pytest.mark.parametrize('path', sorted((PACKAGE / 'rsa').rglob('*.py')), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_rooms_of_rsa_import_the_rooms_below(path):
+    room = path.relative_to(PACKAGE / 'rsa').parts[0].removesuffix('.py')
+    below = {name.removeprefix('humalign_jax.rsa.').split('.')[0] for name in _imports(path) if '.rsa.' in name}
+    if room == '__init__':
+        return  # the public names, from all rooms
+    assert room in ROOMS, f'{room} has no floor: give it one here'
+    assert below - {room} <= ROOMS[room], f'{path} may not import {below - {room} - ROOMS[room]}'
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import numpy as np
 from humalign_jax.devices import local_devices
 from humalign_jax.rsa.ranks.average import average_ranks
 from humalign_jax.rsa.ranks.counting import RankTables, Values
-from humalign_jax.rsa.similarity.ceiling import RANK_INDICES
+from humalign_jax.rsa.similarity.indices import index_named
 
 N_BINS = 1 << 14
 _BLOCK = 1 << 17  # pairs held in float64 at a time, 1 MB
@@ -104,8 +104,9 @@ class Side:
 
     def __init__(self, values: np.ndarray, *, index: str) -> None:
         p = len(values)
-        self.is_ranked, self.values, self.mean = index in RANK_INDICES, values, 0.0
-        if index == 'pearson':
+        chosen = index_named(index)
+        self.is_ranked, self.values, self.mean = chosen.ranked, values, 0.0
+        if chosen.centred and not chosen.ranked:
             self.mean = float(values.mean(dtype=np.float64))
         parts = [slice(k, min(k + _BLOCK, p)) for k in range(0, p, _BLOCK)]
         squares = _on_all_cores(lambda part: float(np.square(self.centred(part)).sum()), parts)
@@ -137,7 +138,8 @@ class Side:
 def correlation(x: Side, y: Side, places: Places, index: str, with_influence: bool = True) -> tuple[float, np.ndarray]:
     """An index of two RDMs and the influence of each stimulus on it, [n]; NaN where one of them does not vary."""
     p, nothing = places.n_pairs, np.full(places.n, np.nan)
-    if index != 'rho_a' and min(x.square, y.square) <= 0:
+    untied = index_named(index).untied_scale
+    if not untied and min(x.square, y.square) <= 0:
         return math.nan, nothing
 
     def of_block(part: slice) -> tuple:
@@ -148,14 +150,14 @@ def correlation(x: Side, y: Side, places: Places, index: str, with_influence: bo
 
     product, *tables = places.total(of_block)
     product /= p
-    if index == 'rho_a':
+    if untied:
         scale, value = 1 / 12, 12 * product / (1 - float(p) ** -2)
     else:
         scale = math.sqrt(x.square) * math.sqrt(y.square)
         value = max(-1.0, min(1.0, product / scale))
     if not with_influence:
         return value, nothing
-    half = 0.0 if index == 'rho_a' else value / 2
+    half = 0.0 if untied else value / 2
     x_table, y_table = (
         (_mean_beyond(table / p) / scale - half * _over(side.own, side.square)).astype(np.float32)
         if side.is_ranked

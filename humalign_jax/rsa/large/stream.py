@@ -21,8 +21,9 @@ from humalign_jax import arrays
 from humalign_jax.devices import compiled, local_devices, spread
 from humalign_jax.progress import steps
 from humalign_jax.records import Features
+from humalign_jax.rsa.distances.paired import PairedTiles
 from humalign_jax.rsa.distances.rdm import Measure, is_product, prepare_features
-from humalign_jax.rsa.distances.tiles import Operands, StimulusCounts, distance_tile, tile_starts
+from humalign_jax.rsa.distances.tiles import Operands, StimulusCounts
 from humalign_jax.rsa.pairs import join_features
 from humalign_jax.rsa.ranks.counting import (
     GRID_SIZE,
@@ -33,13 +34,14 @@ from humalign_jax.rsa.ranks.counting import (
     sorted_products,
     together,
 )
+from humalign_jax.rsa.similarity.indices import STREAMABLE_INDICES as INDICES
+from humalign_jax.rsa.similarity.indices import Index, index_named
 
 _BLOCK = 1000
 _PAIR_BLOCK = 256
 _SORTED_PAIRS = 1 << 22  # up to 2,896 stimuli sorting is quicker than a table of all possible distances (CPU)
 _LEAST_TABLE_BYTES = 1 << 28  # of both tables and the counts they are made from; with less there are many passes
 _RESERVE = 0.2  # of the memory, for tiles on their way and the holes they leave the allocator with
-INDICES = ('spearman', 'rho_a', 'pearson', 'cosine')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,9 +115,8 @@ def compare_features(
     Raises:
         ValueError: Options, shapes or stimuli do not fit, or distances are not defined under 'raise'.
     """
-    if index not in INDICES:
-        raise ValueError(f'there is no streamed index {index!r}: choose one of {", ".join(INDICES)}.')
-    if mode not in ('exact', 'binned') or (mode == 'binned' and index not in ('spearman', 'rho_a')):
+    chosen = index_named(index, INDICES, 'streamed index')
+    if mode not in ('exact', 'binned') or (mode == 'binned' and not chosen.ranked):
         raise ValueError(f"mode must be 'exact', or 'binned' for spearman and rho_a, not {mode!r} for {index}.")
     if nan_policy not in ('raise', 'omit', 'propagate'):
         raise ValueError(f"nan_policy must be 'raise', 'omit' or 'propagate', not {nan_policy!r}.")
@@ -145,94 +146,63 @@ def compare_features(
         raise ValueError(f'{n} of {len(defined)} stimuli have distances in both feature sets: at least 3 are needed.')
     if n < len(defined):
         both = prepare_both(_take(x, defined), _take(y, defined))
-    pair = PairedTiles(both, devices)
-    if index in ('pearson', 'cosine'):
-        value, error = pair.moments_index(centred=index == 'pearson'), 0.0
+    tiles = PairedTiles(both, devices)
+    if chosen.ranked:
+        value, error = _rank_index(tiles, chosen, n_bins if mode == 'binned' else 0, memory_bytes)
     else:
-        value, error = pair.rank_index(index, n_bins if mode == 'binned' else 0, memory_bytes)
+        value, error = _moments_index(tiles, centred=chosen.centred), 0.0
     return FeatureComparison(value, index, error, n, n * (n - 1) // 2, *found)
 
 
-class PairedTiles:
-    """Two prepared feature sets with the same tiles, on their devices."""
-
-    def __init__(self, both: Sequence[Operands], devices: Sequence[jax.Device]) -> None:
-        self.both, self.devices = list(both), list(devices)
-        self.n, self.block = both[0].n, both[0].block
-        self.starts = tile_starts(self.n, self.block)
-        self.arrays = [[operands.on_device(device) for device in self.devices] for operands in self.both]
-
-    def tile(self, side: int, device: int, number: int) -> jax.Array:
-        """Distances of a tile of one set, [block, block]; NaN where an entry is no pair."""
-        i, j = self.starts[number]
-        tile = distance_tile(self.both[side], self.arrays[side][device], i, j)
-        if self.both[side].is_double:
-            with jax.enable_x64(True):
-                tile = _to_single(tile)
-        if i != j and j + self.block <= self.n:
-            return tile
-        return _only_pairs(tile, np.int32(i), np.int32(j), np.int32(self.n))
-
-    def rank_index(self, index: str, n_bins: int, memory_bytes: float) -> tuple[float, float]:
-        """Spearman's rho or rho_a, and the bound on its error."""
-        n_pairs = self.n * (self.n - 1) // 2
-        sides = [
-            Values(functools.partial(self.tile, side), len(self.starts), n_pairs, grid=self.both[side].grid)
-            for side in (0, 1)
-        ]
-        if n_pairs <= _SORTED_PAIRS and not n_bins:
-            found = sorted_products(*(self._collected(side) for side in (0, 1)))
-            return (found.spearman() if index == 'spearman' else found.rho_a()), 0.0
-        operands = 2 * sum(operands.left.nbytes for operands in self.both)  # and as copied to the device
-        per_address = 5 if counts_in_bytes(self.devices, n_pairs, GRID_SIZE) else 8  # bytes for the count and the rank
-        tables = 0 if n_bins else 2 * per_address * GRID_SIZE
-        tile = self.block**2 * (2 if n_bins else 4)
-        spare = max(0, int((1 - _RESERVE) * memory_bytes - operands - tables) // tile)
-        first = min(spare, len(self.starts))
-        keep = first, min(spare - first, len(self.starts))
-        left = max(_LEAST_TABLE_BYTES, memory_bytes - operands - tile * sum(keep))
-        table_bytes = int(left * 4 / per_address)
-        found = rank_products(sides[0], sides[1], self.devices, table_bytes=table_bytes, keep=keep, n_bins=n_bins)
-        value = found.spearman() if index == 'spearman' else found.rho_a()
-        return value, _error_bound(found, index) if n_bins else 0.0
-
-    def _collected(self, side: int) -> np.ndarray:
-        """All distances of one set, in the order of tiles."""
-
-        def pairs(_: int, number: int) -> np.ndarray:
-            tile = np.asarray(self.tile(side, number % len(self.devices), number))
-            return tile[~np.isnan(tile)]
-
-        return np.concatenate(list(spread(pairs, range(len(self.starts)), len(self.devices))))
-
-    def moments_index(self, *, centred: bool) -> float:
-        """Pearson's r, or the cosine, of the two RDMs' distances."""
-
-        def sums(_: int, number: int) -> list[float]:
-            device = number % len(self.devices)
-            x, y = self.tile(0, device, number), self.tile(1, device, number)
-            with jax.enable_x64(True):
-                return np.asarray(_moments(x, y)).tolist()
-
-        rows = spread(sums, range(len(self.starts)), len(self.devices))
-        rows = steps(rows, 'tiles of distances', len(self.starts))
-        x, y, xx, yy, xy = (math.fsum(column) for column in zip(*rows))
-        if centred:
-            n_pairs = self.n * (self.n - 1) // 2
-            xx, yy, xy = xx - x * x / n_pairs, yy - y * y / n_pairs, xy - x * y / n_pairs
-        return xy / math.sqrt(xx * yy) if min(xx, yy) > 0 else math.nan
+def _rank_index(tiles: PairedTiles, index: Index, n_bins: int, memory_bytes: float) -> tuple[float, float]:
+    """Spearman's rho or rho_a, and the bound on its error."""
+    n_pairs = tiles.n * (tiles.n - 1) // 2
+    sides = [
+        Values(functools.partial(tiles.tile, side), len(tiles.starts), n_pairs, grid=tiles.both[side].grid)
+        for side in (0, 1)
+    ]
+    if n_pairs <= _SORTED_PAIRS and not n_bins:
+        found = sorted_products(*(_collected(tiles, side) for side in (0, 1)))
+        return _correlation(found, index), 0.0
+    operands = 2 * sum(operands.left.nbytes for operands in tiles.both)  # and as copied to the device
+    per_address = 5 if counts_in_bytes(tiles.devices, n_pairs, GRID_SIZE) else 8  # bytes for the count and the rank
+    tables = 0 if n_bins else 2 * per_address * GRID_SIZE
+    tile_bytes = tiles.block**2 * (2 if n_bins else 4)
+    spare = max(0, int((1 - _RESERVE) * memory_bytes - operands - tables) // tile_bytes)
+    first = min(spare, len(tiles.starts))
+    keep = first, min(spare - first, len(tiles.starts))
+    left = max(_LEAST_TABLE_BYTES, memory_bytes - operands - tile_bytes * sum(keep))
+    table_bytes = int(left * 4 / per_address)
+    found = rank_products(sides[0], sides[1], tiles.devices, table_bytes=table_bytes, keep=keep, n_bins=n_bins)
+    return _correlation(found, index), _error_bound(found, index) if n_bins else 0.0
 
 
-@compiled
-def _to_single(tile):
-    return tile.astype(jnp.float32)
+def _collected(tiles: PairedTiles, side: int) -> np.ndarray:
+    """All distances of one set, in the order of tiles."""
+
+    def pairs(_: int, number: int) -> np.ndarray:
+        tile = np.asarray(tiles.tile(side, number % len(tiles.devices), number))
+        return tile[~np.isnan(tile)]
+
+    return np.concatenate(list(spread(pairs, range(len(tiles.starts)), len(tiles.devices))))
 
 
-@compiled
-def _only_pairs(tile, i, j, n):
-    block = len(tile)
-    rows, columns = i + jnp.arange(block)[:, None], j + jnp.arange(block)[None, :]
-    return jnp.where((rows < columns) & (columns < n), tile, jnp.nan)
+def _moments_index(tiles: PairedTiles, *, centred: bool) -> float:
+    """Pearson's r, or the cosine, of the two RDMs' distances."""
+
+    def sums(_: int, number: int) -> list[float]:
+        device = number % len(tiles.devices)
+        x, y = tiles.tile(0, device, number), tiles.tile(1, device, number)
+        with jax.enable_x64(True):
+            return np.asarray(_moments(x, y)).tolist()
+
+    rows = spread(sums, range(len(tiles.starts)), len(tiles.devices))
+    rows = steps(rows, 'tiles of distances', len(tiles.starts))
+    x, y, xx, yy, xy = (math.fsum(column) for column in zip(*rows))
+    if centred:
+        n_pairs = tiles.n * (tiles.n - 1) // 2
+        xx, yy, xy = xx - x * x / n_pairs, yy - y * y / n_pairs, xy - x * y / n_pairs
+    return xy / math.sqrt(xx * yy) if min(xx, yy) > 0 else math.nan
 
 
 @compiled
@@ -242,10 +212,14 @@ def _moments(x, y):
     return jnp.stack([x.sum(), y.sum(), (x * x).sum(), (y * y).sum(), (x * y).sum()])
 
 
-def _error_bound(found: RankProducts, index: str) -> float:
+def _correlation(found: RankProducts, index: Index) -> float:
+    return found.rho_a() if index.untied_scale else found.spearman()
+
+
+def _error_bound(found: RankProducts, index: Index) -> float:
     """How far the exact index can be from that of the bins."""
     angle_x, angle_y = found.angles()
-    if index == 'rho_a':
+    if index.untied_scale:
         # Both exact rank vectors are the binned one plus an orthogonal rest no longer than sin(angle) of the whole.
         return math.sin(angle_x + angle_y) + math.sin(angle_x) * math.sin(angle_y)
     value = found.spearman()

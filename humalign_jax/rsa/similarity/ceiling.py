@@ -28,9 +28,10 @@ from scipy.spatial.distance import pdist
 from humalign_jax import arrays
 from humalign_jax.progress import steps
 from humalign_jax.rsa.pairs import between_category, category_rdm, condensed_rows, within_category
-from humalign_jax.rsa.similarity.compare import INDICES, Rdms, compare, compare_condensed, join_rdms, row_ranks
+from humalign_jax.rsa.similarity.compare import Rdms, compare, compare_condensed, join_rdms
+from humalign_jax.rsa.similarity.indices import RANK_INDICES as RANK_INDICES
+from humalign_jax.rsa.similarity.indices import Index, index_named, row_ranks
 
-RANK_INDICES = ('spearman', 'rho_a', 'kendall_tau_a', 'kendall_tau_b')
 PAIRS = ('all', 'within', 'between', 'partial')
 Agreement = TypeVar('Agreement')
 
@@ -56,25 +57,23 @@ def pool(rdms: np.ndarray, index: str) -> np.ndarray:
     Returns:
         Condensed RDM, [p].
     """
-    if index not in INDICES:
-        raise ValueError(f'there is no index {index!r}: choose one of {", ".join(INDICES)}.')
-    return _alike(rdms, index).mean(axis=0)
+    return _alike(rdms, index_named(index)).mean(axis=0)
 
 
-def _alike(rdms: np.ndarray, index: str) -> np.ndarray:
+def _alike(rdms: np.ndarray, index: Index) -> np.ndarray:
     """RDMs scaled so that the index sees each alike, [s, p] -> [s, p] float64."""
     rdms = np.asarray(condensed_rows(rdms), dtype=np.float64)
-    if index in RANK_INDICES:
+    if index.ranked:
         return row_ranks(rdms)
-    if index in ('pearson', 'whitened_pearson'):
+    if index.centred:
         rdms = rdms - rdms.mean(axis=-1, keepdims=True)
-    scale = rdms.mean(axis=-1) if index == 'bures' else np.sqrt((rdms**2).mean(axis=-1))
-    if np.any(scale == 0):
+    size = index.size(rdms)
+    if np.any(size == 0):
         raise ValueError(
-            f'RDMs {np.flatnonzero(scale == 0).tolist()} of {len(rdms)} subjects are constant, so that {index!r} is '
-            'not defined for them: leave them out.'
+            f'RDMs {np.flatnonzero(size == 0).tolist()} of {len(rdms)} subjects are constant, so that {index.name!r} '
+            'is not defined for them: leave them out.'
         )
-    return rdms / scale[:, None]
+    return rdms / size[:, None]
 
 
 def noise_ceiling(
@@ -116,7 +115,7 @@ def subject_ceilings(
     """Agreement of each subject with the others' pooled RDM and with everyone's: [s, p] -> [s], [s]; see above."""
     if mask is not None:
         rdms, control = rdms[:, mask], None if control is None else control[:, mask]
-    alike = _alike(rdms, index)
+    alike = _alike(rdms, index_named(index))
     total = alike.sum(axis=0)  # of ranks exact, so that ties stay ties
     upper = compare_condensed(total[None], rdms, index, control=control)[0]
     others = [

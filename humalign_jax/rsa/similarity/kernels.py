@@ -10,8 +10,8 @@ import numpy as np
 from humalign_jax.devices import compiled, local_devices, spread
 from humalign_jax.progress import steps
 from humalign_jax.records import Features
+from humalign_jax.rsa.distances.paired import PairedTiles
 from humalign_jax.rsa.distances.rdm import prepare_features
-from humalign_jax.rsa.large.stream import PairedTiles
 from humalign_jax.rsa.similarity.cka import alignment, checked_pair
 
 _BLOCK = 1000

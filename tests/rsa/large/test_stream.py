@@ -172,7 +172,7 @@ def test_crossnobis_streams_too():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'index': 'kendall'}, "no streamed index 'kendall': choose one of spearman"),
+        ({'index': 'kendall'}, "no streamed index 'kendall': choose one of pearson, spearman, rho_a, cosine"),
         ({'mode': 'fast'}, "mode must be 'exact', or 'binned'"),
         ({'mode': 'binned', 'index': 'pearson'}, "'binned' for spearman and rho_a, not 'binned' for pearson"),
         ({'nan_policy': 'drop'}, "nan_policy must be 'raise', 'omit' or 'propagate', not 'drop'"),

@@ -4,8 +4,8 @@ import pytest
 from humalign_jax import rsa
 from humalign_jax.devices import local_devices
 from humalign_jax.records import Features
+from humalign_jax.rsa.distances.paired import PairedTiles
 from humalign_jax.rsa.distances.rdm import prepare_features
-from humalign_jax.rsa.large.stream import PairedTiles
 from humalign_jax.rsa.similarity import kernels
 
 SIZES = [(60, 6, 9), (20, 30, 40)]  # feature form and Gram form

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-_path = pathlib.Path(__file__).parents[2] / 'benchmarks' / 'mutations.py'
+_path = pathlib.Path(__file__).parents[3] / 'benchmarks' / 'mutations.py'
 _spec = importlib.util.spec_from_file_location('mutations', _path)
 mutations = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(mutations)
