@@ -35,6 +35,7 @@ class InferenceResult:
         scores_by_subject: [m, k].
         values: Mean scores over subjects, [m].
         standard_errors: [m].
+        covariance: Unbiased estimate of the scores' covariance, [m, m]; variances may be truncated above its diagonal.
         low: Lower ends of the 95 % intervals, [m].
         high: Upper ends of the 95 % intervals, [m].
         p_zero: One-sided p values of no relation, by exchanging stimuli, [m]; NaN without permutations.
@@ -60,6 +61,7 @@ class InferenceResult:
     scores_by_subject: np.ndarray
     values: np.ndarray
     standard_errors: np.ndarray
+    covariance: np.ndarray
     low: np.ndarray
     high: np.ndarray
     p_zero: np.ndarray
@@ -127,11 +129,12 @@ def summarise(evaluation: Evaluation, *, names: Sequence[str], n: int, settings:
     first, second = np.triu_indices(m, 1)
     contrasts = each[first] - each[second]
     difference_variances, difference_dof = uncertainty.variances(contrasts)
+    covariance = uncertainty.matrix[:m, :m]
     p, p_fwer, p_fdr = difference_p(
         values[first] - values[second],
         np.sqrt(difference_variances),
         difference_dof,
-        uncertainty.matrix[:m, :m],
+        covariance,
         np.random.default_rng([settings['seed'], 5]),
     )
     return InferenceResult(
@@ -143,6 +146,7 @@ def summarise(evaluation: Evaluation, *, names: Sequence[str], n: int, settings:
         scores_by_subject=evaluation.scores,
         values=values,
         standard_errors=errors,
+        covariance=covariance,
         low=low,
         high=high,
         p_zero=permutation_p(evaluation.observed, evaluation.permuted),
