@@ -15,14 +15,9 @@ from humalign_jax.rsa.inference.covariance import variances_over_both
 from humalign_jax.rsa.inference.evaluation import evaluate_fixed
 from humalign_jax.rsa.inference.inputs import Inputs
 from humalign_jax.rsa.inference.models import Model
-from humalign_jax.rsa.inference.resample import (
-    WEIGHTED_INDICES,
-    bootstrap_weights,
-    weighted_products,
-    weighted_rank_products,
-)
-from humalign_jax.rsa.similarity.ceiling import RANK_INDICES
+from humalign_jax.rsa.inference.resample import bootstrap_weights, weighted_products, weighted_rank_products
 from humalign_jax.rsa.similarity.compare import Rdms
+from humalign_jax.rsa.similarity.indices import INDICES, WEIGHTED_INDICES
 
 MIN_DISTINCT = 3  # a bootstrap sample of fewer distinct stimuli has no correlation; as in rsatoolbox
 
@@ -158,7 +153,7 @@ def weighted_draws(
     Args:
         models: Condensed RDMs, [m, p].
         subjects: Condensed RDMs of the same stimuli, [k, p].
-        index: One of `resample.WEIGHTED_INDICES`.
+        index: One of `indices.WEIGHTED_INDICES`.
         weights: How often each stimulus is drawn, [b, n].
         mask: Which pairs count, [p]; None for all.
         control: RDMs to partial out, [c, p]; None for none.
@@ -170,16 +165,17 @@ def weighted_draws(
     m, r = len(models), len(models) + len(subjects)
     rdms = np.concatenate([models, subjects] + ([] if control is None else [control])).astype(np.float64)
     kept = slice(None) if mask is None else mask
-    if index in RANK_INDICES:
+    chosen = INDICES[index]
+    if chosen.ranked:
         products = weighted_rank_products(rdms, weights, mask=mask, devices=devices)
     else:
-        if index == 'pearson':  # float32 sums keep their digits for what is centred
+        if chosen.centred:  # float32 sums keep their digits for what is centred
             rdms = rdms - rdms[:, kept].mean(axis=1, keepdims=True)
         scale = np.sqrt((rdms[:, kept] ** 2).mean(axis=1, keepdims=True))
         rdms = np.concatenate([np.ones((1, rdms.shape[1])), rdms / np.where(scale > 0, scale, 1.0)])
         products = weighted_products(rdms, weights, mask=mask, devices=devices)
         totals, sums, products = products[:, :1, :1], products[:, 0, 1:], products[:, 1:, 1:]
-        if index == 'pearson':
+        if chosen.centred:
             products = products - sums[:, :, None] * sums[:, None, :] / np.maximum(totals, 1.0)
     whole_squares = np.einsum('bii->bi', products)[:, :r].copy()
     if control is not None:
@@ -191,14 +187,14 @@ def weighted_draws(
     # Constant in this sample, or explained by the controls: only rounding errors are left.
     squares[squares <= 1e-6 * np.median(whole_squares, axis=0)] = np.nan
     lengths = np.sqrt(squares)
-    if index == 'rho_a':  # as if no values were tied
+    if chosen.untied_scale:  # as if no values were tied
         n_pairs = np.maximum(_n_pairs_drawn(weights, mask), 1.0)  # none: all of a sample is one stimulus
         lengths[:] = np.sqrt((1.0 - n_pairs**-2.0) / 12.0)[:, None]
     scores = products[:, :m, m:] / (lengths[:, :m, None] * lengths[:, None, m:])
 
     # The pooled RDM is a sum of the subjects' RDMs (of unit length, or of ranks), so its products are known too.
     own = products[:, m:, m:]
-    if index not in RANK_INDICES:
+    if not chosen.ranked:
         own = own / (lengths[:, m:, None] * lengths[:, None, m:])
         lengths = np.ones_like(lengths)
     to_all, whole = own.sum(axis=2), own.sum(axis=(1, 2))[:, None]

@@ -23,8 +23,8 @@ from humalign_jax.rsa.inference.inputs import Inputs
 from humalign_jax.rsa.inference.over_subjects import leverage, subject_covariance
 from humalign_jax.rsa.inference.resample import SAMPLES, permuted_products
 from humalign_jax.rsa.pairs import n_stimuli_of
-from humalign_jax.rsa.similarity.ceiling import RANK_INDICES
 from humalign_jax.rsa.similarity.compare import compare_condensed
+from humalign_jax.rsa.similarity.indices import INDICES
 
 MIN_PAIRS = 3  # of a fold: fewer have no correlation
 
@@ -59,7 +59,7 @@ def evaluate_crossvalidated(
 
     Args:
         inputs: Models, subjects, and which pairs count.
-        index: One of `resample.WEIGHTED_INDICES`.
+        index: One of `indices.WEIGHTED_INDICES`.
         over: 'stimuli', 'subjects' or 'both'.
         stimulus_folds: Fold of each stimulus, [n].
         subject_folds: Fold of each subject, [k]; all 0 fits and scores the same subjects.
@@ -116,7 +116,7 @@ class _Folds:
 
     def __init__(self, inputs: Inputs, index: str, stimulus_folds: np.ndarray, subject_folds: np.ndarray) -> None:
         subjects, mask = inputs.subjects, inputs.mask
-        of_ranks = index in RANK_INDICES
+        of_ranks = INDICES[index].ranked
         self.models, self.components, self.subjects = inputs.models, inputs.components, subjects
         self.index, self.control = index, inputs.control
         self.stimulus_folds, self.subject_folds = stimulus_folds, subject_folds
@@ -144,7 +144,7 @@ class _Folds:
         values, held = basis[:, train], np.empty((0, train.sum()))
         if self.control is not None:
             held = self.control[:, train].astype(np.float64)  # two values, for which ranks are no other control
-        if self.index != 'cosine':
+        if INDICES[self.index].centred:
             values, held = (x - x.mean(axis=1, keepdims=True) for x in (values, held))
         across = values @ held.T
         return values @ values.T - across @ np.linalg.pinv(held @ held.T) @ across.T

@@ -1,7 +1,7 @@
 """Covariance of scores over new stimuli in closed form: a score is a mean over pairs, and pairs share stimuli.
 
-To first order a score is a mean over pairs (i, j) of influences psi_ij = g_i + g_j + e_ij. Its variance over new stimuli
-is 4 var(g) / n + var(e) / p. See docs/inference.md, section 2.
+To first order a score is a mean over pairs (i, j) of influences psi_ij = g_i + g_j + e_ij. Its variance over new
+stimuli is 4 var(g) / n + var(e) / p. See docs/inference.md, section 2.
 
 References:
     Fafchamps & Gubert (2007), dyadic variances. doi:10.1016/j.jdeveco.2006.05.005
@@ -19,7 +19,7 @@ from humalign_jax.rsa.inference.covariance import DyadicCovariance, interaction_
 from humalign_jax.rsa.inference.jackknife import deleted_scores, jackknife_factor
 from humalign_jax.rsa.inference.pair_influences import Product, Side, own_product, pooled, score_influence, sides_of
 from humalign_jax.rsa.pairs import n_stimuli_of
-from humalign_jax.rsa.similarity.ceiling import RANK_INDICES
+from humalign_jax.rsa.similarity.indices import INDICES
 
 Dyadic = tuple[DyadicCovariance, np.ndarray | None]  # and covariance of the interaction with subjects, [q, q]
 
@@ -40,7 +40,7 @@ def score_covariance(
     Args:
         models: Condensed RDMs, [m, p].
         subjects: Condensed RDMs of the same stimuli, [k, p].
-        index: Any of `compare.INDICES` but 'bures'.
+        index: Any of `indices.INDICES` but 'bures'.
         mask: Which pairs count, [p]; None for all.
         control: RDMs to partial out, [c, p]; None for none.
         by_subject: Whether the interaction is wanted, which needs two subjects or more.
@@ -64,7 +64,9 @@ def score_covariance(
         return [*of_models, (others, own_product(others, index))]
 
     whole, total = _over_subjects(compared, sides[m:], m + 1, index, rows, columns, n, by_subject)
-    deleted = [] if index in RANK_INDICES else [deleted_scores(models, subjects, control, index, rows, columns, n)]
+    deleted = []
+    if not INDICES[index].ranked:
+        deleted.append(deleted_scores(models, subjects, control, index, rows, columns, n))
     factors = _factors(deleted, [whole], [n])[0]
     whole = whole.times(*factors)
     return whole, interaction_with_subjects(whole, total.times(*factors).matrix, k) if total is not None else None
@@ -90,7 +92,7 @@ def crossvalidated_covariance(
         predictions: For each fold the RDMs of m models and of the pooled others, in each group of subjects, over the
             pairs that are scored, [m + 1, g, p of the fold].
         subjects: Condensed RDMs, [k, p].
-        index: Any of `compare.INDICES` but 'bures'.
+        index: Any of `indices.INDICES` but 'bures'.
         test_pairs: Which pairs are scored in each fold, [p of the fold].
         folds: Which stimuli each fold has, [n] booleans.
         groups: Group of each subject, [k]; with a single one there is no ceiling.
@@ -121,7 +123,7 @@ def crossvalidated_covariance(
         )
         covariances.append(covariance)
         totals.append(total)
-        if index not in RANK_INDICES:
+        if not INDICES[index].ranked:
             deleted.append(np.zeros((size, m)))
             for g, x in enumerate(predicted.swapaxes(0, 1)):
                 own = groups == g

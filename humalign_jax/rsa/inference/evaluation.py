@@ -11,10 +11,12 @@ from humalign_jax.rsa.inference.covariance import SampleCovariance, Uncertainty
 from humalign_jax.rsa.inference.dyads import Dyadic, score_covariance
 from humalign_jax.rsa.inference.jackknife import jackknife_covariance
 from humalign_jax.rsa.inference.over_subjects import leverage, subject_covariance
-from humalign_jax.rsa.inference.resample import WEIGHTED_INDICES, permuted_products
+from humalign_jax.rsa.inference.pair_influences import has_influences
+from humalign_jax.rsa.inference.resample import permuted_products
 from humalign_jax.rsa.pairs import n_stimuli_of, take_stimuli
-from humalign_jax.rsa.similarity.ceiling import RANK_INDICES, subject_ceilings
-from humalign_jax.rsa.similarity.compare import compare_condensed, row_ranks
+from humalign_jax.rsa.similarity.ceiling import subject_ceilings
+from humalign_jax.rsa.similarity.compare import compare_condensed
+from humalign_jax.rsa.similarity.indices import INDICES, row_ranks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,7 @@ def evaluate_fixed(
     Args:
         models: Condensed RDMs, [m, p].
         subjects: Condensed RDMs of the same stimuli, [k, p].
-        index: One of `compare.INDICES`.
+        index: One of `indices.INDICES`.
         over: 'stimuli', 'subjects' or 'both'; 'none' for no uncertainty.
         orders: Permutations of the stimuli, [permutations, n], that leave mask and control as they are.
         mask: Which pairs count, [p]; None for all.
@@ -81,14 +83,14 @@ def evaluate_fixed(
     if k > 1:
         lower, upper = subject_ceilings(subjects, index, mask=mask, control=control)
     of_stimuli, of_subjects = None, None
-    if over in ('stimuli', 'both') and index == 'bures':
-        of_stimuli = _bures_covariance(models, subjects, over == 'both')
-    elif over in ('stimuli', 'both'):
+    if over in ('stimuli', 'both') and has_influences(index):
         of_stimuli = score_covariance(models, subjects, index, mask=mask, control=control, by_subject=over == 'both')
+    elif over in ('stimuli', 'both'):
+        of_stimuli = _whole_covariance(models, subjects, index, over == 'both')
     if over in ('subjects', 'both'):
         of_subjects = subject_covariance(scores, lower, upper)
     permuted, observed = np.empty((0, m)), scores.mean(axis=1)
-    if len(orders) and index in WEIGHTED_INDICES:
+    if len(orders) and INDICES[index].weighted:
         a, b = (unit_rdms(rdms, index, mask=mask, control=control) for rdms in (models, subjects))
         orders = np.concatenate([np.arange(orders.shape[1])[None], orders])
         permuted = permuted_products(a, b.mean(axis=0), orders, devices=devices)
@@ -96,9 +98,7 @@ def evaluate_fixed(
     elif len(orders):
         exchanged = (take_stimuli(models, order) for order in steps(orders, 'permutations'))
         permuted = np.stack([compare_condensed(x, subjects, index).mean(axis=1) for x in exchanged])
-    return Evaluation(
-        scores, lower, upper, permuted, observed, joined(of_stimuli, of_subjects, leverage(lower, upper))
-    )
+    return Evaluation(scores, lower, upper, permuted, observed, joined(of_stimuli, of_subjects, leverage(lower, upper)))
 
 
 def joined(stimuli: Dyadic | None, subjects: SampleCovariance | None, ceiling: float) -> Uncertainty:
@@ -134,28 +134,28 @@ def unit_rdms(
 
     def prepared(values: np.ndarray) -> np.ndarray:
         values = values[:, kept].astype(np.float64)
-        values = row_ranks(values) if index in RANK_INDICES else values
-        return values if index == 'cosine' else values - values.mean(axis=1, keepdims=True)
+        values = row_ranks(values) if INDICES[index].ranked else values
+        return values - values.mean(axis=1, keepdims=True) if INDICES[index].centred else values
 
     x = prepared(rdms)
     if control is not None:
         z = prepared(control)
         x = x - np.linalg.lstsq(z.T, x.T)[0].T @ z
     p = float(x.shape[1])
-    scale = np.full(len(x), np.sqrt((p**3 - p) / 12.0)) if index == 'rho_a' else np.linalg.norm(x, axis=1)
+    scale = np.full(len(x), np.sqrt((p**3 - p) / 12.0)) if INDICES[index].untied_scale else np.linalg.norm(x, axis=1)
     unit = np.zeros(rdms.shape)
     unit[:, kept] = x / np.where(scale > 0, scale, np.nan)[:, None]
     return unit
 
 
-def _bures_covariance(models: np.ndarray, subjects: np.ndarray, by_subject: bool) -> Dyadic:
+def _whole_covariance(models: np.ndarray, subjects: np.ndarray, index: str, by_subject: bool) -> Dyadic:
     """Covariance over stimuli of the scores and the lower ceiling (0 for a single subject), by the jackknife."""
     n, k = n_stimuli_of(models.shape[1]), len(subjects)
 
     def scores_without(i: int) -> np.ndarray:
         rows = np.delete(np.arange(n), i)
         a, b = take_stimuli(models, rows), take_stimuli(subjects, rows)
-        ceiling = subject_ceilings(b, 'bures')[0] if k > 1 else np.zeros(1)
-        return np.concatenate([compare_condensed(a, b, 'bures'), ceiling[None]])
+        ceiling = subject_ceilings(b, index)[0] if k > 1 else np.zeros(1)
+        return np.concatenate([compare_condensed(a, b, index), ceiling[None]])
 
     return jackknife_covariance(scores_without, n, by_subject=by_subject)

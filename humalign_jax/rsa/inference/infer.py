@@ -14,9 +14,10 @@ from humalign_jax.rsa.inference.crossval import deal_folds, default_folds, evalu
 from humalign_jax.rsa.inference.evaluation import Evaluation, evaluate_fixed
 from humalign_jax.rsa.inference.inputs import Inputs
 from humalign_jax.rsa.inference.models import Model
-from humalign_jax.rsa.inference.resample import WEIGHTED_INDICES, bootstrap_weights, stimulus_permutations
+from humalign_jax.rsa.inference.resample import bootstrap_weights, stimulus_permutations
 from humalign_jax.rsa.inference.result import InferenceResult, summarise
 from humalign_jax.rsa.similarity.compare import Rdms
+from humalign_jax.rsa.similarity.indices import INDICES, WEIGHTED_INDICES
 
 N_DRAWS = 1000  # bootstrap samples for an interval: Efron & Tibshirani (1993), section 14.3
 
@@ -84,8 +85,8 @@ def infer(
     """
     if removed:
         raise ValueError(
-            f'infer has no {", ".join(removed)}: say over={removed.get("bootstrap", "stimuli")!r}. Errors are in closed '
-            'form, so that there is no number of samples; rsa.bootstrap draws them.'
+            f'infer has no {", ".join(removed)}: pass over={removed.get("bootstrap", "stimuli")!r}. Standard errors are '
+            'in closed form; rsa.bootstrap(n_draws=...) draws samples.'
         )
     if n_permutations < 0:
         raise ValueError(f'n_permutations must be 0 or more, not {n_permutations}.')
@@ -114,7 +115,7 @@ def infer(
         evaluation = evaluate_fixed(
             rdms, inputs.subjects, index, over=over, orders=orders, names=inputs.names, **restriction
         )
-        if index == 'cosine' and over != 'subjects':
+        if INDICES[index].weighted and not INDICES[index].centred and over != 'subjects':  # biased and skewed
             weights = bootstrap_weights(seed, n, N_DRAWS, stream=0)
             draws = weighted_draws(rdms, inputs.subjects, index, weights, **restriction)[0].mean(axis=2)
             evaluation = _of_draws(evaluation, draws, n)

@@ -7,10 +7,10 @@ import numpy as np
 
 from humalign_jax.records import Rdm
 from humalign_jax.rsa.inference.models import Fixed, Model
-from humalign_jax.rsa.inference.resample import WEIGHTED_INDICES
 from humalign_jax.rsa.pairs import between_category, category_rdm, condensed_rows, n_stimuli_of, within_category
 from humalign_jax.rsa.similarity.ceiling import PAIRS
-from humalign_jax.rsa.similarity.compare import INDICES, WHOLE, Rdms, join_rdms
+from humalign_jax.rsa.similarity.compare import Rdms, join_rdms
+from humalign_jax.rsa.similarity.indices import WEIGHTED_INDICES, index_named, indices_that
 
 OVER = ('stimuli', 'subjects', 'both')
 MIN_STIMULI = 4  # a dyadic variance divides by n - 2, a jackknife leaves three
@@ -77,17 +77,17 @@ class Inputs:
 
 def check_inference(index: str, over: str, pairs: str, n: int, k: int) -> None:
     """Raises ValueError for options of `infer` that do not fit n stimuli, k subjects or each other."""
-    for name, value, choices in (('index', index, tuple(INDICES)), ('over', over, OVER), ('pairs', pairs, PAIRS)):
+    chosen = index_named(index)
+    for name, value, choices in (('over', over, OVER), ('pairs', pairs, PAIRS)):
         if value not in choices:
             raise ValueError(f'{name} must be one of {", ".join(choices)}, not {value!r}.')
     if over != 'subjects' and n < MIN_STIMULI:
         raise ValueError(f'inference over stimuli needs at least {MIN_STIMULI} of them, not {n}.')
     if over != 'stimuli' and k < 2:
         raise ValueError(f"over={over!r} needs the RDMs of at least two subjects, not {k}: use over='stimuli'.")
-    if pairs == 'partial' and index not in ('pearson', 'spearman'):
-        raise ValueError(f"pairs='partial' is for 'pearson' and 'spearman', not for {index!r}.")
-    if pairs != 'all' and index not in WEIGHTED_INDICES:
-        raise ValueError(f'pairs={pairs!r} is for {", ".join(WEIGHTED_INDICES)}, not for {index!r}.')
+    if (pairs == 'partial' and not chosen.partialable) or (pairs != 'all' and not chosen.weighted):
+        fitting = indices_that(lambda x: x.partialable) if pairs == 'partial' else WEIGHTED_INDICES
+        raise ValueError(f'pairs={pairs!r} is for {", ".join(fitting)}, not for {index!r}.')
 
 
 def _as_models(models: Rdms | Sequence[Model]) -> list[Model]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from humalign_jax.progress import steps
 from humalign_jax.rsa.inference.covariance import DyadicCovariance, interaction_with_subjects
-from humalign_jax.rsa.similarity.compare import WHOLE, second_moments
+from humalign_jax.rsa.similarity.indices import INDICES, second_moments
 
 NO_VARIANCE = 1e-12  # of the variance before others were partialled out: rounding
 
@@ -72,11 +72,12 @@ def deleted_scores(
 
     NaN where a score is not defined without that stimulus.
     """
-    if index in WHOLE:
+    chosen = INDICES[index]
+    if chosen.whole:
         return _deleted_whole_scores(models, subjects, index)
     rdms = np.concatenate([models, subjects]).astype(np.float64)
     basis = np.empty((0, len(rows))) if control is None else control
-    if index == 'pearson':
+    if chosen.centred:
         rdms = rdms - rdms.mean(axis=1, keepdims=True)
         basis = np.concatenate([np.ones((1, len(rows))), basis])
     values, scores = np.concatenate([rdms, basis]), []
@@ -98,7 +99,7 @@ def _deleted_whole_scores(models: np.ndarray, subjects: np.ndarray, index: str) 
     both = np.einsum('qi,ri->iqr', diagonals, diagonals)
     # Without row and column i, what remains is centred by its row sums, -A_ij, and their sum, A_ii.
     products = across.sum(axis=0) - 2.0 * across * (1.0 + 1.0 / rest) + both * (1.0 + 2.0 / rest + 1.0 / rest**2)
-    if index == 'whitened_pearson':  # their mean subtracted from distances: their trace from moments
+    if INDICES[index].centred:  # their mean subtracted from distances: their trace from moments
         traces = diagonals.sum(axis=1)[:, None] - diagonals * (1.0 + 1.0 / rest)
         products -= np.einsum('qi,ri->iqr', traces, traces) / (rest - 1.0)
     scores = []

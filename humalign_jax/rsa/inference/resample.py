@@ -18,8 +18,6 @@ import scipy.stats
 from humalign_jax import progress
 from humalign_jax.devices import compiled, spread
 
-WEIGHTED_INDICES = ('pearson', 'spearman', 'rho_a', 'cosine')
-
 DRAWS_PER_CHUNK = 32
 PAIRS_PER_BLOCK = 1 << 13
 PERMUTATIONS_PER_CHUNK = 32

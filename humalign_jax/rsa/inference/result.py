@@ -9,6 +9,7 @@ import numpy as np
 from humalign_jax.records import Score
 from humalign_jax.rsa.inference.evaluation import Evaluation
 from humalign_jax.rsa.inference.over_subjects import MIN_SUBJECTS
+from humalign_jax.rsa.inference.pair_influences import has_influences
 from humalign_jax.rsa.inference.significance import (
     difference_p,
     fisher_interval,
@@ -18,8 +19,7 @@ from humalign_jax.rsa.inference.significance import (
     t_values,
     two_sided_p,
 )
-
-PLAIN = ('pearson', 'whitened_pearson', 'whitened_cosine')  # intervals over stimuli are around the score itself
+from humalign_jax.rsa.similarity.indices import INDICES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +166,7 @@ def summarise(evaluation: Evaluation, *, names: Sequence[str], n: int, settings:
 
 def _is_plain(evaluation: Evaluation, index: str) -> bool:
     """Whether intervals are around the score: standard errors over stimuli do not shrink as it approaches 1."""
-    return index in PLAIN and evaluation.uncertainty.stimuli is not None
+    return INDICES[index].interval == 'plain' and evaluation.uncertainty.stimuli is not None
 
 
 def _interval_text(evaluation: Evaluation, index: str, over: str) -> str:
@@ -175,7 +175,7 @@ def _interval_text(evaluation: Evaluation, index: str, over: str) -> str:
     around = 't' if _is_plain(evaluation, index) else "t of Fisher's z"
     if evaluation.draws is not None:
         return f'bootstrap over {units}, {len(evaluation.draws)} draws, {around} less its bias'
-    if index == 'bures' and over != 'subjects':
+    if not has_influences(index) and over != 'subjects':
         return f'jackknife over {units}, {around}'
     if over != 'subjects':
         return f'variance over {units} in closed form{" for these fits" if evaluation.is_fitted else ""}, {around}'

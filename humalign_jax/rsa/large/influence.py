@@ -28,11 +28,11 @@ import numpy as np
 import scipy.stats
 
 from humalign_jax.records import Rdm
-from humalign_jax.rsa.inference.resample import WEIGHTED_INDICES
 from humalign_jax.rsa.inference.significance import difference_p, fisher_interval, pair_matrix, t_values, two_sided_p
 from humalign_jax.rsa.large.linearised import Places, RanksOfPart, Side, correlation, doubled_ranks, partial
 from humalign_jax.rsa.pairs import align, within_category
-from humalign_jax.rsa.similarity.ceiling import PAIRS, RANK_INDICES
+from humalign_jax.rsa.similarity.ceiling import PAIRS
+from humalign_jax.rsa.similarity.indices import INDICES, WEIGHTED_INDICES, index_named, indices_that
 
 MIN_STIMULI = 4
 MAX_STIMULI = 32_768  # doubled ranks are 32-bit integers
@@ -131,7 +131,7 @@ class Reference:
         self.rdm, self.index, self.pairs = rdm, index, tuple(pairs)
         n = len(rdm.ids)
         _check_options(index, self.pairs, labels, n)
-        self._is_ranked = index in RANK_INDICES
+        self._is_ranked = INDICES[index].ranked
         within = None if labels is None else within_category(labels)
         self._places: dict[str, Places] = {}
         for kind in ('all', 'within', 'between'):
@@ -296,13 +296,13 @@ def summarise_influence(scores: Sequence[InfluenceScore], *, n_draws: int = 10_0
 
 def _check_options(index: str, pairs: tuple[str, ...], labels: np.ndarray | None, n: int) -> None:
     """Raises ValueError for options that exist neither alone nor together."""
-    if index not in WEIGHTED_INDICES:
-        raise ValueError(f'index must be one of {", ".join(WEIGHTED_INDICES)}, not {index!r}.')
+    index_named(index, WEIGHTED_INDICES)
     unknown = [kind for kind in pairs if kind not in PAIRS]
     if unknown or not pairs:
         raise ValueError(f'pairs must be some of {", ".join(PAIRS)}, not {", ".join(map(repr, pairs)) or "none"}.')
-    if 'partial' in pairs and index not in ('spearman', 'pearson'):
-        raise ValueError(f"pairs='partial' goes with 'spearman' and 'pearson', not with {index!r}.")
+    if 'partial' in pairs and not INDICES[index].partialable:
+        fitting = ', '.join(indices_that(lambda x: x.partialable))
+        raise ValueError(f"pairs='partial' is for {fitting}, not for {index!r}.")
     if set(pairs) != {'all'} and (labels is None or np.shape(labels) != (n,)):
         raise ValueError(f'pairs={pairs} needs the category of each of the {n} stimuli: pass labels, [{n}].')
     if not MIN_STIMULI <= n <= MAX_STIMULI:
