@@ -149,7 +149,9 @@ def outside(row: dict) -> list[str]:
 def line(row: dict) -> str:
     """A row of the Markdown table, in per cent; rates outside of what is good enough are bold."""
     rates = {**row['coverage'], **row['false_positives']}
-    shown = [f'**{100 * x["rate"]:.1f}**' if k in row['outside'] else f'{100 * x["rate"]:.1f}' for k, x in rates.items()]
+    shown = [
+        f'**{100 * x["rate"]:.1f}**' if k in row['outside'] else f'{100 * x["rate"]:.1f}' for k, x in rates.items()
+    ]
     return '| ' + ' | '.join([row['index'], row['pairs'], row['over'], str(row['n_stimuli']), *shown]) + ' |'
 
 
@@ -192,7 +194,7 @@ def main() -> None:
         known = storage.read_json(options.path)['settings']
         rows = {tuple(row[name] for name in names): row for row in known if 'pairs' in row}
     for setting in settings():
-        index, pairs, over, n = setting
+        index, pairs, over, _ = setting
         if index not in options.only:
             continue
         if not index.startswith('whitened') and (pairs, over) not in truths:
@@ -203,9 +205,7 @@ def main() -> None:
         truth = truths.get((pairs, over), {}).get(index)
         rows[setting] = calibrate(*setting, truth, n_studies=options.studies, seed=options.seed)
         print(line(rows[setting]), rows[setting]['seconds'], flush=True)
-        storage.write_json(
-            options.path, {'machine': machine(), 'settings': [rows[s] for s in settings() if s in rows]}
-        )
+        storage.write_json(options.path, {'machine': machine(), 'settings': [rows[s] for s in settings() if s in rows]})
 
 
 if __name__ == '__main__':

@@ -29,6 +29,7 @@ from humalign_jax.rsa.pairs import select as select
 from humalign_jax.rsa.pairs import within_category as within_category
 from humalign_jax.rsa.ranks.average import average_ranks as average_ranks
 from humalign_jax.rsa.ranks.average import spearman as spearman
+from humalign_jax.rsa.similarity.ceiling import PAIRS as PAIRS
 from humalign_jax.rsa.similarity.ceiling import Ceiling as Ceiling
 from humalign_jax.rsa.similarity.ceiling import SplitHalf as SplitHalf
 from humalign_jax.rsa.similarity.ceiling import agreements as agreements
@@ -36,11 +37,12 @@ from humalign_jax.rsa.similarity.ceiling import noise_ceiling as noise_ceiling
 from humalign_jax.rsa.similarity.ceiling import split_counts as split_counts
 from humalign_jax.rsa.similarity.ceiling import split_half as split_half
 from humalign_jax.rsa.similarity.cka import linear_cka as linear_cka
-from humalign_jax.rsa.similarity.compare import INDICES as INDICES
 from humalign_jax.rsa.similarity.compare import compare as compare
 from humalign_jax.rsa.similarity.geometry import FEATURE_INDICES as FEATURE_INDICES
 from humalign_jax.rsa.similarity.geometry import participation_ratio as participation_ratio
 from humalign_jax.rsa.similarity.geometry import procrustes_distance as procrustes_distance
 from humalign_jax.rsa.similarity.geometry import procrustes_similarity as procrustes_similarity
 from humalign_jax.rsa.similarity.geometry import rv_coefficient as rv_coefficient
+from humalign_jax.rsa.similarity.indices import INDICES as INDICES
+from humalign_jax.rsa.similarity.indices import Index as Index
 from humalign_jax.rsa.similarity.kernels import rbf_cka as rbf_cka

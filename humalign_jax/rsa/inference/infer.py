@@ -85,8 +85,8 @@ def infer(
     """
     if removed:
         raise ValueError(
-            f'infer has no {", ".join(removed)}: pass over={removed.get("bootstrap", "stimuli")!r}. Standard errors are '
-            'in closed form; rsa.bootstrap(n_draws=...) draws samples.'
+            f'infer has no {", ".join(removed)}: pass over={removed.get("bootstrap", "stimuli")!r}. Standard errors '
+            'are in closed form; rsa.bootstrap(n_draws=...) draws samples.'
         )
     if n_permutations < 0:
         raise ValueError(f'n_permutations must be 0 or more, not {n_permutations}.')

@@ -63,9 +63,7 @@ def test_selected_fit_is_the_component_with_the_largest_correlation():
 @pytest.mark.parametrize('index', ['pearson', 'spearman', 'cosine', 'rho_a'])
 def test_crossvalidated_scores_equal_fitting_and_scoring_by_hand(index):
     parts, subjects = make_parts()
-    result = infer(
-        [Weighted(parts, 'w'), Fixed(parts[:1], 'f')], subjects, index=index, n_permutations=0
-    )
+    result = infer([Weighted(parts, 'w'), Fixed(parts[:1], 'f')], subjects, index=index, n_permutations=0)
     stimuli = crossval.deal_folds(0, 24, result.settings['n_stimulus_folds'], stream=3)
     people = crossval.deal_folds(0, 4, result.settings['n_subject_folds'], stream=4)
     scaled = crossval.unit_rdms(subjects, index)
@@ -185,9 +183,7 @@ def test_standard_errors_of_crossvalidated_scores_are_near_the_spread_of_repeate
             np.stack([pdist(shared + noise * np_rng.normal(size=(40, 4))) for noise in noises])
             for noises in ((0.5, 1.0, 1.5), (1.0, 1.0))
         )
-        result = infer(
-            [Weighted(parts, 'w'), Fixed(parts[1:2], 'f')], subjects, n_permutations=0, seed=seed
-        )
+        result = infer([Weighted(parts, 'w'), Fixed(parts[1:2], 'f')], subjects, n_permutations=0, seed=seed)
         assert result.interval == "variance over stimuli in closed form for these fits, t of Fisher's z"
         values.append(result.values)
         errors.append(result.standard_errors)

@@ -50,7 +50,7 @@ def test_two_subjects_have_a_ceiling_but_no_test_against_it():
 @pytest.mark.slow
 def test_tests_against_the_ceiling_over_stimuli_and_subjects_are_calibrated():
     n_studies, np_rng, rejected = 300, np.random.default_rng(6), []
-    for seed in range(n_studies):
+    for _ in range(n_studies):
         # Subjects differ by noise only, so that the mean ranks of three people more are as good as the other three.
         stimuli = np_rng.normal(size=(24, 4))
         seen = np.stack([pdist(stimuli + np_rng.normal(size=stimuli.shape)) for _ in range(7)])
