@@ -40,7 +40,7 @@ def make_data() -> tuple[np.ndarray, np.ndarray]:
 
 
 def time_ours(models: np.ndarray, subjects: np.ndarray, index: str) -> tuple[float, float, float, rsa.Bootstrap]:
-    """Seconds of the first bootstrap, compilation included, the least of three later ones, of inference; the samples."""
+    """Seconds of the first bootstrap with compilation, of the quickest later one and inference, and the samples."""
     seconds, of_infer = [], []
     for _ in range(4):
         started = time.perf_counter()

@@ -6,6 +6,7 @@ import pytest
 import scipy.stats
 from scipy.spatial.distance import pdist, squareform
 
+from humalign_jax.rsa.inference import bootstrap as module
 from humalign_jax.rsa.inference import resample
 from humalign_jax.rsa.inference.bootstrap import bootstrap, weighted_draws
 from humalign_jax.rsa.inference.infer import infer
@@ -118,15 +119,16 @@ def test_samples_of_subjects_give_the_standard_error_of_the_mean():
     np.testing.assert_allclose(result.standard_errors, scipy.stats.sem(compare(models, subjects), axis=1), rtol=0.03)
 
 
-def test_samples_of_both_take_the_interaction_out():
+def test_errors_over_both_take_the_interaction_out():
     np_rng = np.random.default_rng(0)
-    effects = np_rng.normal(size=(8, 780)), np_rng.normal(size=780)
-    subjects = effects[1] + effects[0]
-    model = effects[1] + np_rng.normal(size=780)
-    over = {x: bootstrap(model[None], subjects, index='pearson', over=x, n_draws=2000) for x in ('stimuli', 'both')}
-    # Subjects differ by noise of the pairs alone: all of their variance is interaction, which counts once.
-    assert over['both'].scores.std() > 1.15 * over['stimuli'].scores.std()
-    assert over['both'].standard_errors[0] < 1.1 * over['stimuli'].standard_errors[0]
+    stimulus, subject, interaction = 1.0, 2.0, 3.0  # variances of the three components of a score
+    samples = {
+        'stimuli': np_rng.normal(size=(200_000, 1)) * np.sqrt(stimulus + interaction),
+        'subjects': np_rng.normal(size=(200_000, 1)) * np.sqrt(subject + interaction),
+        'both': np_rng.normal(size=(200_000, 1)) * np.sqrt(stimulus + subject + 3 * interaction),
+    }
+    got = module._standard_errors(samples, 'both', 10**6, 10**6)
+    assert got**2 == pytest.approx(stimulus + subject + interaction, rel=0.02)
 
 
 def test_one_and_four_devices_draw_the_same_samples():
