@@ -16,7 +16,7 @@ setuptools.setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.11',
-    package_data={'humalign_jax.report': ['templates/*.j2']},
+    package_data={'humalign_jax.human': ['templates/*'], 'humalign_jax.report': ['templates/*.j2']},
     packages=setuptools.find_packages(include=['humalign_jax', 'humalign_jax.*']),
     install_requires=[
         'absl-py',

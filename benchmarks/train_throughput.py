@@ -27,7 +27,7 @@ import numpy as np
 from humalign_jax import devices, storage
 from humalign_jax.experiments import train_classifier, train_vae
 from humalign_jax.train import batches, loop
-from humalign_jax.wiring import training
+from humalign_jax.train.step import run_key
 
 HERE = pathlib.Path(__file__).parent
 CONFIGS = {  # file and variant in configs/
@@ -57,30 +57,29 @@ def get_config(name: str, batch_size: int, root: str):
     return config
 
 
-def jax_run(name: str, config) -> loop.Run:
-    """Our run, from the same wiring that an experiment uses."""
-    setup = training.set_up(config)
-    experiment = train_vae if name == 'vae' else train_classifier
-    return training.make_run(config, setup, experiment.make_task(config, setup))
+def jax_task(name: str, config) -> loop.Task:
+    """Our task, from the same wiring that an experiment uses."""
+    return (train_vae if name == 'vae' else train_classifier).make_task(config)
 
 
-def jax_step(run: loop.Run) -> Callable[[], None]:
-    """One step of a run, called again and again."""
-    mapped = devices.map_over_devices(run.train_step, run.devices, donate=(0,))
-    order = batches.epoch_order(len(run.images['label']), run.batch_size, seed=0, epoch=0)
-    resident = devices.replicate(dict(run.images), run.devices)
-    held = {'state': devices.replicate(run.state, run.devices), 'i': 0}
+def jax_step(task: loop.Task) -> Callable[[], None]:
+    """One step of a task, called again and again."""
+    used, n = task.recipe.devices, task.examples.n
+    mapped = devices.map_over_devices(task.train_step(), used, donate=(0,))
+    order = batches.epoch_order(n, task.recipe.batch_size, seed=0, epoch=0)
+    state, resident, key = devices.replicate((task.first_state(), dict(task.examples.arrays), run_key(0)), used)
+    held = {'state': state, 'i': 0}
 
     def step() -> None:
-        rows = order[held['i'] % len(order)].reshape(1, len(run.devices), -1).swapaxes(0, 1)
-        held['state'], tick = mapped(held['state'], resident, np.ascontiguousarray(rows))
+        rows = order[held['i'] % len(order)].reshape(1, len(used), -1).swapaxes(0, 1)
+        held['state'], tick = mapped(held['state'], resident, np.ascontiguousarray(rows), key)
         held['i'] += 1
         jax.block_until_ready(tick)
 
     return step
 
 
-def torch_step(name: str, run: loop.Run, config, form: str) -> Callable[[], None]:
+def torch_step(name: str, task: loop.Task, config, form: str) -> Callable[[], None]:
     """The same step written for PyTorch: form 'eager', 'channels_last' or 'compiled' (channels_last too)."""
     import torch
     import torch_networks
@@ -96,13 +95,13 @@ def torch_step(name: str, run: loop.Run, config, form: str) -> Callable[[], None
     module = twins[name]().to(device, memory_format=layout).train()
     forward = torch.compile(module) if form == 'compiled' else module
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3, weight_decay=config.optimizer.weight_decay)
-    images = torch.from_numpy(run.images['image'].transpose(0, 3, 1, 2).copy()).to(device)
-    labels = torch.from_numpy(run.images['label']).long().to(device)
+    images = torch.from_numpy(task.examples.arrays['image'].transpose(0, 3, 1, 2).copy()).to(device)
+    labels = torch.from_numpy(task.examples.arrays['label']).long().to(device)
     shape = (1, 3, 1, 1)
     mean = torch.tensor(config.preprocess.mean, device=device).reshape(shape)
     std = torch.tensor(config.preprocess.std, device=device).reshape(shape)
     pad = config.preprocess.crop_padding_px
-    order = batches.epoch_order(len(run.images['label']), run.batch_size, seed=0, epoch=0).astype(np.int64)
+    order = batches.epoch_order(task.examples.n, task.recipe.batch_size, seed=0, epoch=0).astype(np.int64)
     held = {'i': 0}
 
     def augment(x):
@@ -168,9 +167,9 @@ def compare(args: argparse.Namespace) -> None:
     results = {}
     for name in args.models:
         config = get_config(name, args.batch_size, args.root)
-        run = jax_run(name, config)
-        steps = {'jax': jax_step(run)}
-        steps |= {f'torch_{form}': torch_step(name, run, config, form) for form in args.forms}
+        task = jax_task(name, config)
+        steps = {'jax': jax_step(task)}
+        steps |= {f'torch_{form}': torch_step(name, task, config, form) for form in args.forms}
         results[name] = summary(alternate(steps, args.rounds), args.batch_size)
         for form, row in results[name].items():
             print(name, form, {key: round(value, 2) for key, value in row.items()}, flush=True)
@@ -182,13 +181,13 @@ def overhead(args: argparse.Namespace) -> None:
     results = {}
     for name in args.models:
         config = get_config(name, args.batch_size, args.root)
-        run = jax_run(name, config)
+        task = jax_task(name, config)
         n_steps = args.steps
         durations = dict(last_step=n_steps, total_steps=n_steps, eval_every=n_steps, checkpoint_every=n_steps // 2)
-        plan = dataclasses.replace(run.plan, **durations)
-        nothing = {run.best_metric: 0.0}
-        run = dataclasses.replace(run, plan=plan, pictures=None, evaluate=lambda *_, nothing=nothing: nothing)
-        step = jax_step(run)
+        recipe = dataclasses.replace(task.recipe, plan=dataclasses.replace(task.recipe.plan, **durations))
+        nothing = {recipe.best_metric: 0.0}
+        task = dataclasses.replace(task, recipe=recipe, pictures=None, evaluate=lambda _, nothing=nothing: nothing)
+        step = jax_step(task)
         step()
         bare, whole = [], []
         for r in range(args.rounds + 1):
@@ -197,7 +196,7 @@ def overhead(args: argparse.Namespace) -> None:
                 step()
             middle = time.perf_counter()
             with tempfile.TemporaryDirectory() as folder:
-                loop.fit(run, pathlib.Path(folder))
+                loop.fit(task, pathlib.Path(folder))
                 seconds = storage.read_jsonl(pathlib.Path(folder) / 'timing.jsonl')[0]['seconds']
             if r:  # the first round compiles
                 bare.append(middle - start)

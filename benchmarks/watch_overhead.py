@@ -11,7 +11,6 @@ programs on the machine do not change.
 """
 
 import argparse
-import dataclasses
 import importlib.util
 import json
 import os
@@ -54,34 +53,38 @@ def measure(name: str, root: str, epochs: float) -> dict:
     config.watch.every_epochs = epochs / 3
     steps_per_epoch = (50_000 - config.data.n_validation) // config.data.batch_size
     config.train.max_steps = round(epochs * steps_per_epoch)  # leaves the schedule as it is
-    setup = training.set_up(config)
-    task = (train_vae if name == 'vae' else train_classifier).make_task(config, setup)
+    task = (train_vae if name == 'vae' else train_classifier).make_task(config)
     preparing = -now()
-    watch = training.make_watch(config, setup)
+    watch = training.make_watch(task)
     preparing += now()
-    run = training.make_run(config, setup, task)
+    assert watch is not None
     looks, began, ended, scores = [], [], [], []
 
-    def timed(params, model_state):
-        jax.block_until_ready(params)
-        began.append(now())
-        scores.append(watch(params, model_state))
-        ended.append(now())
-        looks.append(ended[-1] - began[-1])
-        return scores[-1]
+    class Timed:
+        split, bands, modes = watch.split, watch.bands, watch.modes
+
+        def __call__(self, state):
+            jax.block_until_ready(state.params)
+            began.append(now())
+            scores.append(watch(state))
+            ended.append(now())
+            looks.append(ended[-1] - began[-1])
+            return scores[-1]
+
+    timed = Timed()
 
     with tempfile.TemporaryDirectory() as folder:
         whole = -now()
-        loop.fit(dataclasses.replace(run, watch=timed), pathlib.Path(folder))
+        loop.fit(task, pathlib.Path(folder), timed)
         whole += now()
         (timing,) = storage.read_jsonl(pathlib.Path(folder) / 'timing.jsonl')
     n_looks, last = len(looks), scores[-1]
     # With everything compiled: what every later look costs.
-    on_devices = jax.block_until_ready(devices.replicate((run.state.params, run.state.model_state), run.devices))
+    on_devices = jax.block_until_ready(devices.replicate(task.first_state(), task.recipe.devices))
     for _ in range(5):
-        timed(*on_devices)
+        timed(on_devices)
     first, later = looks[0], np.median(looks[n_looks:], axis=0)
-    n_steps_between = setup.plan.watch_every
+    n_steps_between = task.recipe.plan.watch_every
     rest = (began[1] - ended[0]) / n_steps_between * steps_per_epoch
     watching = preparing + first + later * (whole_epochs - 1)
     shares = {
@@ -95,7 +98,7 @@ def measure(name: str, root: str, epochs: float) -> dict:
         'looks': n_looks,
         'config_epochs': whole_epochs,
         'probe': config.watch.to_dict(),
-        'images_per_second': timing['images_per_second'],
+        'images_per_second': timing['examples_per_second'],
         'watch_seconds_by_the_run_itself': timing['watch_seconds'],
         'seconds': {key: dict(zip(('clock', 'processor'), value.round(3).tolist())) for key, value in seconds.items()},
         'shares': {key: dict(zip(('clock', 'processor'), value.round(5).tolist())) for key, value in shares.items()},

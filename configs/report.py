@@ -21,8 +21,8 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
     c.layers = ('penultimate', 'mu', 'probs')  # the first that a model has stands for it in the headline table
     c.human_measure = 'cosine'  # between people's labels, where the study has scores with several
     c.n_images = 12  # most human-unlike images of each model
-    # Pairs of beginnings of models' names: the first is said to agree more with people, which the page then judges.
-    c.claims = (('philnet', 'resnet50'),)
+    # Claims that the page judges, of models whose names begin so; kinds of claims: humalign_jax/report/claims.py.
+    c.claims = (('philnet', 'is above', 'resnet50'), ('vae', 'keeps category structure'))
     # Epochs of the full recipe by config.model.name; a shorter training is called reduced in the report.
     c.recipe_epochs = dict(philnet=50.0, vae=20.0, resnet18=150.0, resnet34=150.0, resnet50=150.0)
     if size == 'tiny':

@@ -1,4 +1,7 @@
-"""Records of human data, each with stimulus ids: answers, which count how many people chose each class."""
+"""Records of human data, each with stimulus ids.
+
+Answers count how many people chose each class; ratings say how similar the two stimuli of a pair are.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -61,6 +64,105 @@ class Answers:
             )
         chosen = np.array([rows[stimulus] for stimulus in np.asarray(ids).tolist()], dtype=np.int64)
         return dataclasses.replace(self, counts=self.counts[chosen], ids=np.asarray(self.ids)[chosen])
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratings:
+    """How similar several people found the two stimuli of each of p pairs.
+
+    Attributes:
+        pairs: Pair ids, unique, [p].
+        ids_a: Stimulus id of one member of each pair, [p].
+        ids_b: Stimulus id of the other member, [p].
+        categories: Class of both stimuli of each pair, such as '8', [p].
+        raters: Rater ids, unique, [r].
+        values: Ratings, float64, [r, p]; larger is more similar, NaN where a rater did not rate a pair. Every pair and
+            every rater has at least one rating.
+        scale: The lowest and the highest rating that could be given.
+        name: What a legend calls them, such as 'digit ratings'.
+        simulated: True if a program made the ratings; every score derived from them says so.
+        provenance: Where they come from (files, hashes, licence).
+    """
+
+    pairs: np.ndarray
+    ids_a: np.ndarray
+    ids_b: np.ndarray
+    categories: np.ndarray
+    raters: np.ndarray
+    values: np.ndarray
+    scale: tuple[float, float]
+    name: str
+    simulated: bool = False
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        what = f'ratings {self.name!r}'
+        for field in ('pairs', 'ids_a', 'ids_b', 'categories', 'raters'):
+            object.__setattr__(self, field, np.asarray(getattr(self, field), dtype=np.str_))
+        object.__setattr__(self, 'values', np.asarray(self.values, dtype=np.float64))
+        shape = (self.raters.size, self.pairs.size)
+        if 0 in shape:
+            raise ValueError(f'{what} have no {"pair" if self.raters.size else "rater"}.')
+        if self.values.shape != shape:
+            raise ValueError(f'{what} of {shape[0]} raters and {shape[1]} pairs must be {shape}: {self.values.shape}.')
+        for field in ('ids_a', 'ids_b', 'categories'):
+            if getattr(self, field).shape != self.pairs.shape:
+                raise ValueError(f'{what}: {shape[1]} pairs but {field} has shape {getattr(self, field).shape}.')
+        for field in ('pairs', 'raters'):
+            unique, counts = np.unique(getattr(self, field), return_counts=True)
+            if len(unique) < counts.sum():
+                raise ValueError(f'{what}: {field} must be unique, but {str(unique[counts > 1][0])!r} occurs twice.')
+        low, high = self.scale
+        wrong = np.argwhere(~(np.isnan(self.values) | ((self.values >= low) & (self.values <= high))))
+        if len(wrong):
+            rater, pair = wrong[0]
+            raise ValueError(
+                f'{what}: {self.raters[rater]} rated pair {self.pairs[pair]} {self.values[rater, pair]:g}, outside '
+                f'the scale from {low:g} to {high:g}.'
+            )
+        for field, given in zip(('pairs', 'raters'), (self._given.any(axis=0), self._given.any(axis=1))):
+            if not given.all():
+                raise ValueError(f'{what}: {field[:-1]} {getattr(self, field)[~given][0]} has no rating.')
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def _given(self) -> np.ndarray:
+        return ~np.isnan(self.values)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean of each pair's ratings, over the raters who rated it, float64, [p]."""
+        return np.nanmean(self.values, axis=0)
+
+    def of_category(self, category: str) -> 'Ratings':
+        """The pairs of one category.
+
+        Raises:
+            ValueError: There are none; the message names the categories that there are.
+        """
+        return self._select(np.ones(len(self.raters), dtype=bool), self.categories == category, 'category', category)
+
+    def of_rater(self, rater: str) -> 'Ratings':
+        """The ratings of one person, without the pairs that this person did not rate.
+
+        Raises:
+            ValueError: There is no such rater; the message names those that there are.
+        """
+        return self._select(self.raters == rater, np.ones(len(self), dtype=bool), 'rater', rater)
+
+    def _select(self, raters: np.ndarray, pairs: np.ndarray, kind: str, wanted: str) -> 'Ratings':
+        """Some raters and pairs, without those that then have no rating."""
+        if not raters.any() or not pairs.any():
+            known = dict.fromkeys((self.categories if kind == 'category' else self.raters).tolist())
+            raise ValueError(f'ratings {self.name!r} have no {kind} {wanted!r}, but {", ".join(known)}.')
+        given = self._given & raters[:, None] & pairs
+        raters, pairs = np.flatnonzero(given.any(axis=1)), np.flatnonzero(given.any(axis=0))
+        columns = {field: getattr(self, field)[pairs] for field in ('pairs', 'ids_a', 'ids_b', 'categories')}
+        return dataclasses.replace(
+            self, raters=self.raters[raters], values=self.values[np.ix_(raters, pairs)], **columns
+        )
 
 
 def check_order(counts: np.ndarray, labels: np.ndarray, *, name: str, minimum: float = 0.5) -> float:

@@ -119,17 +119,19 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'join', 'kind', 'labels_file', 'layer', 'layers', 'levels', 'measure', 'measures', 'model', 'model_name',
             'name', 'names', 'network', 'noise_files', 'pairs', 'root', 'run', 'schedule', 'split', 'study', 'target',
             'title', 'validation',
+            'categories', 'highest', 'lowest', 'question',
         ),
         _Text(),
     ),
     **dict.fromkeys(
-        ('bottleneck', 'decay_all', 'flip', 'grey', 'keep_maxpool', 'nesterov', 'pixels', 'write_rdms'), _Switch()
+        ('bottleneck', 'decay_all', 'flip', 'grey', 'invert', 'keep_maxpool', 'nesterov', 'pixels', 'write_rdms'),
+        _Switch(),
     ),
 }  # fmt: skip
 _BY_SECTION = {'recipe_epochs': _POSITIVE, 'runs': _Text()}  # sections whose keys are names of networks
 _LISTS = (
     'arms', 'arrays', 'baselines', 'files', 'headline', 'include', 'layers', 'levels', 'mean', 'measures', 'names',
-    'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths',
+    'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories',
 )  # fmt: skip
 
 

@@ -1,8 +1,10 @@
 """Text files of users: decoding, and lists with one entry a line."""
 
 import codecs
+import gzip
 import pathlib
 import re
+import zlib
 
 from humalign_jax.storage import PathLike
 
@@ -14,6 +16,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, 'utf-16'),
     (codecs.BOM_UTF16_BE, 'utf-16'),
 )
+_MAX_BYTES = 1 << 30  # inflated; a small file can inflate to any size
 _LINE_ENDS = re.compile(r'\r\n|\r|\n')  # str.splitlines would also split at characters that names may hold
 
 
@@ -21,7 +24,7 @@ def read_text(path: PathLike, encoding: str | None = None) -> tuple[str, str]:
     """The text of a file and its encoding.
 
     Args:
-        path: The file.
+        path: The file, plain or gzip-compressed (`.gz`).
         encoding: Name of the encoding, such as 'latin-1'; None for that of the byte order mark, else UTF-8.
 
     Raises:
@@ -29,9 +32,9 @@ def read_text(path: PathLike, encoding: str | None = None) -> tuple[str, str]:
     """
     path = pathlib.Path(path)
     try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f'{path} cannot be read: {error.strerror or error}.') from error
+        raw = _inflated(path) if path.suffix == '.gz' else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f'{path} cannot be read: {getattr(error, "strerror", None) or error}.') from error
     if encoding is None:
         encoding = next((name for mark, name in _MARKS if raw.startswith(mark)), 'utf-8')
     try:
@@ -86,3 +89,11 @@ def read_list(path: PathLike, what: str, encoding: str | None = None) -> list[st
     if not entries:
         raise ValueError(f'{path} holds no {what}: it should have one a line (lines that begin with # are comments).')
     return entries
+
+
+def _inflated(path: pathlib.Path) -> bytes:
+    with gzip.open(path) as file:
+        raw = file.read(_MAX_BYTES + 1)
+    if len(raw) > _MAX_BYTES:
+        raise ValueError(f'{path} inflates to more than {_MAX_BYTES} bytes: it is no table.')
+    return raw

@@ -87,3 +87,25 @@ def command():
         return done
 
     return run
+
+
+@pytest.fixture(scope='module')
+def browser(tmp_path_factory):
+    """A headless browser with one page; skips where there is none."""
+    module = _module('browser')
+    if module.CHROMIUM is None:
+        pytest.skip('no Chromium: run .ci/install-browser as root')
+    browser = module.Browser(tmp_path_factory.mktemp('profile'))
+    try:
+        browser.start()
+        yield browser
+    finally:
+        browser.close()
+
+
+def _module(name: str):
+    """A file of this folder, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, pathlib.Path(__file__).with_name(f'{name}.py'))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

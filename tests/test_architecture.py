@@ -1,6 +1,7 @@
 """The layers of docs/design.md, read from the imports themselves."""
 
 import ast
+import graphlib
 import pathlib
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / 'humalign_jax'
 GROUND = {
     *('arrays', 'records', 'storage', 'text', 'settings', 'ranges', 'workdir', 'lock', 'interrupts', 'mistakes'),
-    *('devices', 'progress', 'memory', 'human_data'),
+    *('devices', 'progress', 'memory', 'human_data', 'pickles'),
 }
 # What each package may import from the others, beside the ground floor.
 MAY = {
@@ -96,6 +97,35 @@ def _names_bound(path):
     return {alias.asname or alias.name for node in nodes for alias in node.names}
 
 
+def _module(path):
+    """Dotted name of a file: 'humalign_jax.rsa.pairs'; of a package's `__init__.py` the package's."""
+    return '.'.join(path.relative_to(PACKAGE.parent).with_suffix('').parts).removesuffix('.__init__')
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    modules = {_module(path): path for path in FILES}
+    graph = {}
+    for module, path in modules.items():
+        names = {name for name in _imports(path) if name in modules} - {module}
+        # `from humalign_jax.rsa import pairs` needs the file, not what else the package shows.
+        graph[module] = {name for name in names if not any(other.startswith(f'{name}.') for other in names)}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError with the circle
+
+
+def test_experiments_do_not_use_each_other():
+    """What two of them share lives in wiring."""
+    for path in (PACKAGE / 'experiments').glob('*.py'):
+        assert not [name for name in _imports(path) if name.startswith('humalign_jax.experiments.')], path
+
+
+def test_training_names_no_entry_of_a_batch_of_images():
+    words = {'image', 'label', 'soft_label', 'index', 'class_names'}
+    for path in (PACKAGE / 'train').glob('*.py'):
+        constants = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+        assert not constants & words, path
+        assert not {'data', 'human_data', 'records', 'models'} & _ours(path), path
+
+
 @pytest.mark.parametrize(
     ('module', 'allowed'),
     [
@@ -104,7 +134,7 @@ def _names_bound(path):
         ('matplotlib', {'report/'}),
         ('torch', set()),
         ('rsatoolbox', set()),
-        ('pickle', {'data/pickles.py'}),
+        ('pickle', set()),
     ],
 )
 def test_heavy_or_dangerous_modules_stay_in_their_place(module, allowed):

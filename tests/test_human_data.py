@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from humalign_jax.human_data import check_order
+from humalign_jax.human_data import Ratings, check_order
 
 
 def test_matching_order_gives_the_share_of_images_whose_majority_is_the_label():
@@ -24,3 +24,61 @@ def test_shuffled_labels_are_refused():
 def test_another_number_of_labels_is_refused():
     with pytest.raises(ValueError, match='about 4 images, but there are 3 labels'):
         check_order(np.ones((4, 10), np.int64), np.zeros(3, np.int64), name='people')
+
+
+def _ratings(values=((1, 2, 3), (4, np.nan, 6)), **changes):
+    n = np.shape(values)[1]
+    fields = {
+        'pairs': [f'p{i}' for i in range(n)],
+        'ids_a': [f'a{i}' for i in range(n)],
+        'ids_b': [f'b{i}' for i in range(n)],
+        'categories': ['7', '8', '8'][:n],
+        'raters': ['r1', 'r2'],
+        'values': values,
+        'scale': (1, 10),
+        'name': 'people',
+    }
+    return Ratings(**{**fields, **changes})
+
+
+def test_the_mean_rating_is_over_those_who_rated_the_pair():
+    np.testing.assert_array_equal(_ratings().mean, [2.5, 2.0, 4.5])
+
+
+def test_a_category_has_its_pairs_only():
+    chosen = _ratings().of_category('8')
+    assert chosen.pairs.tolist() == ['p1', 'p2'] and chosen.ids_b.tolist() == ['b1', 'b2']
+    np.testing.assert_array_equal(chosen.values, [[2, 3], [np.nan, 6]])
+    with pytest.raises(ValueError, match=r"'people' have no category '9', but 7, 8"):
+        _ratings().of_category('9')
+
+
+def test_a_rater_has_the_pairs_that_this_person_rated():
+    chosen = _ratings().of_rater('r2')
+    assert chosen.pairs.tolist() == ['p0', 'p2'] and chosen.values.tolist() == [[4, 6]]
+    with pytest.raises(ValueError, match="no rater 'r3', but r1, r2"):
+        _ratings().of_rater('r3')
+
+
+def test_a_rater_without_ratings_in_a_category_is_left_out_of_it():
+    chosen = _ratings(((1, 2, 3), (4, np.nan, np.nan))).of_category('8')
+    assert chosen.raters.tolist() == ['r1']
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'values': ((1, 2, 3), (4, 11, 6))}, 'r2 rated pair p1 11, outside the scale from 1 to 10'),
+        ({'values': ((1, 2, 3), (4, np.inf, 6))}, 'r2 rated pair p1 inf, outside'),
+        ({'values': ((1, np.nan, 3), (4, np.nan, 6))}, 'pair p1 has no rating'),
+        ({'values': ((1, 2, 3), (np.nan,) * 3)}, 'rater r2 has no rating'),
+        ({'values': ((1, 2, 3),)}, r'2 raters and 3 pairs must be \(2, 3\): \(1, 3\)'),
+        ({'pairs': ['p0', 'p1', 'p1']}, "pairs must be unique, but 'p1' occurs twice"),
+        ({'raters': ['r1', 'r1']}, "raters must be unique, but 'r1' occurs twice"),
+        ({'ids_b': ['b0', 'b1']}, r'3 pairs but ids_b has shape \(2,\)'),
+        ({'raters': [], 'values': np.empty((0, 3))}, 'have no rater'),
+    ],
+)
+def test_ratings_that_cannot_be_are_refused_by_name(changes, message):
+    with pytest.raises(ValueError, match=message):
+        _ratings(**changes)

@@ -1,3 +1,5 @@
+import gzip
+
 import pytest
 
 from humalign_jax import text
@@ -47,3 +49,17 @@ def test_another_encoding_can_be_named(tmp_path):
         text.read_list(tmp_path / 'a.txt', 'id', encoding='klingon')
     with pytest.raises(ValueError, match=r'none\.txt does not exist: it should hold one label a line'):
         text.read_list(tmp_path / 'none.txt', 'label')
+
+
+def test_a_compressed_file_is_read_up_to_a_limit(tmp_path, monkeypatch):
+    (tmp_path / 'a.csv.gz').write_bytes(gzip.compress(b'a,b\n' * 10))
+    assert text.read_text(tmp_path / 'a.csv.gz') == ('a,b\n' * 10, 'utf-8')
+    monkeypatch.setattr(text, '_MAX_BYTES', 39)
+    with pytest.raises(ValueError, match=r'a\.csv\.gz inflates to more than 39 bytes'):
+        text.read_text(tmp_path / 'a.csv.gz')
+
+
+def test_a_compressed_file_that_is_cut_short_is_named(tmp_path):
+    (tmp_path / 'a.csv.gz').write_bytes(gzip.compress(b'a,b\n' * 10)[:-9])
+    with pytest.raises(ValueError, match=r'a\.csv\.gz cannot be read'):
+        text.read_text(tmp_path / 'a.csv.gz')

@@ -20,8 +20,8 @@ import zlib
 
 import numpy as np
 
-from humalign_jax import records
-from humalign_jax.data import files, pickles
+from humalign_jax import pickles, records
+from humalign_jax.data import files
 
 CLASS_NAMES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 

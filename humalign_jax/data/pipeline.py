@@ -4,7 +4,7 @@ Images stay on the device as uint8. The host sends the row numbers of a step; cr
 the compiled step, so an accelerator never waits for an input pipeline.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -94,3 +94,21 @@ def make_prepare(
         return (images.astype(jnp.float32) / 255.0 - shift) / scale
 
     return prepare
+
+
+def make_image_batch(prepare: Prepare) -> Callable[..., dict[str, jax.Array]]:
+    """How batches of images are made inside a compiled step.
+
+    Args:
+        prepare: From `make_prepare`.
+
+    Returns:
+        `(arrays, rows [b], keys [b] or None) -> batch`: these rows of every array of `resident_arrays`, with `image`
+        prepared, float32 [b, h, w, c].
+    """
+
+    def make_batch(arrays: Mapping[str, jax.Array], rows: jax.Array, keys: jax.Array | None) -> dict[str, jax.Array]:
+        batch = {name: values[rows] for name, values in arrays.items()}
+        return {**batch, 'image': prepare(batch['image'], keys)}
+
+    return make_batch

@@ -6,7 +6,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import settings
-from humalign_jax.wiring import runs, training
+from humalign_jax.wiring import runs
 
 
 def run(config: ConfigDict, workdir: str) -> None:
@@ -16,4 +16,6 @@ def run(config: ConfigDict, workdir: str) -> None:
         raise ValueError(f'config.split={config.split!r} must be train, validation or test.')
     opened = runs.open_run(config.run, str(config.checkpoint))
     logging.info('Scoring the checkpoint of step %d of %s.', opened.state.step, opened.folder)
-    training.score(opened.config, pathlib.Path(workdir), opened.setup, opened.task, opened.state, config.split)
+    if opened.task.score is None:
+        raise ValueError(f'{opened.folder} is a run of {opened.config.experiment!r}, which has no scores.')
+    opened.task.score(pathlib.Path(workdir), opened.state, config.split)

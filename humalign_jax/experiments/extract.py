@@ -25,7 +25,8 @@ from ml_collections import ConfigDict
 from humalign_jax import devices, memory, models, settings, storage
 from humalign_jax.records import ImageSet
 from humalign_jax.train import forward, leaves, manifest, writers
-from humalign_jax.wiring import layer_folders, runs, training
+from humalign_jax.wiring import layer_folders, runs
+from humalign_jax.wiring.images import load_images
 from humalign_jax.wiring.layer_writer import NOT_COMPARED, LayerWriter
 
 PIXELS = 'pixels'
@@ -112,8 +113,8 @@ def _images_of(config: ConfigDict) -> ImageSet:
     """The images of `config.data`, as a training run with that section and seed would cut them."""
     if not config.data.name:
         raise ValueError('config.run and config.data.name are both empty: give a training run, or name the images.')
-    section = {**settings.plain(config.data), 'batch_size': 1, 'target': 'label'}
-    return training.load_images(ConfigDict({'data': section, 'seed': config.seed}))[config.split]
+    section = ConfigDict({**settings.plain(config.data), 'batch_size': 1, 'target': 'label'})
+    return load_images(section, seed=config.seed)[config.split]
 
 
 def _state_digest(opened: runs.OpenRun) -> str:

@@ -13,13 +13,13 @@ from ml_collections import ConfigDict
 from humalign_jax import devices, losses, settings, storage
 from humalign_jax.alignment import code_scores, linear_code
 from humalign_jax.alignment.code_scores import CodeFeatures
-from humalign_jax.data import pipeline
 from humalign_jax.memory import check_memory
 from humalign_jax.records import ImageSet, Score
 from humalign_jax.report.plots import latents as latent_figures
 from humalign_jax.report.plots import style
 from humalign_jax.train import forward
 from humalign_jax.wiring import foreign_codes, latent_pictures, layer_folders, runs, training
+from humalign_jax.wiring.images import examples
 from humalign_jax.wiring.representations import BYTES_PER_PAIR
 
 SECTIONS = ('experiment', 'seed', 'run', 'checkpoint', 'codes', 'name', 'activity', 'pictures', 'probe', 'rsa')
@@ -87,7 +87,7 @@ def _run_scores(config: ConfigDict, folder: pathlib.Path) -> list[Score]:
     logging.info('Reconstructions are scored.')
     layers = _features(config, opened, codes, informative, linear)
     labels = {split: images.labels for split, images in opened.setup.images.items()}
-    run_devices = opened.setup.devices
+    run_devices = opened.task.recipe.devices
     scores += _readout_scores(config, layers, labels, test.ids, len(test.class_names), run_devices, provenance)
     training.write_scores(folder, scores)
     latent_pictures.draw(config.pictures, folder / 'figures', opened, codes.mean['test'], kl, provenance)
@@ -188,14 +188,14 @@ def _codes(opened: runs.OpenRun) -> Codes:
         by_latent = losses.gaussian_kl(mean[..., None], logvar[..., None])  # [b, z, 1] -> [b, z]
         return {'mean': mean, 'kl': by_latent, **_fidelity(recon, batch['image'])}
 
-    mapped = devices.replicate((opened.state.params, opened.state.model_state), setup.devices)
+    recipe = opened.task.recipe
+    mapped = devices.replicate((opened.state.params, opened.state.model_state), recipe.devices)
     found = {
         split: forward.Forward(
             everything_of if split == 'test' else mean_of,
-            pipeline.resident_arrays(images),
-            setup.prepare_plain,
-            batch_size=opened.config.data.batch_size,
-            devices=setup.devices,
+            examples(images, setup.prepare_plain),
+            batch_size=recipe.batch_size,
+            devices=recipe.devices,
         )(*mapped)
         for split, images in setup.images.items()
     }

@@ -7,8 +7,8 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import settings
-from humalign_jax.report import page
-from humalign_jax.report.study import load_study
+from humalign_jax.report import claims, page
+from humalign_jax.report.loading import load_study
 
 _KEYS = ('experiment', 'seed', 'study', 'title', 'layers', 'human_measure', 'n_images', 'recipe_epochs', 'claims')
 
@@ -22,13 +22,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     settings.check_keys(config, _KEYS, 'config')
     if config.n_images < 0:
         raise ValueError(f'config.n_images={config.n_images} must not be negative.')
-    claims = tuple(config.claims)
-    wrong = [claim for claim in claims if isinstance(claim, str) or len(claim) != 2]
-    if wrong:
-        raise ValueError(
-            f'config.claims has {wrong[0]!r}, which is no pair of names: --config.claims=\'(("this", "that"),)\' says '
-            'that this agrees more with people than that.'
-        )
+    claims.check(config.claims)
     study = load_study(config.study or workdir, layers=tuple(config.layers), human_measure=config.human_measure)
     sections = page.write_page(
         study,
@@ -37,7 +31,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         title=config.title,
         n_images=config.n_images,
         recipe_epochs=dict(config.recipe_epochs),
-        claims=[(str(one), str(other)) for one, other in claims],
+        claims=tuple(config.claims),
     )
     logging.info(
         '%d scores of %s in %d sections: %s',

@@ -15,15 +15,16 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from humalign_jax import devices, objectives, settings, storage
+from humalign_jax import objectives, settings, storage
 from humalign_jax import workdir as workdir_lib
 from humalign_jax.alignment import fold_scores, soft_labels
-from humalign_jax.data import pipeline, splits
+from humalign_jax.data import splits
 from humalign_jax.human_data import Answers
 from humalign_jax.records import ImageSet, Score
-from humalign_jax.train import forward, leaves, manifest, plan, signals, step, writers
+from humalign_jax.train import forward, leaves, manifest, plan, signals, writers
 from humalign_jax.wiring import folds as folds_lib
 from humalign_jax.wiring import people, runs, training
+from humalign_jax.wiring.images import examples
 
 ARMS = ('pretrained', 'human', 'hard')
 _SECTIONS = (
@@ -91,7 +92,7 @@ def set_up(config: ConfigDict) -> Study:
     scored_folds = settings.plain(config.which_folds) or tuple(range(config.folds))
     parts = [splits.fold_parts(folds, fold, config.n_validation_folds) for fold in range(config.folds)]
     durations = plan.make_plan(
-        n_images=min(len(part.training) for part in parts),  # the same steps for every fold
+        n_examples=min(len(part.training) for part in parts),  # the same steps for every fold
         batch_size=config.train.batch_size,
         epochs=config.train.epochs,
         max_steps=0,
@@ -99,41 +100,38 @@ def set_up(config: ConfigDict) -> Study:
         eval_every_epochs=1,
         checkpoint_every_epochs=config.train.epochs,
     )
-    used = devices.local_devices(config.train.n_devices)
-    if config.train.batch_size % len(used):
-        raise ValueError(
-            f'config.train.batch_size={config.train.batch_size} does not divide among {len(used)} devices: choose a '
-            'multiple, or set config.train.n_devices.'
-        )
-    setup = dataclasses.replace(opened.setup, plan=durations, devices=used)
+    durations = dataclasses.replace(durations, log_every=durations.steps_per_epoch)
+    used = training.read_devices(config.train.n_devices, config.train.batch_size, where='config.train.batch_size')
+    tx, schedule = training.read_optimizer(config.optimizer, durations)
+    setup, batch_size = opened.setup, config.train.batch_size
     task = dataclasses.replace(
         opened.task,
+        recipe=dataclasses.replace(
+            opened.task.recipe,
+            seed=config.seed,
+            batch_size=batch_size,
+            devices=used,
+            plan=durations,
+            tx=tx,
+            schedule=schedule,
+            steps_per_dispatch=config.train.steps_per_dispatch,
+        ),
         make_objective=lambda model: objectives.make_classification_objective(
             model, label_smoothing=config.objective.label_smoothing
         ),
+        examples=examples(images, setup.prepare),
     )
-    begin = training.start(config, setup, task)
-    resident = pipeline.resident_arrays(images)
     tuner = folds_lib.FineTuner(
-        first=begin.state.replace(params=opened.state.params, model_state=opened.state.model_state),
-        train_step=step.make_train_step(
-            task.make_objective(setup.mapped_model), begin.tx, setup.prepare, seed=config.seed, axis_name=devices.AXIS
-        ),
+        task,
+        first=task.first_state().replace(params=opened.state.params, model_state=opened.state.model_state),
         log_probs=forward.Forward(
             folds_lib.make_log_probs(setup.model),
-            resident,
-            setup.prepare_plain,
-            batch_size=config.train.batch_size,
+            examples(images, setup.prepare_plain),
+            batch_size=batch_size,
             devices=used,
         ),
-        images=resident,
         ids=images.ids,
-        pretrained_ids=np.concatenate([opened.setup.images[split].ids for split in ('train', 'validation')]),
-        plan=durations,
-        batch_size=config.train.batch_size,
-        seed=config.seed,
-        devices=used,
-        steps_per_dispatch=config.train.steps_per_dispatch,
+        pretrained_ids=np.concatenate([setup.images[split].ids for split in ('train', 'validation')]),
     )
     provenance = {
         'experiment': config.experiment,

@@ -197,13 +197,14 @@ def conv_transpose_4x4(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 class Conv(nn.Module):
-    """Convolution without bias, for use before BatchNorm; see `conv`.
+    """Convolution, by default without bias, the form that BatchNorm follows; see `conv`.
 
     Attributes:
         features: Output channels d.
         size: Height and width k of the kernel.
         stride: Of rows and columns.
         padding: Zeros on all four sides.
+        use_bias: Adds one number per channel.
         dtype: Compute dtype.
     """
 
@@ -211,6 +212,7 @@ class Conv(nn.Module):
     size: int
     stride: int = 1
     padding: int = 0
+    use_bias: bool = False
     dtype: str = 'float32'
 
     @nn.compact
@@ -218,7 +220,11 @@ class Conv(nn.Module):
         """[b, h, w, c] -> [b, h', w', features]."""
         dtype = compute_dtype(self.dtype)
         kernel = self.param('kernel', he_fan_out, (self.size, self.size, x.shape[-1], self.features), jnp.float32)
-        return conv(x.astype(dtype), kernel.astype(dtype), stride=self.stride, padding=self.padding)
+        y = conv(x.astype(dtype), kernel.astype(dtype), stride=self.stride, padding=self.padding)
+        if self.use_bias:
+            bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
+            y = y + bias.astype(dtype).reshape(1, 1, 1, -1)
+        return y
 
 
 class ConvTranspose4x4(nn.Module):

@@ -6,12 +6,14 @@ from typing import Any
 import flax.linen as nn
 
 from humalign_jax.models import layers
+from humalign_jax.models.digitnet import DigitNet
 from humalign_jax.models.philnet import PhilNet
 from humalign_jax.models.resnet import ResNet18, ResNet34, ResNet50
 from humalign_jax.models.vae import VAE
 
 MODELS: dict[str, type[nn.Module]] = {
     'philnet': PhilNet,
+    'digitnet': DigitNet,
     'vae': VAE,
     'resnet18': ResNet18,
     'resnet34': ResNet34,

@@ -3,18 +3,21 @@
 import collections
 import dataclasses
 import glob
+import importlib
 import importlib.resources
 import math
 import pathlib
+import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
 
 from humalign_jax import storage
-from humalign_jax.report import numbers, reading, tables
+from humalign_jax.report import numbers, reading, sections, sentences, tables
 from humalign_jax.report.figures import Group
-from humalign_jax.report.sections import all_kinds
+from humalign_jax.report.section import Cards, Options, Section, Words
+from humalign_jax.report.sentences import Passage
 from humalign_jax.report.study import Entry, Run, Study
 from humalign_jax.report.tables import Table
 
@@ -60,8 +63,8 @@ def write_page(
     title: str,
     n_images: int,
     recipe_epochs: Mapping[str, float],
-    claims: Sequence[tuple[str, str]],
-) -> list[all_kinds.Section]:
+    claims: Sequence[Sequence[str]],
+) -> list[Section]:
     """Writes `report.html`, `figures/` and `tables/` into a folder.
 
     Args:
@@ -71,20 +74,31 @@ def write_page(
         title: Its title; '' for one that names the models.
         n_images: Most human-unlike images shown of each model.
         recipe_epochs: Epochs of the full recipe of each kind of model, by `config.model.name`.
-        claims: Beginnings of the names of two models, of which the first is said to agree more with people.
+        claims: Claims that the page judges, see `claims`.
 
     Returns:
         The sections of the page.
     """
     folder = pathlib.Path(folder)
-    options = all_kinds.Options(n_images, recipe_epochs, claims, folder / 'figures')
-    made = all_kinds.make_sections(study, options)
-    tables.write_tables(folder / 'tables', all_kinds.tables_of(made))
+    made = find_sections(study, Options(n_images, recipe_epochs, claims, folder / 'figures'))
+    drawn = [block for section in made for block in section.blocks if isinstance(block, Table)]
+    tables.write_tables(folder / 'tables', drawn)
     storage.write_text(folder / 'report.html', render(study, made, _heading(study, title, date)))
     return made
 
 
-def render(study: Study, made: list[all_kinds.Section], heading: Heading) -> str:
+def find_sections(study: Study, options: Options) -> list[Section]:
+    """The sections with content in the order of the page: one of each file of `sections/`, and the reading of all."""
+    names = sorted(module.name for module in pkgutil.iter_modules(sections.__path__))
+    modules = [importlib.import_module(f'{sections.__name__}.{name}') for name in names]
+    found = [section for module in modules if (section := module.section(study, options)) is not None]
+    found.sort(key=lambda section: section.place)
+    summary = reading.section(study, options, found)
+    made = [section for section in found if section.blocks] + ([] if summary is None else [summary])
+    return sorted(made, key=lambda section: section.place)
+
+
+def render(study: Study, made: list[Section], heading: Heading) -> str:
     """The page's HTML."""
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template),
@@ -93,13 +107,13 @@ def render(study: Study, made: list[all_kinds.Section], heading: Heading) -> str
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=reading.number, origin=origin)
+    environment.filters.update(number=sentences.number, origin=origin)
     environment.tests.update(
         table=lambda b: isinstance(b, Table),
         group=lambda b: isinstance(b, Group),
-        cards=lambda b: isinstance(b, all_kinds.Cards),
-        words=lambda b: isinstance(b, all_kinds.Words),
-        passage=lambda b: isinstance(b, reading.Passage),
+        cards=lambda b: isinstance(b, Cards),
+        words=lambda b: isinstance(b, Words),
+        passage=lambda b: isinstance(b, Passage),
         score=lambda part: isinstance(part, Entry),
     )
     by_run: dict[str, list[Entry]] = collections.defaultdict(list)

@@ -5,7 +5,6 @@ The layout is the one of docs/design.md: `networks/<name>`, `features/<name>/<sp
 """
 
 import dataclasses
-import os
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,6 @@ from humalign_jax.records import Score
 from humalign_jax.report import inferred
 
 NO_MEASURE = 'none'  # the distance of scores that compare features themselves
-_NOT_RUNS = ('superseded', 'checkpoints', 'tensorboard')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Entry:
     Attributes:
         score: The score.
         run: Folder of the run that wrote it, relative to the study, with slashes.
-        number: Its number in the study, from 1; the page's anchor `#s<number>`.
+        number: Its number in the study, from 1; links on the page lead to `#s<number>`.
     """
 
     score: Score
@@ -47,8 +45,8 @@ class Entry:
         return bool(self.score.provenance.get('simulated', False))
 
     @property
-    def is_anchor(self) -> bool:
-        """Whether the row is a baseline and no network."""
+    def is_baseline(self) -> bool:
+        """Whether the score is one of a baseline and not of a network."""
         return bool(self.score.provenance.get('baseline', False))
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -98,10 +96,10 @@ class Study:
 
     @property
     def models(self) -> list[str]:
-        """Names of the networks, in the order of the alphabet."""
-        named = {entry.model for entry in self.entries if entry.model and not entry.is_anchor}
+        """Names of the networks, in alphabetical order."""
+        named = {entry.model for entry in self.entries if entry.model and not entry.is_baseline}
         trained = {run.split('/')[1] for run in self.runs if run.startswith('networks/')}
-        return sorted((named | trained) - set(self.anchors))  # differences name baselines without calling them so
+        return sorted((named | trained) - set(self.baselines))  # differences name baselines without calling them so
 
     def find(self, name: str, **where: Any) -> list[Entry]:
         """Scores by name and by what their provenance says."""
@@ -127,6 +125,18 @@ class Study:
     def reference(self) -> str:
         """What models are compared with, as a sentence calls it: people only if scores say whose answers they are."""
         return 'people' if self.humans else 'the reference'
+
+    @property
+    def reference_title(self) -> str:
+        """What models are compared with, as a title calls it."""
+        if not self.humans:
+            return self.reference
+        return 'simulated observers' if self.simulated else 'people'
+
+    @property
+    def mark(self) -> str:
+        """What labels of simulated data end in."""
+        return ' (simulated)' if self.simulated else ''
 
     @property
     def n_stimuli(self) -> int:
@@ -157,9 +167,9 @@ class Study:
         return any(entry.get('measure') == NO_MEASURE for entry in self.find(f'rsa/{self.index}'))
 
     @property
-    def anchors(self) -> list[str]:
+    def baselines(self) -> list[str]:
         """Names of the baselines, in the order in which they were written."""
-        return list(dict.fromkeys(entry.model for entry in self.entries if entry.is_anchor))
+        return list(dict.fromkeys(entry.model for entry in self.entries if entry.is_baseline))
 
     @property
     def index(self) -> str:
@@ -239,82 +249,3 @@ class Study:
             found = self.array(relative)
             if found is not None:
                 yield relative, *found
-
-
-def load_study(
-    folder: str | os.PathLike, *, layers: Sequence[str] = ('penultimate', 'mu'), human_measure: str = 'cosine'
-) -> Study:
-    """Reads a study's scores and runs; see `Study` for the arguments.
-
-    Raises:
-        ValueError: The folder is missing, holds no score, or holds RSA scores that cannot stand beside each other; or a
-            file of it is damaged.
-    """
-    root = pathlib.Path(folder)
-    if not root.is_dir():
-        raise ValueError(f'{root} is no folder: give the --workdir of a study, or a folder with runs in it.')
-    places = list(_run_folders(root))
-    rows = [(place, row) for place in places for row in storage.read_jsonl(place / 'scores.jsonl')]
-    if not rows:
-        raise ValueError(f'{root} holds no scores.jsonl with scores, at any depth: run the stages of the study first.')
-    entries = []
-    for number, (place, row) in enumerate(rows, start=1):
-        try:
-            score = Score.from_json(row)
-        except (TypeError, KeyError) as error:
-            raise ValueError(f'{place / "scores.jsonl"} has a row that is no score ({error}).') from error
-        entries.append(Entry(score, place.relative_to(root).as_posix(), number))
-    for place in places:
-        name = place.relative_to(root).as_posix()
-        own = [entry.score for entry in entries if entry.run == name]
-        entries += [Entry(score, name, len(entries) + i) for i, score in enumerate(inferred.differences(place, own), 1)]
-    _check_references(root, entries)
-    runs = {}
-    for place in places:
-        name = place.relative_to(root).as_posix()
-        config, starts = place / 'config.json', place / 'provenance.json'
-        runs[name] = Run(
-            name=name,
-            config=storage.read_json(config) if config.exists() else {},
-            starts=storage.read_json(starts) if starts.exists() else [],
-            metrics=storage.read_jsonl(place / 'metrics.jsonl'),
-        )
-    return Study(root, tuple(entries), runs, tuple(layers), human_measure)
-
-
-def _check_references(root: pathlib.Path, entries: Sequence[Entry]) -> None:
-    """Raises ValueError if RSA scores of two runs have different references, or are of the same model and pairs."""
-    runs: dict[tuple[str, ...], str] = {}
-    scored: dict[tuple[str, ...], str] = {}
-    for entry in entries:
-        if not re.fullmatch('rsa/[^/]+', entry.score.name):
-            continue
-        keys = ('model', 'layer', 'pairs', 'level', 'human_measure', 'arm', 'fold')
-        what = (entry.score.name, *(str(entry.get(key) or '') for key in keys))
-        if scored.setdefault(what, entry.run) != entry.run:
-            raise ValueError(
-                f'{root} holds {entry.score.name} of {entry.model!r} twice, in {scored[what]} and {entry.run}, and a '
-                'page shows one of each: give --config.study=<folder of one of these runs>, or move one elsewhere.'
-            )
-        reference = tuple(map(str, entry.get('reference') or [entry.get('human') or '']))
-        runs.setdefault(reference, entry.run)
-    if len(runs) > 1:
-        listed = '; '.join(f'{run}: {", ".join(names) or "not named"}' for names, run in runs.items())
-        raise ValueError(
-            f'{root} holds RSA scores with {len(runs)} references ({listed}), which cannot stand on one page: give '
-            '--config.study=<folder of one of these runs>, each with a --workdir of its own.'
-        )
-
-
-def _run_folders(root: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Folders with scores or a config, in order of path; runs that are only linked to count, superseded ones do not."""
-    seen = set()
-    for place, folders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:  # a link that leads back
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if name not in _NOT_RUNS and not name.startswith('.'))
-        if 'scores.jsonl' in names or 'config.json' in names:
-            yield pathlib.Path(place)

@@ -57,7 +57,7 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A row: its cells, the first of which is its head, and what it is ('model', 'anchor' or 'ceiling')."""
+    """A row: its cells, the first of which is its head, and what it is ('model', 'baseline' or 'ceiling')."""
 
     cells: tuple[Cell, ...]
     kind: str = 'model'
@@ -68,7 +68,7 @@ class Table:
     """A table.
 
     Attributes:
-        name: Stem of its files and anchor in the page.
+        name: Stem of its files; links on the page lead to `#table-<name>`.
         caption: What it shows, in one or two sentences.
         columns: Heads of the columns.
         rows: Rows of as many cells.

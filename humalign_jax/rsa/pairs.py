@@ -93,7 +93,7 @@ def align(a: Rdm, b: Rdm, *, join: str = 'exact') -> tuple[Rdm, Rdm]:
 
     Returns:
         `a` and `b` with equal ids in equal order. What needs no change is returned as it came, not copied. Under
-        'position' the ids are those of the first of the two that has any, else 'position/00000' and on.
+        'position' the ids are those of the first record with ids, else 'position/00000' and so on.
 
     Raises:
         ValueError: The stimuli differ (join 'exact'), or fewer than two are shared, the message names the first few; or

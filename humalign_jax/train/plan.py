@@ -10,11 +10,11 @@ class Plan:
     """When a run does what, in steps.
 
     Attributes:
-        steps_per_epoch: Full batches in the training images.
+        steps_per_epoch: Full batches in the training examples.
         total_steps: Length of the whole run, which the learning-rate schedule spans.
         last_step: Where this run ends: `total_steps`, or `max_steps` if that is sooner.
         log_every: Steps between two rows of training metrics.
-        eval_every: Steps between two evaluations on the validation images.
+        eval_every: Steps between two evaluations on the validation examples.
         checkpoint_every: Steps between two checkpoints.
         watch_every: Steps between two looks at alignment, 0 for none.
     """
@@ -53,7 +53,7 @@ def epochs_to_steps(epochs: float, steps_per_epoch: int) -> int:
 
 def make_plan(
     *,
-    n_images: int,
+    n_examples: int,
     batch_size: int,
     epochs: float,
     max_steps: int,
@@ -65,7 +65,7 @@ def make_plan(
     """The plan of a run.
 
     Raises:
-        ValueError: A duration is not positive, or the images do not fill one batch.
+        ValueError: A duration is not positive, or the examples do not fill one batch.
     """
     durations = {
         'data.batch_size': batch_size,
@@ -81,10 +81,10 @@ def make_plan(
         raise ValueError(f'config.train.max_steps must be 0 (no cap) or a number of steps, not {max_steps}.')
     if watch_every_epochs < 0:
         raise ValueError(f'config.watch.every_epochs must be 0 (off) or a number of epochs, not {watch_every_epochs}.')
-    steps_per_epoch = n_images // batch_size
+    steps_per_epoch = n_examples // batch_size
     if steps_per_epoch == 0:
         raise ValueError(
-            f'{n_images} training images do not fill one batch of {batch_size}: lower config.data.batch_size.'
+            f'{n_examples} training examples do not fill one batch of {batch_size}: lower config.data.batch_size.'
         )
     total_steps = epochs_to_steps(epochs, steps_per_epoch)
     return Plan(

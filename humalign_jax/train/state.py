@@ -1,6 +1,7 @@
 """What a training step carries forward, and nothing else: enough to go on bit for bit after a kill."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import jax
@@ -43,36 +44,38 @@ class TrainState(struct.PyTreeNode):
 
 def make_state(
     model: nn.Module,
-    image_shape: tuple[int, ...],
     tx: optax.GradientTransformation,
     objective: Callable,
-    *,
+    example_batch: Mapping[str, Any],
     seed: int,
-    n_classes: int,
 ) -> TrainState:
     """The state before the first step, on the host; a function of the seed alone.
 
     Args:
-        model: Flax module called as `model(image, train=..., keys=...)`.
-        image_shape: [h, w, c] of one preprocessed image.
+        model: Flax module. Arguments of its `__call__` that are named as an entry of the batch are given that entry.
         tx: Optimiser.
         objective: Asked once, without computing, which metrics it has.
+        example_batch: A batch of any size, or its shapes and dtypes as `batches.example_batch` gives them.
         seed: The run's seed.
-        n_classes: Width of `soft_label`.
+
+    Raises:
+        ValueError: The batch has no entry that the model takes.
     """
-    image = jnp.zeros((2, *image_shape), jnp.float32)
-    variables = jax.jit(lambda key: model.init(key, image, train=False))(jax.random.key(seed))
+    arguments = inspect.signature(model.__call__).parameters
+    inputs: dict[str, Any] = {
+        name: jnp.zeros(value.shape, value.dtype) for name, value in example_batch.items() if name in arguments
+    }
+    if not inputs:
+        raise ValueError(
+            f'{type(model).__name__} takes {", ".join(arguments)}, but the batch has {", ".join(example_batch)}: give '
+            'an argument the name of the entry that the model reads.'
+        )
+    variables = jax.jit(lambda key: model.init(key, **inputs))(jax.random.key(seed))
     variables = {name: values for name, values in variables.items() if name != 'layers'}
     params = variables.pop('params')
-    batch = {
-        'image': image,
-        'label': jnp.zeros(2, jnp.int32),
-        'soft_label': jnp.ones((2, n_classes), jnp.float32),
-        'index': jnp.zeros(2, jnp.int32),
-        'mask': jnp.ones(2, jnp.float32),
-    }
-    keys = jax.random.split(jax.random.key(0), 2)
-    _, (_, metrics) = jax.eval_shape(objective, params, variables, batch, keys, jnp.int32(0))
+    shapes = {name: jax.ShapeDtypeStruct(value.shape, value.dtype) for name, value in example_batch.items()}
+    keys = jax.random.split(jax.random.key(0), len(next(iter(inputs.values()))))
+    _, (_, metrics) = jax.eval_shape(objective, params, variables, shapes, keys, jnp.int32(0))
     state = TrainState(
         step=jnp.int32(0),
         params=params,

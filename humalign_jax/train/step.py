@@ -1,51 +1,59 @@
-"""The one train step, for every objective.
+"""The one train step, for every objective, and its dispatch to the devices, for every loop.
 
-Randomness belongs to the example: every position of the global batch has its own key, made from (seed, step, position).
-A run on four devices therefore sees the crops, dropout masks and latent noise of a run on one.
+Randomness belongs to the example: every position of the global batch has its own key, made from (run's key, step,
+position). A run on four devices therefore draws the same random numbers as a run on one.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
+from humalign_jax import devices as devices_lib
+from humalign_jax.train.batches import MakeBatch, with_mask
+from humalign_jax.train.plan import Plan
 from humalign_jax.train.state import TrainState
+
+_STEPS_AHEAD = 2  # dispatches that the host may be ahead of the devices: hides its own work, keeps signals prompt
+
+
+def run_key(seed: int) -> np.ndarray:
+    """The key of a run, as the step takes it: uint32 [2]."""
+    return np.asarray(jax.random.key_data(jax.random.key(seed)))
 
 
 def make_train_step(
     objective: Callable,
     tx: optax.GradientTransformation,
-    prepare: Callable,
+    make_batch: MakeBatch,
     *,
-    seed: int,
     axis_name: str | None = None,
 ) -> Callable:
-    """Some steps for one device: `(state, images, rows) -> (state, tick)`.
+    """Some steps for one device: `(state, arrays, rows, key) -> (state, tick)`.
 
     Args:
         objective: `(params, model_state, batch, keys, step) -> (loss, (model_state, metrics))`.
         tx: Optimiser.
-        prepare: `(uint8 images [b, h, w, c], keys [b]) -> float32 [b, h, w, c]`.
-        seed: The run's seed.
+        make_batch: `(arrays, rows [b], keys [b]) -> batch`, see `batches.Examples`.
         axis_name: Name of the device axis to average over, None on a single device without mapping.
 
     Returns:
-        The function. `images` is a dict with the resident arrays `image` uint8 [n, h, w, c], `label` [n],
-        `soft_label` [n, k], `index` [n]; `rows` [s, b] are this device's rows of s successive batches. A step whose
-        loss, gradient or update is not finite changes nothing and sets `failed`, which also stops all later steps.
-        `tick` is a number that is there once the steps are done, for a host that must not run far ahead.
+        The function. `arrays` are those of the examples; `rows` [s, b] are this device's examples of s successive
+        batches; `key` is from `run_key`. A step whose loss, gradient or update is not finite changes nothing and sets
+        `failed`, which also stops all later steps. `tick` is a number that is there once the steps are done, for a host
+        that must not run far ahead.
     """
 
-    def one_step(state: TrainState, images: dict[str, jax.Array], rows: jax.Array) -> TrainState:
+    def one_step(state: TrainState, arrays: Mapping[str, jax.Array], rows: jax.Array, key: jax.Array) -> TrainState:
         first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows.shape[0]
-        step_key = jax.random.fold_in(jax.random.key(seed), state.step)
+        step_key = jax.random.fold_in(jax.random.wrap_key_data(key), state.step)
         example_keys = jax.vmap(jax.random.fold_in, (None, 0))(step_key, first + jnp.arange(rows.shape[0]))
-        keys = jax.vmap(jax.random.split)(example_keys)  # [b, 2]: one for the image, one for the model
-
-        batch = {name: values[rows] for name, values in images.items()}
-        batch['image'] = prepare(batch['image'], keys[:, 0])
-        batch['mask'] = jnp.ones(rows.shape[0], jnp.float32)
+        keys = jax.vmap(jax.random.split)(example_keys)  # [b, 2]: one for the batch, one for the model
+        batch = with_mask(make_batch(arrays, rows, keys[:, 0]), jnp.ones(rows.shape[0], jnp.float32))
 
         value_and_grad = jax.value_and_grad(objective, has_aux=True)
         (loss, (model_state, metrics)), grads = value_and_grad(
@@ -69,11 +77,73 @@ def make_train_step(
         kept = jax.tree.map(lambda old, new: jnp.where(failed, old, new), state, after)
         return kept.replace(failed=failed)
 
-    def train_step(state: TrainState, images: dict[str, jax.Array], rows: jax.Array) -> tuple[TrainState, jax.Array]:
+    def train_step(
+        state: TrainState, arrays: Mapping[str, jax.Array], rows: jax.Array, key: jax.Array
+    ) -> tuple[TrainState, jax.Array]:
         if rows.shape[0] == 1:  # a scan of convolution gradients is 150 times slower on the CPU
-            state = one_step(state, images, rows[0])
+            state = one_step(state, arrays, rows[0], key)
         else:
-            state, _ = jax.lax.scan(lambda carry, now: (one_step(carry, images, now), None), state, rows)
+            state, _ = jax.lax.scan(lambda carry, now: (one_step(carry, arrays, now, key), None), state, rows)
         return state, 2 * state.step  # not the step itself, whose memory the next call takes over
 
     return train_step
+
+
+class NotFiniteError(ValueError):
+    """Training stopped because a loss, gradient or update was NaN or Inf."""
+
+
+def run_steps(
+    step_on_devices: Callable,
+    state: TrainState,
+    arrays: Mapping[str, Any],
+    key: Any,
+    *,
+    plan: Plan,
+    rows_of: Callable[[int], np.ndarray],
+    devices: Sequence[jax.Device],
+    steps_per_dispatch: int,
+    between: Callable[[int, TrainState], TrainState],
+) -> TrainState:
+    """Takes the steps from the state's own to the plan's last; state, arrays and key have a leading device axis.
+
+    Args:
+        step_on_devices: `make_train_step`, mapped over the devices.
+        state: Where to start from; its memory is taken over.
+        arrays: Arrays of the examples.
+        key: Key of the run.
+        plan: Steps per epoch, the last step, and the steps after which the host has something to do.
+        rows_of: Examples of the batches of an epoch, by its number: int32 [s, b].
+        devices: Where to run.
+        steps_per_dispatch: Steps per call of the devices; always 1 on the CPU.
+        between: `(steps done, state) -> state`, called after every dispatch.
+    """
+    most = 1 if devices[0].platform == 'cpu' else steps_per_dispatch
+    step = int(devices_lib.unreplicate(state.step))
+    epoch, order = -1, np.empty((0, 0), np.int32)
+    ticks: deque[jax.Array] = deque()
+    while step < plan.last_step:
+        if step // plan.steps_per_epoch != epoch:
+            epoch = step // plan.steps_per_epoch
+            order = rows_of(epoch)
+        first = step % plan.steps_per_epoch
+        n_steps = most if plan.next_event(step) - step >= most else 1  # two shapes, so two compilations at most
+        rows = order[first : first + n_steps].reshape(n_steps, len(devices), -1)  # [s, d, b]
+        state, tick = step_on_devices(state, arrays, np.ascontiguousarray(rows.swapaxes(0, 1)), key)
+        step += n_steps
+        ticks.append(tick)
+        if len(ticks) > _STEPS_AHEAD:
+            ticks.popleft().block_until_ready()
+        state = between(step, state)
+    return state
+
+
+def take_means(state: TrainState, devices: Sequence[jax.Device]) -> tuple[TrainState, dict[str, float], int]:
+    """Means of the metrics since they were last taken, and the number of those steps; new sums are begun.
+
+    The caller looks at `state.failed`: after a step that was not finite, the means are those of the steps before it.
+    """
+    sums, n_steps = devices_lib.unreplicate((state.metric_sums, state.metric_steps))
+    means = {name: float(total) / max(1, int(n_steps)) for name, total in sums.items()}
+    new_sums, new_steps = devices_lib.replicate(jax.tree.map(np.zeros_like, (sums, n_steps)), devices)
+    return state.replace(metric_sums=new_sums, metric_steps=new_steps), means, int(n_steps)

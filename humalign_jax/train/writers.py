@@ -196,7 +196,7 @@ def write_bands(writer: metric_writers.MetricWriter, tags: Sequence[str], *, ste
         names = {'value': tag, 'lower': f'{tag}_ceiling_lower', 'upper': f'{tag}_ceiling_upper'}
         margin = layout_pb2.MarginChartContent(series=[layout_pb2.MarginChartContent.Series(**names)])
         charts.append(layout_pb2.Chart(title=f'{tag} and its noise ceiling', margin=margin))
-    layout = layout_pb2.Layout(category=[layout_pb2.Category(title='alignment', chart=charts)])
+    layout = layout_pb2.Layout(category=[layout_pb2.Category(title=tags[0].split('/')[0], chart=charts)])
     tag = custom_scalar.CONFIG_SUMMARY_TAG
     # As an object: NumPy's own strings lose trailing zero bytes.
     values = {tag: np.array(layout.SerializeToString(), dtype=object)}
@@ -209,7 +209,7 @@ class Progress:
     Args:
         total_steps: Step at which the loop ends.
         first_step: How many steps were done before this process.
-        images_per_step: Batch size over all devices.
+        examples_per_step: Batch size over all devices.
         label: What runs, such as 'train'.
         every_seconds: Seconds between two lines.
         stream: Where to write, standard error if None.
@@ -220,14 +220,14 @@ class Progress:
         self,
         total_steps: int,
         first_step: int,
-        images_per_step: int,
+        examples_per_step: int,
         label: str,
         *,
         every_seconds: float = 10.0,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._total, self._images_per_step, self._label = total_steps, images_per_step, label
+        self._total, self._examples_per_step, self._label = total_steps, examples_per_step, label
         self._every_seconds, self._clock = every_seconds, clock
         self._stream = sys.stderr if stream is None else stream
         self._step = self._shown_step = first_step
@@ -260,14 +260,14 @@ class Progress:
 
     def _show(self, now: float) -> None:
         rate = (self._step - self._shown_step) / max(now - self._shown_at, 1e-9)
-        images = f'{rate * self._images_per_step:.0f} images/s'
+        rate_shown = f'{rate * self._examples_per_step:.0f} examples/s'
         loss = [] if self._loss is None else [f'loss {float(self._loss):.4g}']
         if self._bar is not None:
-            self._bar.set_postfix_str(', '.join([images, *loss]), refresh=False)
+            self._bar.set_postfix_str(', '.join([rate_shown, *loss]), refresh=False)
             self._bar.update(self._step - self._bar.n)
         else:
             done = f'step {self._step}/{self._total} ({self._step / max(self._total, 1):.1%})'
-            line = ', '.join([done, images, f'ETA {self._eta(now, rate)}', *loss])
+            line = ', '.join([done, rate_shown, f'ETA {self._eta(now, rate)}', *loss])
             print(f'{self._label}: {line}', file=self._stream, flush=True)
         self._shown_step, self._shown_at = self._step, now
 

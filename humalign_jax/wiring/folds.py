@@ -2,8 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -13,10 +12,8 @@ from flax import linen as nn
 from humalign_jax import devices as devices_lib
 from humalign_jax import storage
 from humalign_jax.data import splits
-from humalign_jax.train import forward, loop, plan, signals, state
-from humalign_jax.train.batches import epoch_order
-
-_STEPS_AHEAD = 2  # dispatches that the host may be ahead of the devices, as in the training loop
+from humalign_jax.train import batches, forward, loop, signals, state
+from humalign_jax.train.step import NotFiniteError, run_key, run_steps, take_means
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,40 +53,29 @@ class FineTuner:
 
     def __init__(
         self,
+        task: loop.Task,
         *,
         first: state.TrainState,
-        train_step: Callable,
         log_probs: forward.Forward,
-        images: Mapping[str, np.ndarray],
         ids: np.ndarray,
         pretrained_ids: np.ndarray,
-        plan: plan.Plan,
-        batch_size: int,
-        seed: int,
-        devices: Sequence[jax.Device],
-        steps_per_dispatch: int,
     ):
         """Compiles nothing yet.
 
         Args:
+            task: What is trained and how. Its examples are all images, whose `soft_label` is given anew with every
+                call; its plan has steps per epoch that every call can fill, and nothing due within an epoch.
             first: The state to start from, on the host.
-            train_step: From `make_train_step` with `axis_name=devices.AXIS`.
             log_probs: From `make_log_probs`, over the same images.
-            images: Resident arrays of all images; `soft_label` is given anew with every call.
             ids: Their stimulus ids, [n].
             pretrained_ids: Ids of the images that `first` was trained on and chosen by.
-            plan: Steps per epoch that every call can fill, and steps in all.
-            batch_size: Images per step over all devices.
-            seed: Decides the orders.
-            devices: Where to run.
-            steps_per_dispatch: Steps per call of the devices; always 1 on the CPU.
         """
-        self._first, self._log_probs, self._plan = first, log_probs, plan
+        self._recipe, self._plan, self._devices = task.recipe, task.recipe.plan, task.recipe.devices
+        self._first, self._log_probs = first, log_probs
         self._ids, self._pretrained_ids = np.asarray(ids), np.asarray(pretrained_ids)
-        self._batch_size, self._seed, self._devices = batch_size, seed, devices
-        self._steps_per_dispatch = 1 if devices[0].platform == 'cpu' else steps_per_dispatch
-        self._images = devices_lib.replicate(dict(images), devices)
-        self._step_devices = devices_lib.map_over_devices(train_step, devices, donate=(0,))
+        host = (dict(task.examples.arrays), run_key(task.recipe.seed))
+        self._arrays, self._key = devices_lib.replicate(host, self._devices)
+        self._step_devices = devices_lib.map_over_devices(task.train_step(), self._devices, donate=(0,))
 
     def untouched(self) -> Tuned:
         """The network as it was."""
@@ -121,24 +107,46 @@ class FineTuner:
             SystemExit: A signal asked for a stop.
             NotFiniteError: A loss, gradient or update was NaN or Inf.
         """
-        images = {**self._images, 'soft_label': devices_lib.replicate(targets.astype(np.float32), self._devices)}
-        on_devices = devices_lib.replicate(self._first, self._devices)
+        soft_label = devices_lib.replicate(targets.astype(np.float32), self._devices)
         was_used = np.zeros(len(self._ids), bool)
         epochs: list[dict[str, float]] = []
         best: tuple[float, Any] | None = None
-        for epoch in range(-(-self._plan.last_step // self._plan.steps_per_epoch)):
+        done = 0
+
+        def rows_of(epoch: int) -> np.ndarray:
             rows = self._rows_of(epoch, parts.training)
             was_used[rows.reshape(-1)] = True
-            on_devices = self._run_epoch(on_devices, images, rows, stop, on_step)
-            on_devices, row = self._close_epoch(epoch, on_devices)
+            return rows
+
+        def between(step: int, now: state.TrainState) -> state.TrainState:
+            nonlocal best, done
+            on_step(step - done)
+            done = step
+            if stop.requested:
+                raise SystemExit(signals.EXIT_SAVED)
+            if not self._plan.is_due(step, self._plan.steps_per_epoch):
+                return now
+            now, row = self._close_epoch(len(epochs), now)
             if len(parts.validation):
-                values = self.predict(on_devices.params, on_devices.model_state, parts.validation)
+                values = self.predict(now.params, now.model_state, parts.validation)
                 row['validation_loss'] = float(-(people[parts.validation] * values).sum(axis=1).mean())
                 if best is None or row['validation_loss'] < best[0]:
-                    kept = devices_lib.unreplicate((on_devices.params, on_devices.model_state))
-                    best = (row['validation_loss'], kept)
+                    best = (row['validation_loss'], devices_lib.unreplicate((now.params, now.model_state)))
             epochs.append(row)
-        params, model_state = on_devices.params, on_devices.model_state
+            return now
+
+        last = run_steps(
+            self._step_devices,
+            devices_lib.replicate(self._first, self._devices),
+            {**self._arrays, 'soft_label': soft_label},
+            self._key,
+            plan=self._plan,
+            rows_of=rows_of,
+            devices=self._devices,
+            steps_per_dispatch=self._recipe.steps_per_dispatch,
+            between=between,
+        )
+        params, model_state = last.params, last.model_state
         if best is not None:
             params, model_state = devices_lib.replicate(best[1], self._devices)
         # Images that chose the epoch have shaped the network as much as those in its steps.
@@ -160,39 +168,19 @@ class FineTuner:
 
     def _rows_of(self, epoch: int, training: np.ndarray) -> np.ndarray:
         """Rows of the images for the steps of one epoch, int32 [s, b]; the last epoch may be cut short."""
-        order = epoch_order(len(training), self._batch_size, seed=self._seed, epoch=epoch)
+        order = batches.epoch_order(len(training), self._recipe.batch_size, seed=self._recipe.seed, epoch=epoch)
         first = epoch * self._plan.steps_per_epoch
         return training[order][: min(self._plan.steps_per_epoch, self._plan.last_step - first)].astype(np.int32)
 
-    def _run_epoch(self, on_devices, images, rows, stop, on_step) -> state.TrainState:
-        ticks: deque[jax.Array] = deque()
-        step = 0
-        while step < len(rows):
-            left = len(rows) - step
-            n_steps = self._steps_per_dispatch if left >= self._steps_per_dispatch else 1  # two shapes at most
-            now = rows[step : step + n_steps].reshape(n_steps, len(self._devices), -1)  # [s, d, b]
-            on_devices, tick = self._step_devices(on_devices, images, np.ascontiguousarray(now.swapaxes(0, 1)))
-            step += n_steps
-            ticks.append(tick)
-            if len(ticks) > _STEPS_AHEAD:
-                ticks.popleft().block_until_ready()
-            on_step(n_steps)
-            if stop.requested:
-                raise SystemExit(signals.EXIT_SAVED)
-        return on_devices
-
     def _close_epoch(self, epoch: int, on_devices: state.TrainState) -> tuple[state.TrainState, dict[str, float]]:
         """Means over the epoch's steps, and new sums for the next epoch."""
-        host = devices_lib.unreplicate((on_devices.metric_sums, on_devices.metric_steps, on_devices.failed))
-        sums, n_steps, failed = host
-        if failed:
-            raise loop.NotFiniteError(
+        if devices_lib.unreplicate(on_devices.failed):
+            raise NotFiniteError(
                 f'the loss, gradient or update became NaN or Inf in epoch {epoch + 1} of a fine-tuning: lower '
                 'config.optimizer.learning_rate or set config.optimizer.clip_norm.'
             )
-        row = {'epoch': epoch + 1, **{name: float(sums[name]) / int(n_steps) for name in ('loss', 'accuracy')}}
-        new_sums, new_steps = devices_lib.replicate(jax.tree.map(np.zeros_like, (sums, n_steps)), self._devices)
-        return on_devices.replace(metric_sums=new_sums, metric_steps=new_steps), row
+        on_devices, means, _ = take_means(on_devices, self._devices)
+        return on_devices, {'epoch': epoch + 1, **{name: means[name] for name in ('loss', 'accuracy')}}
 
 
 def make_log_probs(model: nn.Module) -> Callable:

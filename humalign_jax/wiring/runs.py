@@ -1,4 +1,4 @@
-"""Opens a training run that is finished or still running: its config, images, model and one of its checkpoints."""
+"""Opens a training run that is finished or still running: its config, its task and one of its checkpoints."""
 
 import dataclasses
 import importlib
@@ -10,8 +10,9 @@ from collections.abc import Callable
 from ml_collections import ConfigDict
 
 from humalign_jax import devices, storage
+from humalign_jax.train import checkpoints, loop
 from humalign_jax.train.state import TrainState
-from humalign_jax.wiring import trained_on, training
+from humalign_jax.wiring import images, trained_on
 from humalign_jax.wiring import watch as watch_lib
 
 
@@ -22,20 +23,29 @@ class OpenRun:
     Attributes:
         folder: Its workdir.
         config: The config that it was trained with.
-        setup: Its images, preprocessing, model and devices.
         task: What it was trained for.
         state: The checkpoint, on the host.
     """
 
     folder: pathlib.Path
     config: ConfigDict
-    setup: training.Setup
-    task: training.Task
+    task: loop.Task
     state: TrainState
+
+    @property
+    def setup(self) -> images.Setup:
+        """Images, preprocessing and model of a run on images.
+
+        Raises:
+            ValueError: The run was trained on something else.
+        """
+        if not isinstance(self.task.setup, images.Setup):
+            raise ValueError(f'{self.folder} is a run of {self.config.experiment!r}, which was not trained on images.')
+        return self.task.setup
 
 
 def open_run(run: str | os.PathLike, checkpoint: str = 'best', *, root: str = '') -> OpenRun:
-    """The run in a folder, with a checkpoint.
+    """The run in a folder, with a checkpoint; its task is made by `make_task(config)` in the experiment's file.
 
     Args:
         run: The run's workdir.
@@ -58,18 +68,43 @@ def open_run(run: str | os.PathLike, checkpoint: str = 'best', *, root: str = ''
             f'{folder} is a run of {config.get("experiment")!r}, which leaves no checkpoint; '
             'give a run of an experiment that trains, such as train_classifier.'
         )
-    if 'watch' not in config:  # folders of versions that could not watch alignment yet
+    if 'preprocess' in config and 'watch' not in config:  # images of versions that could not watch alignment yet
         config.watch = watch_lib.OFF
-    config.data.root = root or config.data.root
+    if root:
+        config.data.root = root
     config.train.n_devices = _devices_here(config)
-    setup = training.set_up(config)
-    trained_on.check_classes(folder, setup.images['train'])
-    task = make_task(config, setup)
-    template = training.start(config, setup, task).state
-    return OpenRun(folder, config, setup, task, training.load_checkpoint(config, folder, template, checkpoint))
+    task = make_task(config)
+    if isinstance(task.setup, images.Setup):
+        trained_on.check_classes(folder, task.setup.images['train'])
+    return OpenRun(folder, config, task, load_checkpoint(task, folder, checkpoint))
 
 
-def _make_task_of(experiment: str) -> Callable[[ConfigDict, training.Setup], training.Task] | None:
+def load_checkpoint(task: loop.Task, folder: pathlib.Path, which: str) -> TrainState:
+    """A state from the folder of a run of this task: `which` is 'best', 'newest' or a step.
+
+    Raises:
+        ValueError: There is no such checkpoint, or it is damaged.
+    """
+    where, template = folder / 'checkpoints', task.first_state()
+    if not where.is_dir():
+        raise ValueError(f'{folder} holds no checkpoints: give the --workdir of a training run.')
+    best_metric, best_mode = task.recipe.best_metric, task.recipe.best_mode
+    with checkpoints.Checkpoints(where, read_only=True, best_metric=best_metric, best_mode=best_mode) as saved:
+        if which == 'best':
+            _, tree = saved.restore_best(template.to_tree())
+        elif which == 'newest':
+            newest = saved.restore(template.to_tree())
+            if newest is None:
+                raise ValueError(f'{where} holds no checkpoint yet.')
+            _, tree = newest
+        elif which.isdigit():
+            _, tree = saved.restore_step(int(which), template.to_tree())
+        else:
+            raise ValueError(f"config.checkpoint must be 'best', 'newest' or a step, not {which!r}.")
+    return template.from_tree(tree)
+
+
+def _make_task_of(experiment: str) -> Callable[[ConfigDict], loop.Task] | None:
     """`make_task` of the experiment's file; None if the experiment trains nothing, or does not exist."""
     name = f'humalign_jax.experiments.{experiment}'
     if not experiment.isidentifier() or importlib.util.find_spec(name) is None:

@@ -10,7 +10,8 @@ import tarfile
 import numpy as np
 import pytest
 
-from humalign_jax.data import cifar10, load_cifar10, pickles
+from humalign_jax import pickles
+from humalign_jax.data import cifar10, load_cifar10
 
 from .conftest import MINI_BATCH, write_batch
 
@@ -26,7 +27,7 @@ def convert(root: pathlib.Path, target: pathlib.Path, form: str) -> pathlib.Path
         if 'pickles' in form:
             members[f'{cifar10.PYTHON_FOLDER}/{name}'] = (source / name).read_bytes()
         else:
-            batch = pickles.load_pickle(source / name)
+            batch = pickles.read_pickle((source / name).read_bytes(), name)
             batch = {key if isinstance(key, str) else key.decode(): value for key, value in batch.items()}
             rows = np.concatenate([np.array(batch['labels'], np.uint8)[:, None], batch['data']], axis=1)
             members[f'{cifar10.BINARY_FOLDER}/{name}.bin'] = rows.tobytes()
@@ -86,7 +87,7 @@ def test_real_cifar10_has_the_known_mean_and_the_labels_of_those_who_index_it(ci
 
 def expected_mini(root: pathlib.Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     names = [name for name in cifar10._BATCH_LABELS if name.startswith('data' if split == 'train' else 'test')]
-    batches = [pickles.load_pickle(root / cifar10.PYTHON_FOLDER / name) for name in names]
+    batches = [pickles.read_pickle((root / cifar10.PYTHON_FOLDER / name).read_bytes(), name) for name in names]
     rows = np.concatenate([batch['data'] for batch in batches])
     images = np.stack([rows[:, c * 1024 + y * 32 + x] for y in range(32) for x in range(32) for c in range(3)], axis=1)
     return images.reshape(-1, 32, 32, 3), np.concatenate([batch['labels'] for batch in batches])

@@ -89,3 +89,14 @@ def test_resident_targets_are_one_hot_or_the_observers_answers():
     np.testing.assert_allclose(soft.sum(axis=1), 1.0, rtol=1e-5)
     with pytest.raises(ValueError, match='must hold 10 probabilities'):
         pipeline.resident_arrays(images, target='counts')
+
+
+def test_a_batch_of_images_has_these_rows_of_every_array_and_the_image_prepared():
+    arrays = {'image': _images(), 'label': np.arange(len(_images())) * 10}
+    rows, keys = np.array([2, 0, 2]), _keys(3)
+    prepare = pipeline.make_prepare(**PLAIN, flip=True)
+    batch = pipeline.make_image_batch(prepare)(arrays, rows, keys)
+    np.testing.assert_array_equal(batch['label'], [20, 0, 20])
+    np.testing.assert_array_equal(batch['image'], prepare(_images()[rows], keys))
+    plain = pipeline.make_image_batch(prepare)(arrays, rows, None)
+    np.testing.assert_array_equal(plain['image'], prepare(_images()[rows], None))

@@ -11,7 +11,7 @@ from humalign_jax.experiments import report
 from humalign_jax.experiments import rsa as rsa_experiment
 from humalign_jax.records import Features, Rdm, Score
 from humalign_jax.report import figures
-from humalign_jax.report.study import load_study
+from humalign_jax.report.loading import load_study
 from humalign_jax.rsa import files
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -60,7 +60,7 @@ def test_an_empty_study_is_one_clear_error(tmp_path):
         report.run(_config(study=str(tmp_path)), str(tmp_path / 'report'))
     with pytest.raises(ValueError, match='n_images=-1 must not be negative'):
         report.run(_config(study=str(tmp_path), n_images=-1), str(tmp_path))
-    with pytest.raises(ValueError, match=r"config\.claims has 'ab', which is no pair of names: --config\.claims="):
+    with pytest.raises(ValueError, match=r"config\.claims has 'ab', which is no claim. --config\.claims="):
         report.run(_config(study=str(tmp_path), claims=('ab',)), str(tmp_path))
 
 
@@ -93,7 +93,7 @@ def _write_run(folder, *, names=('HMAX', 'V1_$a$'), reference='IT', **changes):
 
 
 class _Text(html.parser.HTMLParser):
-    """The words of a page before its table of provenance, and the anchors of its sections."""
+    """The words of a page before its table of provenance, and the names of its sections."""
 
     def __init__(self, page):
         super().__init__()
@@ -139,7 +139,7 @@ def test_the_page_of_a_foreign_run_does_not_speak_of(word, foreign):
 
 def test_the_same_category_baseline_of_a_run_is_no_model(foreign):
     _, study, page, _ = foreign
-    assert study.models == ['HMAX', 'V1_$a$'] and study.anchors == ['same category']
+    assert study.models == ['HMAX', 'V1_$a$'] and study.baselines == ['same category']
     relations = re.findall('(?:Above|Below|Not shown to differ from) this baseline: ([^.]+(?:\\.\\d[^.]*)*)', page.text)
     assert relations and not any('same category' in names for names in relations)
 

@@ -14,10 +14,10 @@ from scipy.spatial import distance
 
 from humalign_jax import devices, objectives, records, storage, workdir
 from humalign_jax.alignment import fold_scores
-from humalign_jax.data import splits
+from humalign_jax.data import pipeline, splits
 from humalign_jax.experiments import train_classifier, train_soft_labels
 from humalign_jax.human import cifar10h
-from humalign_jax.train import forward, plan, signals, state, step
+from humalign_jax.train import batches, forward, loop, plan, signals
 from humalign_jax.wiring import folds as folds_lib
 
 N, K, EPOCHS, BATCH = 240, 3, 30, 20
@@ -47,26 +47,37 @@ def toy():
         'soft_label': np.eye(K, dtype=np.float32)[labels],
         'index': np.arange(N, dtype=np.int32),
     }
-    used, tx = devices.local_devices(1), optax.adam(0.1)
-    objective = objectives.make_classification_objective(Linear())
-    ids = records.stimulus_ids('toy', 'test', np.arange(N))
-
-    def prepare(image, keys):
-        del keys
-        return image / 255.0 - 0.5
-
+    used, ids = devices.local_devices(1), records.stimulus_ids('toy', 'test', np.arange(N))
+    examples = batches.Examples(N, images, pipeline.make_image_batch(lambda image, keys: image / 255.0 - 0.5))
+    recipe = loop.Recipe(
+        seed=0,
+        batch_size=BATCH,
+        devices=used,
+        plan=plan.Plan(8, 8, 8, 8, 8, 8),  # `_tune` sets it by the number of training images
+        tx=optax.adam(0.1),
+        schedule=lambda step: 0.1,
+        best_metric='loss',
+        best_mode='min',
+        keep_checkpoints=1,
+        steps_per_dispatch=4,
+        hyperparameters={},
+    )
+    task = loop.Task(
+        recipe=recipe,
+        model=Linear(),
+        make_objective=objectives.make_classification_objective,
+        examples=examples,
+        evaluate=lambda state: {},
+        metrics=(),
+        digests=dict,
+    )
+    log_probs = folds_lib.make_log_probs(Linear())
     tuner = folds_lib.FineTuner(
-        first=state.make_state(Linear(), (1, 2, 1), tx, objective, seed=0, n_classes=K),
-        train_step=step.make_train_step(objective, tx, prepare, seed=0, axis_name=devices.AXIS),
-        log_probs=forward.Forward(folds_lib.make_log_probs(Linear()), images, prepare, batch_size=BATCH, devices=used),
-        images=images,
+        task,
+        first=task.first_state(),
+        log_probs=forward.Forward(log_probs, examples, batch_size=BATCH, devices=used),
         ids=ids,
         pretrained_ids=records.stimulus_ids('toy', 'train', np.arange(5)),
-        plan=plan.Plan(8, 8 * EPOCHS, 8 * EPOCHS, 1, 1, 1),  # 160 training images in each of three folds
-        batch_size=BATCH,
-        seed=0,
-        devices=used,
-        steps_per_dispatch=4,
     )
     folds = splits.stratified_folds(labels, 3, seed=0)
     return tuner, people, labels, folds, ids
@@ -74,6 +85,8 @@ def toy():
 
 def _tune(toy, targets, parts):
     tuner, people, *_ = toy
+    n = len(parts.training) // BATCH
+    tuner._plan = plan.Plan(n, n * EPOCHS, n * EPOCHS, n, n, n)
     return tuner.tune(targets, parts, people=people, stop=signals.StopRequest(), on_step=lambda n: None)
 
 
@@ -108,9 +121,9 @@ def test_arms_see_the_same_images_in_the_same_order_and_no_other(toy, monkeypatc
     tuner, people, labels, folds, _ = toy
     parts, original, seen = splits.fold_parts(folds, 0), tuner._step_devices, []
 
-    def recording(on_devices, images, rows):
+    def recording(on_devices, arrays, rows, key):
         seen[-1].append(rows.copy())
-        return original(on_devices, images, rows)
+        return original(on_devices, arrays, rows, key)
 
     monkeypatch.setattr(tuner, '_step_devices', recording)
     for arm in ('human', 'hard'):

@@ -13,7 +13,8 @@ from humalign_jax import data, records, storage
 from humalign_jax.experiments import evaluate, train_classifier, train_vae
 from humalign_jax.train import loop, signals
 from humalign_jax.train.checkpoints import Checkpoints
-from humalign_jax.wiring import runs, training
+from humalign_jax.train.step import NotFiniteError
+from humalign_jax.wiring import images, runs
 
 
 def _arrays(folder, step=None):
@@ -25,15 +26,15 @@ def _arrays(folder, step=None):
 
 def _stop_after(monkeypatch, n_dispatches, number=signal.SIGTERM):
     """Sends this process a signal after so many dispatches."""
-    original, seen = loop._Loop._rows_of, {'n': 0}
+    original, seen = loop._Loop._between, {'n': 0}
 
-    def rows_of(self, step):
+    def between(self, step, state):
         seen['n'] += 1
         if seen['n'] == n_dispatches:
             os.kill(os.getpid(), number)
-        return original(self, step)
+        return original(self, step, state)
 
-    monkeypatch.setattr(loop._Loop, '_rows_of', rows_of)
+    monkeypatch.setattr(loop._Loop, '_between', between)
 
 
 @pytest.mark.parametrize(('name', 'experiment'), [('philnet', train_classifier), ('vae', train_vae)])
@@ -73,16 +74,16 @@ def test_a_stopped_run_does_not_go_on_with_other_data(small_config, tmp_path, mo
             train_classifier.run(config, str(tmp_path))
 
     def load(name, split, *, root='', **options):
-        images = data.load_synthetic(split, **options)
+        loaded = data.load_synthetic(split, **options)
         if changed == 'labels' and split == 'train':
-            return dataclasses.replace(images, labels=images.labels[::-1])
+            return dataclasses.replace(loaded, labels=loaded.labels[::-1])
         if (changed == 'images' and split == 'train') or changed == split:
-            other = images.images.copy()
+            other = loaded.images.copy()
             other[0, 0, 0] ^= 1
-            return dataclasses.replace(images, images=other)
-        return images
+            return dataclasses.replace(loaded, images=other)
+        return loaded
 
-    monkeypatch.setattr(training.data, 'load', load)
+    monkeypatch.setattr(images.data, 'load', load)
     with pytest.raises(ValueError, match='was begun with other data'):
         train_classifier.run(config, str(tmp_path))
 
@@ -147,7 +148,7 @@ def test_a_damaged_newest_checkpoint_is_left_aside_and_the_end_is_the_same(small
 def test_nan_stops_the_run_and_says_where_and_from_what(small_config, tmp_path):
     config = small_config()
     config.optimizer.update(name='sgd', learning_rate=1e18, schedule='constant')
-    with pytest.raises(loop.NotFiniteError, match=r'was NaN or Inf\. Last finite metrics: .*loss') as error:
+    with pytest.raises(NotFiniteError, match=r'was NaN or Inf\. Last finite metrics: .*loss') as error:
         train_classifier.run(config, str(tmp_path))
     with Checkpoints(tmp_path / 'checkpoints') as saved:
         (step,) = saved.steps()

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from humalign_jax.report import page
-from humalign_jax.report.study import load_study
+from humalign_jax.report.loading import load_study
 
 
 def _load():

@@ -121,9 +121,13 @@ def write_alignment(study, name, ids, people, probs, labels, np_rng):
     for i, place in enumerate(('unanimous', 'low', 'middle', 'high')):
         place = f'errors/accuracy_by_uncertainty/{place}'
         scores.append(study.score(place, 0.99 - 0.1 * i - worse, 0.02, **one, better='larger'))
-    for anchor, value in (('class-mean human label', 0.2566), ('uniform', 2.3026), ('human soft label itself', 0.1545)):
+    for baseline, value in (
+        ('class-mean human label', 0.2566),
+        ('uniform', 2.3026),
+        ('human soft label itself', 0.1545),
+    ):
         scores.append(
-            study.score('soft_labels/cross_entropy', value, 0.01, model=anchor, baseline=True, layer='probs', **nats)
+            study.score('soft_labels/cross_entropy', value, 0.01, model=baseline, baseline=True, layer='probs', **nats)
         )
     study.run(f'alignment/{name}', 'alignment', scores)
     where, about = study.folder / 'alignment' / name, {**study.said, 'class_names': CLASSES}
@@ -153,8 +157,8 @@ def write_rsa(study, models, vae, np_rng):
                     scores.append(
                         study.score('rsa/spearman', value, 0.0312, ceiling=ceiling, **where, model=model, layer=layer)
                     )
-            anchors = (('same category', 0.633), ('pixels', 0.05)) if pairs == 'all' else (('pixels', 0.04),)
-            for model, value in anchors:
+            baselines = (('same category', 0.633), ('pixels', 0.05)) if pairs == 'all' else (('pixels', 0.04),)
+            for model, value in baselines:
                 scores.append(
                     study.score('rsa/spearman', value, 0.01, ceiling=ceiling, **where, model=model, baseline=True)
                 )
@@ -209,6 +213,6 @@ def write_arms(study, np_rng):
     for resampled in ('images', 'folds'):
         more = {'arm': 'human', 'other': 'hard', 'fold': 'all', 'resampled': resampled}
         scores.append(study.score(f'{name}/difference', -0.18, 0.02, **more, **nats))
-    anchor = {**nats, 'model': 'class-mean human label', 'baseline': True, 'fold': 'all'}
-    scores.append(study.score(name, 0.2566, 0.01, **anchor))
+    baseline = {**nats, 'model': 'class-mean human label', 'baseline': True, 'fold': 'all'}
+    scores.append(study.score(name, 0.2566, 0.01, **baseline))
     study.run('soft_labels', 'train_soft_labels', scores)

@@ -12,7 +12,7 @@ import pytest
 from humalign_jax import storage
 from humalign_jax.records import Score
 from humalign_jax.report import figures, numbers, tables
-from humalign_jax.report.study import load_study
+from humalign_jax.report.loading import load_study
 
 VOID = {'area', 'base', 'br', 'col', 'embed', 'hr', 'img', 'input', 'link', 'meta', 'source', 'track', 'wbr'}
 
@@ -128,7 +128,7 @@ def test_headings_descend_one_level_at_a_time_and_the_contents_list_the_sections
     assert all(b <= a + 1 for a, b in itertools.pairwise(after))
     listed = [element['href'][1:] for element in outline.all('a') if not element.get('class')]
     sections = [element['id'] for element in outline.all('section')]
-    assert [anchor for anchor in listed if anchor in sections] == sections
+    assert [name for name in listed if name in sections] == sections
     assert len(sections) == 11
 
 
@@ -155,7 +155,7 @@ def test_people_are_not_called_simulated(quick_page):
         ('networks', {'headline', 'reading', 'training'}),
         ('alignment', {'headline', 'reading', 'confusions', 'soft-labels', 'images'}),
         ('human_rsa', {'headline', 'reading', 'rsa', 'rdms'}),
-        ('latents', {'reading', 'vae'}),
+        ('latents', {'reading', 'latents'}),
         ('soft_labels', {'reading', 'training-on-people'}),
     ],
 )
@@ -296,4 +296,4 @@ def test_the_page_names_no_folder_of_the_machine(tmp_path, fake_study, make_page
 def test_baselines_are_no_networks(whole):
     study = whole[0]
     assert study.models == ['philnet', 'resnet50', 'vae']
-    assert {'same category', 'pixels', 'class-mean human label', 'uniform'} <= set(study.anchors)
+    assert {'same category', 'pixels', 'class-mean human label', 'uniform'} <= set(study.baselines)

@@ -5,7 +5,11 @@ import pathlib
 import pytest
 
 from humalign_jax.records import Score
-from humalign_jax.report import comparisons, reading
+from humalign_jax.report import reading, similarities
+from humalign_jax.report.section import Options, Section
+from humalign_jax.report.sections import arms, confusions, latents, rsa, soft_labels
+from humalign_jax.report.sections.rsa import SAME
+from humalign_jax.report.sections.soft_labels import CLASS_MEAN
 from humalign_jax.report.study import Entry, Run, Study
 
 NAN = float('nan')
@@ -16,7 +20,7 @@ def make_study(*scores, runs=()):
     return Study(pathlib.Path('nowhere'), entries, {run.name: run for run in runs})
 
 
-def rsa(model, value, half=0.02, *, pairs='all', baseline=False, layer='penultimate', level='image', ceiling=0.8):
+def scored(model, value, half=0.02, *, pairs='all', baseline=False, layer='penultimate', level='image', ceiling=0.8):
     said = {'model': model, 'pairs': pairs, 'layer': '' if baseline else layer, 'level': level, 'human': 'cifar10h'}
     said |= {'baseline': True} if baseline else {}
     return Score('rsa/spearman', value, value - half, value + half, 100, 'some', 0.7, ceiling, said)
@@ -29,13 +33,17 @@ def difference(model, other, value, p, *, pairs='all', other_layer='penultimate'
     )
 
 
-def text(study, heading='', **options):
-    passages = reading.read(study, **options)
+def text(study, heading='', *, recipe_epochs=None, claims=()):
+    """The sentences under the headings that contain `heading`."""
+    options = Options(0, recipe_epochs or {}, claims, pathlib.Path('nowhere'))
+    said = [rsa.passages(study, options), *(kind.passages(study) for kind in (confusions, soft_labels, arms, latents))]
+    found = reading.section(study, options, [Section(0, '', '', (), passages) for passages in said])
+    passages = found.blocks if found else ()
     return ' '.join(s.text for p in passages if heading in p.heading for s in p.sentences)
 
 
 def test_two_models_differ_only_with_a_small_corrected_p():
-    both = rsa('a', 0.5), rsa('b', 0.4)
+    both = scored('a', 0.5), scored('b', 0.4)
     said = text(make_study(*both, difference('a', 'b', 0.1, 0.01)), 'Which models differ')
     assert 'a is above b' in said and '0.100 [0.090, 0.110]; p = 0.010' in said
     said = text(make_study(*both, difference('a', 'b', 0.1, 0.06)), 'Which models differ')
@@ -45,7 +53,7 @@ def test_two_models_differ_only_with_a_small_corrected_p():
 
 
 def test_the_category_alone_is_set_beside_the_plain_score():
-    scores = rsa('low', 0.5), rsa('high', 0.7), rsa('near', 0.62), rsa(reading.SAME, 0.633, 0.001, baseline=True)
+    scores = scored('low', 0.5), scored('high', 0.7), scored('near', 0.62), scored(SAME, 0.633, 0.001, baseline=True)
     said = text(make_study(*scores), 'what the category alone gives')
     assert 'scores 0.6330 [0.6320, 0.6340] by the same measure' in said
     assert 'Above this baseline: high (' in said and 'Below this baseline: low (' in said
@@ -55,17 +63,17 @@ def test_the_category_alone_is_set_beside_the_plain_score():
 
 
 def test_a_tested_difference_outranks_intervals():
-    scores = rsa('net', 0.6, 0.05), rsa(reading.SAME, 0.64, 0.05, baseline=True)
+    scores = scored('net', 0.6, 0.05), scored(SAME, 0.64, 0.05, baseline=True)
     assert 'Not shown to differ' in text(make_study(*scores))
-    tested = difference('net', reading.SAME, -0.04, 0.001, other_layer='')
+    tested = difference('net', SAME, -0.04, 0.001, other_layer='')
     assert 'Below this baseline: net' in text(make_study(*scores, tested))
 
 
 def test_agreement_beyond_the_category_needs_an_interval_above_zero():
     scores = (
-        rsa('net', 0.2, pairs='partial', ceiling=0.6),
-        rsa('vae', 0.01, pairs='partial', layer='mu'),
-        rsa('pixels', 0.03, pairs='partial', baseline=True),
+        scored('net', 0.2, pairs='partial', ceiling=0.6),
+        scored('vae', 0.01, pairs='partial', layer='mu'),
+        scored('pixels', 0.03, pairs='partial', baseline=True),
     )
     said = text(make_study(*scores), 'Once the category is accounted for')
     assert 'partialled out of both sides, agreement remains for net (0.200 [0.180, 0.220]).' in said
@@ -79,18 +87,18 @@ def test_agreement_beyond_the_category_needs_an_interval_above_zero():
     [(0.1, 0.01, 'holds'), (-0.1, 0.01, 'does not hold; the order is the opposite'), (0.1, 0.4, 'is not supported')],
 )
 def test_philnet_above_resnet_is_judged_with_the_category_partialled_out(value, p, verdict):
-    scores = [rsa('philnet', 0.5), rsa('resnet50', 0.4), difference('philnet', 'resnet50', 0.1, 0.001)]
-    scores += [rsa('philnet', 0.3, pairs='partial'), rsa('resnet50', 0.3 - value, pairs='partial')]
+    scores = [scored('philnet', 0.5), scored('resnet50', 0.4), difference('philnet', 'resnet50', 0.1, 0.001)]
+    scores += [scored('philnet', 0.3, pairs='partial'), scored('resnet50', 0.3 - value, pairs='partial')]
     scores += [difference('resnet50', 'philnet', -value, p, pairs='partial')]
-    said = text(make_study(*scores), 'philnet is above resnet50', claims=[('philnet', 'resnet50')])
+    said = text(make_study(*scores), 'philnet is above resnet50', claims=[('philnet', 'is above', 'resnet50')])
     assert f'the claim holds in the plain score and {verdict} once class separation is partialled out' in said
 
 
 def test_a_claim_without_its_second_model_is_not_tested_and_without_its_first_not_mentioned():
-    study = make_study(rsa('philnet', 0.5), rsa('resnet18', 0.4))
-    said = text(study, 'philnet is above resnet50', claims=[('philnet', 'resnet50')])
+    study = make_study(scored('philnet', 0.5), scored('resnet18', 0.4))
+    said = text(study, 'philnet is above resnet50', claims=[('philnet', 'is above', 'resnet50')])
     assert said == 'Not tested: no model in this study has a name that begins with resnet50.'
-    assert 'claim' not in text(study, claims=[('resnet50', 'philnet')])
+    assert 'claim' not in text(study, claims=[('resnet50', 'is above', 'philnet')])
     assert 'claim' not in text(study)
 
 
@@ -102,26 +110,27 @@ def test_a_claim_without_its_second_model_is_not_tested_and_without_its_first_no
         (0.0, 0.0, 'is not supported'),
     ],
 )
-def test_the_vae_keeps_structure_in_three_degrees(whole, partial, verdict):
-    run = Run('networks/code', {'experiment': 'train_vae'}, [], [])
-    scores = rsa('code', whole, layer='mu'), rsa('code', partial, pairs='partial', layer='mu')
-    study = make_study(*scores, runs=[run])
-    assert f'For this trained VAE the claim {verdict}' in text(study, 'VAE')
+def test_structure_is_kept_in_three_degrees(whole, partial, verdict):
+    study = make_study(scored('code', whole, layer='mu'), scored('code', partial, pairs='partial', layer='mu'))
+    said = text(study, 'code keeps category structure', claims=[('code', 'keeps category structure')])
+    assert f'For this trained model the claim {verdict}' in said
+    assert 'Over all pairs of stimuli, layer mu of code is' in said
+    assert 'claim' not in text(study, claims=[('other', 'keeps category structure')])
 
 
 def test_a_probe_is_held_against_guessing():
     said = {'model': 'vae', 'chance': 0.1}
     probe = Score('vae/linear_probe_accuracy', 0.4, 0.39, 0.41, 1000, 'wilson', provenance=said)
-    assert 'where guessing gives 0.1: the code carries category information' in text(make_study(probe), 'VAE')
+    assert 'where guessing gives 0.1: the code carries category information' in text(make_study(probe), 'latent code')
     weak = Score('vae/linear_probe_accuracy', 0.1, 0.09, 0.11, 1000, 'wilson', provenance=said)
-    assert 'carries' not in text(make_study(weak), 'VAE')
+    assert 'carries' not in text(make_study(weak), 'latent code')
 
 
 @pytest.mark.parametrize(('epochs', 'is_reduced'), [(4.0, True), (50.0, False)])
 def test_reduced_training_is_called_reduced(epochs, is_reduced):
     config = {'train': {'epochs': epochs}, 'model': {'name': 'philnet'}, 'data': {'name': 'cifar10'}}
     run = Run('networks/net', config, [], [{'epoch': 1.0}, {'epoch': epochs}])
-    said = text(make_study(rsa('net', 0.5), runs=[run]), recipe_epochs={'philnet': 50.0})
+    said = text(make_study(scored('net', 0.5), runs=[run]), recipe_epochs={'philnet': 50.0})
     assert (f'net was trained for {epochs:g} epochs, a reduced run: its recipe has 50.' in said) == is_reduced
     assert ('net was trained for its full recipe of 50 epochs.' in said) == (not is_reduced)
 
@@ -130,7 +139,7 @@ def test_a_stopped_training_counts_the_epochs_it_ran():
     config = {'train': {'epochs': 50.0}, 'model': {'name': 'philnet'}}
     run = Run('networks/net', config, [], [{'epoch': 1.0}, {'epoch': 7.0}])
     assert 'net was trained for 7 epochs' in text(
-        make_study(rsa('net', 0.5), runs=[run]), recipe_epochs={'philnet': 50.0}
+        make_study(scored('net', 0.5), runs=[run]), recipe_epochs={'philnet': 50.0}
     )
 
 
@@ -143,7 +152,7 @@ def test_arms_are_compared_by_their_paired_difference_over_folds(gap, words):
     name = 'soft_labels/cross_entropy'
     scores = [score(name, 0.4 + gap, arm='human'), score(name, 0.4, arm='hard')]
     scores += [score(f'{name}/difference', gap, arm='human', other='hard', resampled='folds')]
-    scores += [score(name, 0.3, arm=None, model=reading.CLASS_MEAN, baseline=True)]
+    scores += [score(name, 0.3, arm=None, model=CLASS_MEAN, baseline=True)]
     said = text(make_study(*scores), 'Training on people')
     assert f'{words} networks fine-tuned on hard labels' in said
     assert ('answers is below that of the class-mean human label' in said) == (gap < 0)
@@ -164,8 +173,8 @@ def foreign(model, value, half=0.02, **said):
 
 
 def test_without_people_in_the_provenance_no_sentence_speaks_of_people_images_or_networks():
-    scores = foreign('HMAX', 0.5), foreign('V1', 0.3), foreign(reading.SAME, 0.4, baseline=True)
-    said = text(make_study(*scores), claims=[('philnet', 'resnet50')])
+    scores = foreign('HMAX', 0.5), foreign('V1', 0.3), foreign(SAME, 0.4, baseline=True)
+    said = text(make_study(*scores), claims=[('philnet', 'is above', 'resnet50')])
     for word in ('people', 'image', 'network', 'class', 'classifier', 'VAE', 'PhilNet', 'layer', 'pixel', ' ten'):
         assert word not in said, word
     assert 'Over 92 stimuli, models are compared with 2 references (IT of BE, IT of TI), and scores are means' in said
@@ -178,8 +187,8 @@ def test_one_reference_is_called_by_its_name():
 
 
 def test_a_baseline_is_not_compared_with_itself():
-    said = text(make_study(foreign('HMAX', 0.5), foreign(reading.SAME, 0.4, baseline=True)), 'what the category')
-    assert said.endswith('Above this baseline: HMAX (0.500 [0.480, 0.520]).') and f'{reading.SAME} (' not in said
+    said = text(make_study(foreign('HMAX', 0.5), foreign(SAME, 0.4, baseline=True)), 'what the category')
+    assert said.endswith('Above this baseline: HMAX (0.500 [0.480, 0.520]).') and f'{SAME} (' not in said
 
 
 def test_limits_of_intervals_and_p_values_are_said_only_of_those_that_are_there():
@@ -188,7 +197,7 @@ def test_limits_of_intervals_and_p_values_are_said_only_of_those_that_are_there(
 
 
 def test_scores_without_intervals_are_not_called_above_or_below():
-    said = text(make_study(foreign('HMAX', 0.9, NAN), foreign(reading.SAME, 0.1, NAN, baseline=True)))
+    said = text(make_study(foreign('HMAX', 0.9, NAN), foreign(SAME, 0.1, NAN, baseline=True)))
     assert 'Not shown to differ from this baseline: HMAX (0.900).' in said and 'Above' not in said
 
 
@@ -208,11 +217,11 @@ def test_scores_without_intervals_are_not_called_above_or_below():
 )
 def test_only_correlations_are_called_correlations(index, words):
     score = Score(f'rsa/{index}', 0.5, NAN, NAN, 9, 'none', provenance={'model': 'a', 'pairs': 'all'})
-    assert comparisons.index_text(make_study(score)) == words
+    assert similarities.index_text(make_study(score)) == words
 
 
 def test_features_compared_directly_have_no_dissimilarities():
     about = {'model': 'a', 'pairs': 'all', 'measure': 'none'}
     score = Score('rsa/linear_cka', 0.5, NAN, NAN, 9, 'none', provenance=about)
-    assert comparisons.measured(make_study(score)) == 'linear CKA of features'
+    assert similarities.measured(make_study(score)) == 'linear CKA of features'
     assert 'Over all stimuli, a has the highest linear CKA with the reference' in text(make_study(score))

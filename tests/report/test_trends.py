@@ -5,9 +5,9 @@ from matplotlib.colors import to_rgb
 
 from humalign_jax import storage
 from humalign_jax.records import Score
-from humalign_jax.report import images
+from humalign_jax.report.loading import load_study
 from humalign_jax.report.plots import confusion, style, trends
-from humalign_jax.report.study import load_study
+from humalign_jax.report.sections import images
 
 
 def axes():

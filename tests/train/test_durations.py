@@ -7,7 +7,7 @@ import pytest
 from humalign_jax.train import batches, optimizers, plan
 
 PLAN = {
-    'n_images': 1000,
+    'n_examples': 1000,
     'batch_size': 64,
     'epochs': 3.0,
     'max_steps': 0,

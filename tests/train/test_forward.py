@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from humalign_jax import devices
-from humalign_jax.train import forward
+from humalign_jax.train import batches, forward
 
 
 def _images(n):
@@ -23,11 +23,21 @@ def _function(params, model_state, batch):
     return {'scaled': scaled, 'label': batch['label'], 'map': batch['image'][:, :2, 0], 'mask': batch['mask']}
 
 
+def _forward(images, batch_size, used):
+    def make_batch(arrays, rows, keys):
+        assert keys is None  # nothing is random in evaluation
+        batch = {name: values[rows] for name, values in arrays.items()}
+        return {**batch, 'image': batch['image'].astype(jnp.float32)}
+
+    examples = batches.Examples(len(images['label']), images, make_batch)
+    return forward.Forward(_function, examples, batch_size=batch_size, devices=used)
+
+
 @pytest.mark.parametrize('n_devices', [1, 4])
 @pytest.mark.parametrize(('n', 'batch_size'), [(23, 8), (24, 8), (5, 64), (1, 4)])
 def test_every_image_counts_once_and_in_order(n, batch_size, n_devices):
     used, images = devices.local_devices(n_devices), _images(n)
-    run = forward.Forward(_function, images, lambda x, _: x.astype(jnp.float32), batch_size=batch_size, devices=used)
+    run = _forward(images, batch_size, used)
     values = run(devices.replicate({'scale': np.float32(2.0)}, used), {})
     np.testing.assert_array_equal(values['label'], np.arange(n))
     np.testing.assert_allclose(values['scaled'], 2.0 * images['image'].mean(axis=(1, 2, 3)), rtol=1e-5)
@@ -42,6 +52,6 @@ def test_means_are_summed_in_float64():
 @pytest.mark.parametrize('n_devices', [1, 4])
 def test_chosen_rows_come_in_the_order_they_were_asked_for(n_devices):
     used, chosen = devices.local_devices(n_devices), np.array([7, 3, 22, 0, 3])
-    run = forward.Forward(_function, _images(23), lambda x, _: x.astype(jnp.float32), batch_size=4, devices=used)
+    run = _forward(_images(23), 4, used)
     values = run(devices.replicate({'scale': np.float32(2.0)}, used), {}, chosen)
     np.testing.assert_array_equal(values['label'], chosen)

@@ -24,8 +24,13 @@ def _images(n=64, side=16):
     }
 
 
-def _prepare(**kwargs):
-    return pipeline.make_prepare(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), **kwargs)
+def _make_batch(**kwargs):
+    return pipeline.make_image_batch(pipeline.make_prepare(mean=(0.5,) * 3, std=(0.25,) * 3, **kwargs))
+
+
+def _first(model, make, tx, seed=0):
+    examples = batches.Examples(64, _images(), _make_batch())
+    return state.make_state(model, tx, make(model), batches.example_batch(examples), seed)
 
 
 def _models(name):
@@ -46,20 +51,15 @@ def _train(name, n_devices, n_steps, *, batch_size=16, per_dispatch=1):
     images = _images()
     tx = optax.adam(1e-3)
     used = devices.local_devices(n_devices)
-    first = state.make_state(model, (16, 16, 3), tx, make(model), seed=0, n_classes=N_CLASSES)
-    one = step.make_train_step(
-        make(model.clone(axis_name=devices.AXIS)),
-        tx,
-        _prepare(crop_padding_px=2, flip=True),
-        seed=0,
-        axis_name=devices.AXIS,
-    )
+    first = _first(model, make, tx)
+    make_batch = _make_batch(crop_padding_px=2, flip=True)
+    one = step.make_train_step(make(model.clone(axis_name=devices.AXIS)), tx, make_batch, axis_name=devices.AXIS)
     mapped = devices.map_over_devices(one, used)
     order = batches.epoch_order(64, batch_size, seed=0, epoch=0)
-    on_devices, resident = devices.replicate(first, used), devices.replicate(images, used)
+    on_devices, resident, key = devices.replicate((first, images, step.run_key(0)), used)
     for i in range(0, n_steps, per_dispatch):
         rows = order[i % 4 : i % 4 + per_dispatch].reshape(per_dispatch, n_devices, -1).swapaxes(0, 1)
-        on_devices, _ = mapped(on_devices, resident, rows)
+        on_devices, _ = mapped(on_devices, resident, rows, key)
     return devices.unreplicate(on_devices)
 
 
@@ -79,16 +79,14 @@ def test_gradients_on_four_devices_are_those_on_one():
     model, make = _models('philnet')
     images = _images()
     tx = optax.sgd(1.0)
-    first = state.make_state(model, (16, 16, 3), tx, make(model), seed=0, n_classes=N_CLASSES)
+    first = _first(model, make, tx)
     moved = {}
     for n_devices in (1, 4):
         used = devices.local_devices(n_devices)
-        one = step.make_train_step(
-            make(model.clone(axis_name=devices.AXIS)), tx, _prepare(), seed=0, axis_name=devices.AXIS
-        )
+        one = step.make_train_step(make(model.clone(axis_name=devices.AXIS)), tx, _make_batch(), axis_name=devices.AXIS)
         rows = np.arange(16, dtype=np.int32).reshape(1, n_devices, -1).swapaxes(0, 1)
         after, _ = devices.map_over_devices(one, used)(
-            devices.replicate(first, used), devices.replicate(images, used), rows
+            *devices.replicate((first, images), used), rows, devices.replicate(step.run_key(0), used)
         )
         moved[n_devices] = jax.tree.map(np.subtract, devices.unreplicate(after).params, first.params)
     for a, b in zip(jax.tree.leaves(moved[1]), jax.tree.leaves(moved[4])):
@@ -99,9 +97,9 @@ def test_a_step_is_the_optax_update_of_the_objectives_gradient():
     model, make = _models('philnet')
     images = _images()
     tx = optax.sgd(0.1, momentum=0.9)
-    first = state.make_state(model, (16, 16, 3), tx, make(model), seed=3, n_classes=N_CLASSES)
+    first = _first(model, make, tx, seed=3)
     rows = np.arange(8, dtype=np.int32)
-    after, _ = jax.jit(step.make_train_step(make(model), tx, _prepare(), seed=3))(first, images, rows[None])
+    after, _ = jax.jit(step.make_train_step(make(model), tx, _make_batch()))(first, images, rows[None], step.run_key(3))
 
     step_key = jax.random.fold_in(jax.random.key(3), 0)
     keys = jnp.stack([jax.random.split(jax.random.fold_in(step_key, i))[1] for i in range(8)])
@@ -138,10 +136,10 @@ def test_nan_freezes_the_state_before_it_for_good():
         metric_steps=np.int32(0),
         failed=np.bool_(False),
     )
-    one = jax.jit(step.make_train_step(objective, tx, _prepare(), seed=0))
+    one = jax.jit(step.make_train_step(objective, tx, _make_batch()))
     now, states = before, []
     for _ in range(5):
-        now, _ = one(now, _images(8), np.arange(4, dtype=np.int32)[None])
+        now, _ = one(now, _images(8), np.arange(4, dtype=np.int32)[None], step.run_key(0))
         states.append(jax.device_get(now))
     assert [int(s.step) for s in states] == [1, 2, 2, 2, 2]
     assert [bool(s.failed) for s in states] == [False, False, True, True, True]
@@ -156,12 +154,12 @@ def test_loss_falls_on_one_batch(name):
     colours = np.random.default_rng(1).integers(0, 256, (16, 1, 1, 3))
     images['image'] = np.broadcast_to(colours, (16, 16, 16, 3)).astype(np.uint8)  # plain, so that 4 latents can hold it
     tx = optax.adam(3e-3)
-    now = state.make_state(model, (16, 16, 3), tx, make(model), seed=0, n_classes=N_CLASSES)
-    prepare = _prepare() if name == 'philnet' else pipeline.make_prepare(mean=(0.0,) * 3, std=(1.0,) * 3)
-    one = jax.jit(step.make_train_step(make(model), tx, prepare, seed=0))
+    now = _first(model, make, tx)
+    in_0_to_1 = pipeline.make_image_batch(pipeline.make_prepare(mean=(0.0,) * 3, std=(1.0,) * 3))
+    one = jax.jit(step.make_train_step(make(model), tx, _make_batch() if name == 'philnet' else in_0_to_1))
     losses, total = [], 0.0
     for _ in range(40):
-        now, _ = one(now, images, np.arange(16, dtype=np.int32)[None])
+        now, _ = one(now, images, np.arange(16, dtype=np.int32)[None], step.run_key(0))
         losses.append(float(now.metric_sums['loss']) - total)
         total = float(now.metric_sums['loss'])
     assert np.mean(losses[-3:]) < 0.8 * losses[0]
@@ -170,3 +168,33 @@ def test_loss_falls_on_one_batch(name):
 def test_rows_do_not_divide_among_devices_is_said():
     with pytest.raises(ValueError, match='10 rows do not divide among 4 devices'):
         devices.shard(np.zeros((10, 2)), devices.local_devices(4))
+
+
+def test_another_seed_compiles_no_other_step():
+    model, make = _models('philnet')
+    tx, used = optax.sgd(0.1), devices.local_devices(2)
+    traced, objective = [], make(model)
+
+    def counted(params, model_state, batch, keys, now):
+        traced.append(now)
+        return objective(params, model_state, batch, keys, now)
+
+    mapped = devices.map_over_devices(
+        step.make_train_step(counted, tx, _make_batch(flip=True), axis_name=devices.AXIS), used
+    )
+    rows = np.arange(8, dtype=np.int32).reshape(2, 1, 4)
+    programs, losses = set(), []
+    for seed in (0, 1):
+        arguments = devices.replicate((_first(model, make, tx), _images(), step.run_key(seed)), used)
+        after, _ = mapped(*arguments[:2], rows, arguments[2])
+        losses.append(float(devices.unreplicate(after).metric_sums['loss']))
+        programs.add(mapped.lower(*arguments[:2], rows, arguments[2]).as_text())
+    assert losses[0] != losses[1]
+    assert len(programs) == 1  # what the cache of compiled programs is keyed by
+    assert len(traced) == 1
+
+
+def test_a_model_that_takes_nothing_of_the_batch_is_named():
+    model, make = _models('vae')
+    with pytest.raises(ValueError, match='VAE takes image, train, keys, but the batch has x, mask'):
+        state.make_state(model, optax.sgd(0.1), make(model), {'x': np.zeros((2, 3)), 'mask': np.ones(2)}, 0)

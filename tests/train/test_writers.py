@@ -245,9 +245,9 @@ def test_progress_writes_a_line_every_few_seconds_to_a_log_file():
         progress.update(step, {'loss': np.float32(step)} if step % 2 else None)
     progress.close()
     assert stream.getvalue().splitlines() == [
-        'train: step 110/200 (55.0%), 32 images/s, ETA 0:01:30, loss 109',
-        'train: step 120/200 (60.0%), 32 images/s, ETA 0:01:20, loss 119',
-        'train: step 124/200 (62.0%), 32 images/s, ETA 0:01:16, loss 123',
+        'train: step 110/200 (55.0%), 32 examples/s, ETA 0:01:30, loss 109',
+        'train: step 120/200 (60.0%), 32 examples/s, ETA 0:01:20, loss 119',
+        'train: step 124/200 (62.0%), 32 examples/s, ETA 0:01:16, loss 123',
     ]
 
 
@@ -271,7 +271,7 @@ def test_progress_is_a_bar_on_a_terminal():
     progress.close()
     assert '\r' in stream.getvalue()
     assert '10/10' in stream.getvalue()
-    assert '8 images/s, loss 0.5' in stream.getvalue()
+    assert '8 examples/s, loss 0.5' in stream.getvalue()
 
 
 def test_a_finished_loop_shows_nothing_more():

@@ -9,7 +9,8 @@ import pytest
 from humalign_jax import records, storage
 from humalign_jax.data import cifar10, pipeline, splits
 from humalign_jax.experiments import train_classifier
-from humalign_jax.wiring import targets, training
+from humalign_jax.wiring import images as images_lib
+from humalign_jax.wiring import targets
 
 N = 50_000
 
@@ -78,7 +79,7 @@ def test_a_run_trains_on_people_and_is_tested_on_published_labels(root, tmp_path
     config.model.widths = ((4,), (4,))
     config.train.update(max_steps=2, n_devices=1, log_every_steps=1)
     sizes = {'train': N, 'test': 64}
-    monkeypatch.setattr(training.data, 'load', lambda name, split, **options: _images(sizes[split], split, size_px=4))
+    monkeypatch.setattr(images_lib.data, 'load', lambda name, split, **options: _images(sizes[split], split, size_px=4))
     train_classifier.run(config, str(tmp_path))
     scores = {row['name']: row for row in storage.read_jsonl(tmp_path / 'scores.jsonl')}
     assert scores['accuracy']['n'] == 64 and scores['accuracy']['provenance']['trained_towards'] == 'cifar10n'

@@ -16,8 +16,8 @@ from humalign_jax import data, devices, models, records, rsa, storage
 from humalign_jax.data import cifar10, pipeline
 from humalign_jax.experiments import train_classifier
 from humalign_jax.human_data import Answers
-from humalign_jax.train import loop
-from humalign_jax.wiring import training
+from humalign_jax.train import loop, state
+from humalign_jax.wiring import provenance, training
 from humalign_jax.wiring import watch as watch_lib
 
 from ..conftest import load_config
@@ -37,13 +37,26 @@ def make_watch(name, probe, layer, **options):
     variables.pop('layers', None)
     answers = Answers(probe.extras['counts'], probe.ids, probe.class_names, 'simulated observers', simulated=True)
     used = devices.local_devices(2)
-    watch = watch_lib.Watch(model, probe, answers, layer=layer, prepare=PREPARE, batch_size=16, devices=used, seed=3)
+    shown = watch_lib.Probe(probe, layer, 'synthetic', 0)
+    watch = watch_lib.Watch(model, shown, answers, prepare=PREPARE, batch_size=16, devices=used, seed=3)
     return watch, model, variables
 
 
 def scores_of(watch, variables) -> dict[str, float]:
-    params = devices.replicate(variables.pop('params'), devices.local_devices(2))
-    return watch(params, devices.replicate(variables, devices.local_devices(2)))
+    params, used = variables.pop('params'), devices.local_devices(2)
+    return watch(state_with(*devices.replicate((params, variables), used)))
+
+
+def state_with(params, model_state):
+    """A state in which nothing is set but what a network computes with."""
+    return state.TrainState(None, params, model_state, None, {}, None, None)
+
+
+def choose(config, images):
+    """The probe of a training config."""
+    return watch_lib.choose_probe(
+        config.watch, images, source=config.data.name, best_metric=config.train.best_metric, seed=config.seed
+    )
 
 
 def test_scores_are_scipys_on_the_layer_read_out_by_itself(probe):
@@ -64,7 +77,7 @@ def test_scores_are_scipys_on_the_layer_read_out_by_itself(probe):
 def test_the_band_comes_from_split_halves_of_the_answers(probe):
     watch, _, variables = make_watch('vae', probe, 'mu', latent_dim=4, widths=(4, 4))
     scores = scores_of(watch, variables)
-    assert 'alignment/cross_entropy' not in scores and watch.columns == ('alignment/rsa', 'alignment/rsa_partial')
+    assert 'alignment/cross_entropy' not in scores and tuple(watch.modes) == watch.bands
     for name, pairs in (('alignment/rsa', 'all'), ('alignment/rsa_partial', 'partial')):
         half = rsa.split_half(probe.extras['counts'], labels=probe.labels, pairs=pairs, seed=3)
         assert scores[f'{name}_ceiling_lower'] == half.reliability < scores[f'{name}_ceiling_upper'] == half.ceiling
@@ -93,14 +106,16 @@ def _config(**changes):
 
 def test_watching_leaves_nothing_out_and_choosing_by_it_leaves_the_probe_out():
     images = _images_like_cifar10()
-    watched, all_images = watch_lib.choose_probe(_config(), images)
-    probe, rest = watch_lib.choose_probe(_config(**{'train.best_metric': 'alignment/rsa'}), images)
+    watched, all_images = choose(_config(), images)
+    chosen, rest = choose(_config(**{'train.best_metric': 'alignment/rsa'}), images)
+    assert (watched.n_left_out, chosen.n_left_out) == (0, 50)
+    watched, probe = watched.images, chosen.images
     assert all_images['test'] is images['test'] and watched.ids.tolist() == probe.ids.tolist()
     assert probe.ids[0].startswith('cifar10/test/') and np.bincount(probe.labels).tolist() == [5] * 10
     assert sorted([*probe.ids, *rest['test'].ids]) == sorted(images['test'].ids) and len(rest['test']) == 150
     assert rest['validation'] is images['validation']
-    other, _ = watch_lib.choose_probe(_config(seed=1), images)
-    assert set(other.ids) != set(probe.ids)
+    other, _ = choose(_config(seed=1), images)
+    assert set(other.images.ids) != set(probe.ids)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +130,7 @@ def test_watching_leaves_nothing_out_and_choosing_by_it_leaves_the_probe_out():
 )
 def test_a_probe_that_cannot_be_is_named(changes, message):
     with pytest.raises(ValueError, match=message):
-        watch_lib.choose_probe(_config(**changes), _images_like_cifar10())
+        choose(_config(**changes), _images_like_cifar10())
 
 
 def test_metrics_and_layers_that_cannot_be_are_named(small_config):
@@ -123,9 +138,8 @@ def test_metrics_and_layers_that_cannot_be_are_named(small_config):
         config = small_config()
         config.watch.every_epochs = 1.0
         config.update_from_flattened_dict({key.replace('__', '.'): value for key, value in changes.items()})
-        setup = training.set_up(config)
         with pytest.raises(ValueError, match=message):
-            training.make_run(config, setup, train_classifier.make_task(config, setup))
+            training.make_watch(train_classifier.make_task(config))
 
     fails("'penultimat' is no layer of the model. Did you mean 'penultimate'", watch__layer='penultimat')
     fails('the best alignment/rsa is its max', train__best_metric='alignment/rsa')
@@ -143,17 +157,16 @@ def test_answers_in_another_order_than_the_probe_are_refused(tmp_path):
     images = _images_like_cifar10()
     shuffled = _counts_of(images['test'])[np.random.default_rng(1).permutation(10_000)]
     np.save(tmp_path / 'cifar10h-counts.npy', shuffled)
-    probe, _ = watch_lib.choose_probe(_config(), images)
+    probe, _ = choose(_config(), images)
     with pytest.raises(ValueError, match='labels and answers are in different orders'):
-        watch_lib.probe_answers(_config(**{'data.root': str(tmp_path)}), probe)
+        probe.answers(str(tmp_path))
 
 
 def test_answers_are_joined_by_id(tmp_path):
     counts = _counts_of(_images_like_cifar10()['test'])
     np.save(tmp_path / 'cifar10h-counts.npy', counts)
-    probe, _ = watch_lib.choose_probe(_config(), _images_like_cifar10())
-    answers = watch_lib.probe_answers(_config(**{'data.root': str(tmp_path)}), probe)
-    np.testing.assert_array_equal(answers.counts, counts[probe.index])
+    probe, _ = choose(_config(), _images_like_cifar10())
+    np.testing.assert_array_equal(probe.answers(str(tmp_path)).counts, counts[probe.images.index])
 
 
 def _rows(folder, *splits):
@@ -183,16 +196,16 @@ def test_a_watched_run_is_the_same_run_stopped_or_not_and_is_not_scored_on_its_p
     assert scores[0].provenance['left_out'] == '20 probe images whose alignment chose the checkpoint'
     assert storage.read_jsonl(tmp_path / 'unbroken' / 'timing.jsonl')[0]['watch_seconds'] > 0
 
-    original, seen = loop._Loop._rows_of, []
+    original, seen = loop._Loop._between, []
 
-    def rows_of(self, step):
+    def between(self, step, state):
         seen.append(step)
         if len(seen) == 7:
             os.kill(os.getpid(), signal.SIGTERM)
-        return original(self, step)
+        return original(self, step, state)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop._Loop, '_rows_of', rows_of)
+        patch.setattr(loop._Loop, '_between', between)
         with pytest.raises(SystemExit):
             train_classifier.run(config, str(tmp_path / 'broken'))
     train_classifier.run(config, str(tmp_path / 'broken'))
@@ -203,7 +216,8 @@ def test_a_watched_run_is_the_same_run_stopped_or_not_and_is_not_scored_on_its_p
 def test_a_start_notes_which_cifar10_files_it_read(tmp_path, monkeypatch):
     storage.write_json(tmp_path / 'provenance.json', [{'seed': 0}, {'seed': 1}])
     monkeypatch.setattr(cifar10, 'identify', lambda root: {'test_batch': 'published', 'data_batch_1': 'differs'})
-    config = load_config('philnet', 'full')
-    training._note_files(config, tmp_path)
+    provenance.note_files(tmp_path, source='synthetic', root='')
+    assert storage.read_json(tmp_path / 'provenance.json') == [{'seed': 0}, {'seed': 1}]
+    provenance.note_files(tmp_path, source='cifar10', root='')
     expected = {'test_batch': 'published', 'data_batch_1': 'differs'}
     assert storage.read_json(tmp_path / 'provenance.json') == [{'seed': 0}, {'seed': 1, 'cifar10_files': expected}]

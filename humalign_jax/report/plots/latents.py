@@ -1,4 +1,4 @@
-"""How much information each latent of a VAE carries."""
+"""How much information each latent of a code carries."""
 
 import matplotlib.figure
 import numpy as np

@@ -1,1 +1,1 @@
-"""The sections of the page."""
+"""The sections of the page: one file per kind of score, found by listing this folder."""

@@ -1,4 +1,4 @@
-"""Discrete features as whole numbers, so that distances that should be equal come out equal.
+"""Discrete features as whole numbers, so that tied distances come out equal.
 
 Binary attributes, counts, percentages, shares of a few answers, one-hot codes, 8-bit pixels and coarse float16 values
 are whole numbers times a scale. Inner products of whole numbers have no rounding error, in whatever order they are
@@ -16,7 +16,7 @@ from humalign_jax.rsa.distances.chunks import by_chunks
 EXACT_SINGLE = 2.0**24  # sums of whole numbers that stay below are exact in float32
 EXACT_DOUBLE = 2.0**52  # the same for float64
 _BITS = 24  # of a whole number
-_SAMPLE_ROWS = 16  # so few rows tell that features are continuous
+_SAMPLE_ROWS = 16  # rows that are checked before all, since most features are continuous
 _MOST_PARTS = 64  # the smallest value is at most so many steps
 _MOST_STEPS = 2**13  # largest whole number that is recovered from fractions
 _ROUNDINGS = 4.0  # unit roundoffs by which a value may miss its multiple of the step
@@ -40,11 +40,11 @@ def whole_numbers(features: np.ndarray, ignores: str, finite: np.ndarray) -> Who
 
     Args:
         features: Real numbers, [n, d].
-        ignores: What the distance does not depend on: 'row scale' (cosine), 'row scale and offset' (correlation), or
+        ignores: Invariance of the distance: 'row scale' (cosine), 'row scale and offset' (correlation), or
             'offset' of each feature (euclidean).
         finite: Rows without NaN or Inf, bool, [n].
     """
-    # A float16 number is taken as it stands: its roundoff is too coarse to tell which fraction was meant.
+    # A float16 number is taken as exact: its roundoff is too coarse to identify a fraction.
     roundoff = _ROUNDINGS * float(np.finfo(features.dtype if features.dtype == np.float32 else np.float64).eps)
     if ignores == 'offset':
         search = functools.partial(_of_one_step, roundoff=roundoff)
@@ -152,7 +152,7 @@ def _of_one_step(features: np.ndarray, finite: np.ndarray, *, roundoff: float) -
         return float(np.min(rows, initial=np.inf, where=rows > 0))
 
     smallest = min(over(least))
-    row = above(np.asarray(features[int(np.flatnonzero(finite)[0])], np.float64))  # one row mostly tells
+    row = above(np.asarray(features[int(np.flatnonzero(finite)[0])], np.float64))  # one row excludes most steps
     parts = np.arange(1, _MOST_PARTS + 1)[:, None]
     misses = np.abs(row * (parts / smallest) - np.rint(row * (parts / smallest)))
     for step in smallest / parts[(misses <= tolerance * (parts / smallest)).all(axis=1), 0]:

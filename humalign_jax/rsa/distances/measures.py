@@ -1,12 +1,12 @@
 """Distances between two stimuli's features, under SciPy's names and with SciPy's values.
 
 Every distance is written once as a function of two vectors. Those that are half a squared distance between transformed
-rows carry that transform too, so that a whole tile of pairs is one matrix product (`rsa.tiles`):
+rows carry that transform too, so that a whole tile of pairs is one matrix product (`rsa.distances.tiles`):
 
     1 - cos(x, y) = |x/|x| - y/|y||^2 / 2,      1 - r(x, y) = 1 - cos(x - mean x, y - mean y)
 
-The transform runs in float64 and the mean row is taken off before rounding to float32. A squared distance does not
-notice, but a common offset no longer eats the digits.
+The transform runs in float64, and the mean row is subtracted before rounding to float32. Squared distances do not
+change, and float32 keeps the digits that a common offset would take.
 """
 
 import dataclasses
@@ -103,10 +103,10 @@ class Distance:
         product: How the distance follows from s = |x - y|^2 of the transformed rows: 'half' (s/2), 'square' (s), 'root'
             (square root of s); '' where it does not, and `pair` is mapped over the pairs.
         bounded: True if the distance cannot exceed a number that is known from the rows' lengths and if errors
-            relative to that number are harmless; its float32 values then lie on a grid (see `rsa.tiles`).
-        undefined: What makes a row's distances undefined, for messages; '' if nothing finite does.
-        ignores: What of the features the distance does not depend on, so that those of discrete features follow from
-            exact sums (`rsa.discrete`): 'row scale', 'row scale and offset' or 'offset'; '' where they do not.
+            relative to that number are harmless; its float32 values then lie on a grid (see `rsa.distances.tiles`).
+        undefined: The kind of finite row whose distances are undefined, for messages; '' if there is none.
+        ignores: Invariance of the distance. With it, distances of discrete features follow from exact sums
+            (`rsa.distances.discrete`): 'row scale', 'row scale and offset' or 'offset'; '' for none.
         of_differences: True if it depends on x - y alone and is proportional to it: a common offset and a scale of the
             features can be taken out before they are rounded.
     """
@@ -122,7 +122,7 @@ class Distance:
 
     @property
     def degree(self) -> int:
-        """Features times c have distances times c to this power, where differences are scaled at all."""
+        """Distances scale with this power of a common scale of the features; 0 if they are not `of_differences`."""
         return {'square': 2}.get(self.product, 1) if self.of_differences else 0
 
 

@@ -1,10 +1,8 @@
-"""Covariance of measurement noise, shrunk so that it can be inverted, and the whitening that follows from it.
+"""Noise covariance of the features, shrunk so that it can be inverted, and the whitening that follows from it.
 
-A crossnobis distance is 0 on average for stimuli that do not differ, if the noise of two repeats is independent of each
-other and of the precision between them. A precision from residuals of the same repeats is not: it makes their residuals
-look smaller than the noise of their means. Of pure noise such distances were 26 to 85 % of the mean squared Mahalanobis
-distance of the mean patterns (r, n, d = 6, 40, 100: 26; 12, 8, 50: 28; 4, 92, 200: 32; 12, 8, 481: 68; 5, 8, 300: 85;
-30 data sets each), with the precisions of `fold_whiteners` -0.3 to 2.9 %, all within two standard errors of 0.
+A crossnobis distance is 0 on average for equal stimuli if the noise is independent between the two repeats that are
+multiplied, and independent of the precision matrix. A precision from residuals of the same repeats is not independent
+and biases distances upwards, so `fold_whiteners` takes it from the other repeats. docs/inference.md has the figures.
 """
 
 from collections.abc import Iterator
@@ -19,9 +17,9 @@ MAX_FOLDS = 6  # more leave a precision more repeats, but cost a product of feat
 
 
 def residuals(repeats: np.ndarray) -> np.ndarray:
-    """What is left of repeated measurements without each stimulus's mean and each repeat's: [r, n, d] -> [r * n, d].
+    """Residuals of repeated measurements after the means of stimuli and of repeats: [r, n, d] -> [r * n, d].
 
-    What all stimuli of a repeat share, such as the baseline of a run, is in no difference between two of them.
+    The mean of a repeat, such as the baseline of a run, cancels in differences between stimuli.
     """
     repeats = np.asarray(repeats, np.float64)
     repeats = repeats - repeats.mean(axis=1, keepdims=True)
@@ -84,9 +82,9 @@ SHRINKAGE = {'ledoit_wolf': ledoit_wolf, 'diagonal': shrink_to_diagonal}
 
 
 def noise_covariance(repeats: np.ndarray, shrinkage: str = 'ledoit_wolf') -> np.ndarray:
-    """Noise covariance of the features, from how repeats of a stimulus differ: [r, n, d] -> [d, d].
+    """Noise covariance of the features from the residuals of repeats: [r, n, d] -> [d, d].
 
-    For other repeats than those whose products it whitens, see the top of this file.
+    Use it to whiten other repeats than these; the top of this file says why.
 
     Raises:
         ValueError: There are fewer than two repeats or stimuli, or `shrinkage` is not one of `SHRINKAGE`.
@@ -100,7 +98,7 @@ def noise_covariance(repeats: np.ndarray, shrinkage: str = 'ledoit_wolf') -> np.
 
 
 def fold_whiteners(repeats: np.ndarray, shrinkage: str) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Whiteners for the products of two repeats, from repeats that are neither of them.
+    """Whiteners for the products of two repeats, estimated from the other repeats.
 
     Args:
         repeats: [r, n, d], r of at least `MIN_REPEATS`.
@@ -146,11 +144,11 @@ def whitener(covariance: np.ndarray) -> np.ndarray:
     factorise, condition, invert = get_lapack_funcs(('potrf', 'pocon', 'trtri'), (covariance,))
     lower, failed = factorise(covariance, lower=1)
     if not failed and condition(lower, np.abs(covariance).sum(axis=0).max(), uplo='L')[0] > least:
-        return invert(lower, lower=1)[0].T  # a seventh of the time that eigenvectors take (1,000 features)
+        return invert(lower, lower=1)[0].T  # faster than eigenvectors
     values, vectors = np.linalg.eigh(covariance)
     if values[0] <= values[-1] * least:
         raise ValueError(
             f'the covariance of {len(values)} features is singular (eigenvalues {values[0]:.2g} to {values[-1]:.2g}): '
-            'use more samples than features, fewer features, or a shrunk covariance (rsa.noise.ledoit_wolf).'
+            'use more samples than features, fewer features, or a shrunk covariance (rsa.noise_covariance of repeats).'
         )
     return vectors / np.sqrt(values)

@@ -1,4 +1,4 @@
-"""The tiles of two feature sets side by side, for whatever is summed over the pairs of both."""
+"""The tiles of two feature sets side by side, for sums over the same pairs of both."""
 
 from collections.abc import Sequence
 

@@ -63,17 +63,17 @@ def rdm(  # pyright: ignore[reportInconsistentOverload] (the overloads do not re
         measure: A name in `rsa.DISTANCES`, 'mahalanobis', 'crossnobis', or a function of two vectors [d], [d] -> []
             written in jax.numpy.
         dtype: 'float32' or 'float64'; what distances are returned in. They are computed in it too, but for up to
-            `FEW_FEATURES` features, and for rows that are probabilities, always in float64. Discrete features (whole
-            numbers, shares of few answers, one-hot codes: see `rsa.discrete`) are found by themselves. Their distances
-            follow from exact sums, or are computed in float64 and rounded to 40 significant bits at most, so that
-            distances that should be equal are.
+            `FEW_FEATURES` features, and for rows of probabilities, always in float64. Discrete features (whole
+            numbers, shares of few answers, one-hot codes: see `rsa.distances.discrete`) are detected. Their distances
+            follow from exact sums, or are computed in float64 and rounded to 40 significant bits at most, so that equal
+            distances come out equal.
         refine: Compute distances of near-duplicates again from their differences in float64, where a matrix product
             in `dtype` would lose digits; without it errors are relative to the largest distances.
         nan_policy: 'raise' for NaN or Inf features, or 'propagate': every pair of such a stimulus is NaN. Constant
             rows under correlation and zero rows under cosine and jensenshannon are NaN either way, as in SciPy.
         covariance: For mahalanobis the covariance of the features (default: over the stimuli, as in SciPy), for
-            crossnobis that of the noise, [d, d] (default: for every two repeats that of others, shrunk, see
-            `rsa.noise`; or the record's).
+            crossnobis the noise covariance, [d, d] (default: the record's, else for every two repeats the shrunk
+            covariance of the other repeats, see `rsa.distances.noise`).
         shrinkage: 'ledoit_wolf' or 'diagonal', for crossnobis without a covariance.
         block_size: Rows and columns of a tile; by default about 1250, less for distances without a matrix product.
         devices: Where to compute; all local devices by default.
@@ -175,7 +175,7 @@ def _values(features: Features | np.ndarray) -> np.ndarray:
 
 
 def _are_probabilities(values: np.ndarray) -> bool:
-    """Whether all rows are non-negative and sum to 1, as soft labels are; the first row mostly tells that not."""
+    """Whether all rows are non-negative and sum to 1, as soft labels are; the first row is checked first."""
     return all(
         bool((rows >= 0).all() and (np.abs(rows.sum(axis=1, dtype=np.float64) - 1.0) < 1e-4).all())
         for rows in (values[:1], values)
@@ -188,13 +188,13 @@ def is_product(measure: Measure) -> bool:
 
 
 class Tiles:
-    """The tiles of one feature set on its devices: computed, refined where near-duplicates ask for it, and handed out.
+    """The tiles of one feature set on its devices, with near-duplicates refined.
 
     Args:
         operands: From `prepare_features`.
-        refine_from: The untransformed features, or None to leave near-duplicates alone.
+        refine_from: The untransformed features, or None to leave near-duplicates unrefined.
         devices: Where to compute; all local devices by default.
-        dtype: What tiles are rounded to on the host.
+        dtype: Type of the tiles on the host.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Near-duplicates: pairs so close that a matrix product in float32 has lost their digits.
+"""Near-duplicates: pairs so close that a matrix product in float32 loses the digits of their distance.
 
-|x - y|^2 = |x|^2 + |y|^2 - 2 x.y is off by a rounding of its terms. Where the result is less than `CLOSE` of them, the
-pair is computed again in float64: by a float64 product where a tile has many such pairs, and from differences where
-even that would not do.
+|x - y|^2 = |x|^2 + |y|^2 - 2 x.y carries the rounding error of its terms. Where the result is less than `CLOSE` times
+|x|^2 + |y|^2, the pair is computed again in float64: by a product where a tile has many such pairs, and from the
+differences of the closest pairs.
 """
 
 import jax
@@ -20,7 +20,7 @@ _GATHER = 1 << 21  # numbers gathered at a time, 16 MB
 
 
 def applies(operands: Operands) -> bool:
-    """Whether distances of near-duplicates can be refined: they follow from a rounded product and have no sign."""
+    """Whether distances of near-duplicates can be refined: they follow from a rounded product and are not signed."""
     return bool(operands.distance.product) and not operands.signed and not operands.is_exact
 
 
@@ -54,9 +54,9 @@ def refined(
 
 
 def _is_surely_apart(tile: np.ndarray, operands: Operands, start: tuple[int, int]) -> bool:
-    """Whether even the tile's least distance is no near-duplicate's: one pass, and enough for nearly all tiles.
+    """Whether the least distance of the tile excludes near-duplicates; one pass, which settles nearly all tiles.
 
-    False where it cannot say so, as with duplicates, padding on the diagonal, and NaN.
+    False if undecided: with duplicates, padding on the diagonal, or NaN.
     """
     longest = sum(float(np.max(operands.half[k : k + operands.block])) for k in start)
     if start[0] == start[1] and len(tile) > 1:
@@ -84,7 +84,7 @@ def _close(tile, half, group, i, j, n, *, product):
 
 
 def _by_product(result, x, y, rows, columns, distance):
-    """Refines by a float64 product; returns the pairs for which that is still not enough."""
+    """Refines by a float64 product; returns the pairs that are too close even for that."""
     centre = x.mean(axis=0)
     x, y = x - centre, y - centre
     lengths = np.einsum('nd,nd->n', x, x)[rows] + np.einsum('nd,nd->n', y, y)[columns]

@@ -1,9 +1,10 @@
-"""Square tiles of a distance matrix: what RDMs and streamed comparisons are both made of.
+"""Square tiles of a distance matrix, for RDMs and for streamed comparisons.
 
 `prepare` turns features into operands once, in float64 on the host; a compiled function of one shape makes any tile
-from them. Because there is one such function, a tile recomputed later has the same bits.
+from them. A tile that is computed again has the same bits.
 
-Distances of discrete features are computed from exact sums of whole numbers k (`rsa.discrete`), with q = sum k^2:
+Distances of discrete features are computed from exact sums of whole numbers k (see `rsa.distances.discrete`),
+with q = sum k^2:
 
     |x - y|^2 = q_x + q_y - 2 x.y,      cos(x, y) = sign(x.y) sqrt((x.y)^2 / (q_x q_y)),
 
@@ -31,13 +32,14 @@ _GRID_BITS = 25  # distances on a grid take at most 2**25 + 1 values
 
 @dataclasses.dataclass(frozen=True)
 class StimulusCounts:
-    """How many stimuli of a feature set are out of the ordinary.
+    """Numbers of undefined and duplicate stimuli of a feature set.
 
     Attributes:
-        n_stimuli: All of them.
-        n_nonfinite: With NaN or Inf among their features; all their distances are NaN.
-        n_undefined: Constant (correlation) or zero (cosine, jensenshannon); all their distances are NaN, as in SciPy.
-        n_duplicate: Equal, after the distance's transform of rows, to an earlier stimulus; those pairs are exactly 0.
+        n_stimuli: All stimuli.
+        n_nonfinite: Stimuli with NaN or Inf among their features; all their distances are NaN.
+        n_undefined: Constant (correlation) or zero (cosine, jensenshannon) stimuli; their distances are NaN, as in
+            SciPy.
+        n_duplicate: Stimuli that equal an earlier one after the distance's transform; the pair's distance is exactly 0.
     """
 
     n_stimuli: int
@@ -48,7 +50,7 @@ class StimulusCounts:
 
 @dataclasses.dataclass(frozen=True)
 class Operands:
-    """A feature set as the tile function wants it.
+    """A feature set prepared for the tile function.
 
     Attributes:
         left: Rows, zero-padded to whole blocks, [n_padded, k].
@@ -60,11 +62,11 @@ class Operands:
         grid: Spacing of the float32 distances, a power of two; 0.0 where they lie on no grid.
         block: Rows and columns of a tile.
         valid_rows: Rows whose distances are defined, bool, [n].
-        counts: Stimuli out of the ordinary.
-        unit: What features were divided by before they were rounded.
+        counts: Numbers of undefined and duplicate stimuli.
+        unit: Divisor of the features before rounding.
         is_discrete: Whether features are discrete.
-        sums: Of rows of whole numbers, float64, [2, n_padded]: the sum of squares, for correlations d times it less the
-            squared sum; and the sum. Empty, [2, 0], where rows are no whole numbers.
+        sums: For rows of whole numbers, float64, [2, n_padded]: first the sum of squares (for correlations d times the
+            sum of squares minus the squared sum), then the sum. Empty, [2, 0], for other rows.
     """
 
     left: np.ndarray
@@ -98,7 +100,7 @@ class Operands:
 
     @property
     def factor(self) -> float:
-        """What the distances of a tile are multiplied by to be those of the features."""
+        """Factor from the distances of a tile to those of the features."""
         return self.unit**self.distance.degree
 
     def on_device(self, device: jax.Device) -> tuple[jax.Array, ...]:
@@ -154,7 +156,7 @@ def prepare(
 
     def fill(rows: slice) -> None:
         left[rows] = transform(features[rows])
-        # From the rounded rows: the distances are then exact functions of what the product sees.
+        # From the rounded rows, which the product takes too.
         half[rows] = np.einsum('nd,nd->n', left[rows], left[rows], dtype=np.float64) / 2
 
     by_chunks(fill, n)
@@ -352,7 +354,7 @@ def transformed_rows(features: np.ndarray, distance: Distance, unit: float = 1.0
         rows /= unit
     with np.errstate(invalid='ignore', over='ignore'):
         total = rows.sum()
-    if not np.isfinite(total):  # one pass mostly tells that there is nothing to do
+    if not np.isfinite(total):  # the sum alone shows whether all rows are finite
         rows[~np.isfinite(rows).all(axis=1)] = np.nan
     return rows if distance.rows is None else distance.rows(rows)
 
@@ -393,7 +395,7 @@ def _padded(n: int, block: int) -> int:
 
 
 def _row_transform(features: np.ndarray, distance: Distance, unit: float) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from raw rows to what goes to the device, float64."""
+    """The function from raw rows to the rows on the device, float64."""
     if not (distance.product or distance.rows or distance.of_differences):
         return lambda rows: np.asarray(rows)
     if not (distance.product or distance.of_differences):
@@ -460,7 +462,7 @@ def _groups(rows, defined):
     def weighted(part: slice) -> np.ndarray:
         return np.einsum('nd,d->n', (rows[part] + 0).view(np.uint32), weights)  # + 0 makes -0.0 equal 0.0
 
-    # Equal rows have equal sums; other rows with equal sums are told apart by their values.
+    # Equal rows have equal sums. Rows with equal sums are then compared by value.
     sums = np.concatenate(by_chunks(weighted, len(rows)))
     _, inverse, counts = np.unique(sums, return_inverse=True, return_counts=True)
     seen: dict[bytes, int] = {}

@@ -1,7 +1,7 @@
 """Correlations over tens of millions of pairs, and their derivatives by the weight of each stimulus.
 
-What `rsa.influence` is made of; its introduction has the mathematics. All work goes block by block of pairs, on all
-cores, with the same sums on any number of them.
+`rsa.large.influence` is built on it, and its introduction has the mathematics. Pairs are taken block by block on all
+cores; the sums do not depend on the number of cores.
 """
 
 import concurrent.futures
@@ -95,11 +95,11 @@ class Places:
 
 
 class Side:
-    """Values of one RDM over the pairs that count, with what of their ranks does not depend on the other RDM.
+    """Values of one RDM over the pairs that count, with the parts of its influence that need no other RDM.
 
     Args:
         values: Doubled centred ranks, int32, or values, float32 or float64, [p].
-        index: Whether and how they are centred.
+        index: The index, which says whether values are ranks and whether they are centred.
     """
 
     def __init__(self, values: np.ndarray, *, index: str) -> None:
@@ -119,7 +119,7 @@ class Side:
             counted = _on_all_cores(lambda part: np.bincount(self.bins(part), minlength=self.n_bins), parts)
             share = np.sum(counted, axis=0) / p
             centres = np.cumsum(share) - share / 2 - 0.5  # ranks over p, centred
-            # By how much a pair of this rank moves the mean square of ranks: a constant 1/4 without ties.
+            # Change of the mean square of ranks by a pair of this rank: a constant 1/4 without ties.
             self.own = centres**2 + 2 * _mean_beyond(share * centres)
 
     def centred(self, part: slice) -> np.ndarray:
@@ -174,7 +174,7 @@ def correlation(x: Side, y: Side, places: Places, index: str, with_influence: bo
         return total
 
     sums = places.sums(moved)
-    # Weights that are all twice as large change nothing: the influences sum to 0.
+    # A common factor of all weights changes nothing, so the influences sum to 0.
     return value, places.n / p * (sums - places.counts * (sums.sum() / places.counts.sum()))
 
 

@@ -1,7 +1,7 @@
 """Comparison of two feature sets over all pairs of stimuli, with neither RDM ever held.
 
-Tiles of both RDMs are counted, ranked and multiplied as they come (`rsa.counting`). Where memory allows, those of the
-first pass are kept; otherwise they are computed again, with the same bits.
+Tiles of both RDMs are counted, ranked and multiplied as they come (`rsa.ranks.counting`). Where memory allows, the
+tiles of the first pass are kept; otherwise they are computed again, with the same bits.
 
 Binned ranks come with a bound. Average ranks over bins are the projection of the exact ranks' vector onto vectors that
 are constant within bins, so the angle between both is at most theta with sin(theta)^2 = sum(c^3 - c) / (p^3 - p) over
@@ -46,16 +46,16 @@ _RESERVE = 0.2  # of the memory, for tiles on their way and the holes they leave
 
 @dataclasses.dataclass(frozen=True)
 class FeatureComparison:
-    """How alike the RDMs of two feature sets are.
+    """Similarity of the RDMs of two feature sets.
 
     Attributes:
         value: The index; NaN where it is not defined.
         index: Its name.
-        error_bound: The exact index of the float32 distances is within so much of `value`; 0.0 in exact mode.
+        error_bound: Largest difference between `value` and the exact index of the float32 distances; 0.0 in exact mode.
         n_stimuli: Stimuli compared.
         n_pairs: Pairs compared.
-        counts_x: Stimuli out of the ordinary in the first set, before any were left out.
-        counts_y: The same in the second set.
+        counts_x: Undefined and duplicate stimuli of the first set, before any were left out.
+        counts_y: The same for the second set.
         discrete: Whether the features of each set are discrete, so that their distances have exact ties.
     """
 
@@ -87,9 +87,9 @@ def compare_features(
 ) -> FeatureComparison:
     """Rank correlation, correlation or cosine of the RDMs of two feature sets, straight from the features.
 
-    The distances are those of `rsa.rdm(.., refine=False)`: float32, near-duplicates as the matrix product gives them.
-    Distances of discrete features and of soft labels that should be equal are, as `rsa.rdm` says. The result does not
-    depend on the number of devices.
+    The distances are those of `rsa.rdm(.., refine=False)`: float32, without refinement of near-duplicates. Distances of
+    discrete features and of soft labels keep their ties, as in `rsa.rdm`. The result does not depend on the number of
+    devices.
 
     Args:
         x: Features of one system, [n, d] (repeated ones for crossnobis, as for `rsa.rdm`).
@@ -110,7 +110,7 @@ def compare_features(
             in 800 MB those of one set and half of the other's) are kept between passes, others are computed twice.
 
     Returns:
-        The value with its error bound and what was counted on the way.
+        The value with its error bound and the numbers of stimuli.
 
     Raises:
         ValueError: Options, shapes or stimuli do not fit, or distances are not defined under 'raise'.
@@ -217,7 +217,7 @@ def _correlation(found: RankProducts, index: Index) -> float:
 
 
 def _error_bound(found: RankProducts, index: Index) -> float:
-    """How far the exact index can be from that of the bins."""
+    """Largest difference between the exact index and the index of the bins."""
     angle_x, angle_y = found.angles()
     if index.untied_scale:
         # Both exact rank vectors are the binned one plus an orthogonal rest no longer than sin(angle) of the whole.

@@ -3,7 +3,8 @@
 The bit pattern of a float32 orders like the number, so a value can be an address: count how often each occurs, sum up,
 and the table of sums is the table of ranks. Addresses run from the smallest to the largest value where that range is
 short, as it is for distances; otherwise a coarse count of the leading bits finds the stretches in use, and only those
-get a place. Distances on a grid (`rsa.tiles`) are addresses themselves.
+get a place. Distances on a grid (`rsa.distances.tiles`) are
+addresses themselves.
 
 Ranks are kept as the integer 2 * rank - (p + 1) for p values: centred, and free of the halves that ties bring.
 """
@@ -58,7 +59,7 @@ class Values:
 
 @dataclasses.dataclass(frozen=True)
 class RankProducts:
-    """What every rank correlation of two RDMs follows from.
+    """Sums from which the rank correlations of two RDMs follow.
 
     Attributes:
         product: Sum over pairs of the product of both doubled centred ranks.
@@ -85,7 +86,7 @@ class RankProducts:
         return max(-1.0, min(1.0, 3 * self.product / (math.sqrt(squares[0]) * math.sqrt(squares[1]))))
 
     def rho_a(self) -> float:
-        """Spearman's rho to be expected when ties are broken at random."""
+        """Expected Spearman's rho when ties are broken at random."""
         return 3 * self.product / self.cubes
 
     def angles(self) -> tuple[float, float]:

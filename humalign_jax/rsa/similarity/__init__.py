@@ -1,1 +1,1 @@
-"""How alike two RDMs or two feature sets are, and the noise ceiling of such a similarity."""
+"""Similarity of two RDMs or of two feature sets, and its noise ceiling."""

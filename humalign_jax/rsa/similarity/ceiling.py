@@ -1,20 +1,9 @@
-"""Noise ceilings: what the best model could score, given how people differ or how few answers they gave.
+"""Noise ceilings: the score of the best possible model, given how people differ or how few answers they gave.
 
-How far two full sets of answers would agree follows from how far halves of one do, if it is known what length does.
-Spearman and Brown's correction says that it doubles r / (1 - r), as for a correlation of true values and independent
-noise. It does for Pearson's correlation of RDMs. Ranks are another matter where most people agree: few answers leave
-most distances tied at 0 and 1, and more answers break these ties by noise. On CIFAR-10H (2,000 images, cosine) two sets
-of 6, 12 and 23 answers agree by
-
-                           6       12      23      what is made of 23 by the correction of 12
-    Spearman, all pairs    0.814   0.762   0.724   0.865
-    ... of one class       0.401   0.517   0.611   0.682
-    ... of two classes     0.311   0.380   0.436   0.550
-    Pearson, all pairs     0.970   0.986   0.993   0.993
-
-so what length does is measured: by how much the log odds of agreement grow from quarters to halves, they are taken to
-grow from halves to all. From 6 and 12 answers that makes 0.703, 0.632 and 0.454 (Pearson 0.993) of 23. Simulated sets
-of 50 answers like CIFAR-10H's agreed by 0.85 and 0.87, where the correction gave 0.90 and 0.91, and this 0.83 and 0.84.
+With RDMs of several subjects the ceiling is that of Nili et al. (2014), `noise_ceiling`. With answers to each stimulus
+it is the square root of the reliability of the full data, `split_half`. The reliability is extrapolated from split
+halves and quarters: the log odds of agreement are assumed to grow from halves to all answers as much as from quarters
+to halves, or as the correction of Spearman and Brown says, whichever gives less. docs/inference.md has the figures.
 """
 
 import dataclasses
@@ -37,7 +26,7 @@ Agreement = TypeVar('Agreement')
 
 
 class Ceiling(NamedTuple):
-    """Bounds of what the true model would score; a model between them cannot be told from the truth."""
+    """Bounds of the score of the true model. A score between them does not differ from the true model's."""
 
     lower: float
     upper: float
@@ -46,9 +35,9 @@ class Ceiling(NamedTuple):
 def pool(rdms: np.ndarray, index: str) -> np.ndarray:
     """The one RDM that agrees best with several, under an index.
 
-    The average of RDMs scaled so that the index sees each alike: to unit root mean square for the cosines, to zero mean
-    and unit variance for the Pearson correlations, by their ranks for the rank correlations. The maximum is exact for
-    'cosine' and 'pearson', close for the others (for 'bures', the average of RDMs of mean 1, it is a plain guess).
+    The average of RDMs on a common scale: unit root mean square for the cosines, zero mean and unit variance for the
+    Pearson correlations, ranks for the rank correlations, mean 1 for 'bures'. The average has the largest mean
+    similarity for 'cosine' and 'pearson'; for the others it is an approximation, for 'bures' a rough one.
 
     Args:
         rdms: Condensed RDMs, [s, p].
@@ -61,7 +50,7 @@ def pool(rdms: np.ndarray, index: str) -> np.ndarray:
 
 
 def _alike(rdms: np.ndarray, index: Index) -> np.ndarray:
-    """RDMs scaled so that the index sees each alike, [s, p] -> [s, p] float64."""
+    """RDMs on the common scale of `pool`: [s, p] -> [s, p] float64."""
     rdms = np.asarray(condensed_rows(rdms), dtype=np.float64)
     if index.ranked:
         return row_ranks(rdms)
@@ -112,7 +101,7 @@ def noise_ceiling(
 def subject_ceilings(
     rdms: np.ndarray, index: str, *, mask: np.ndarray | None = None, control: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Agreement of each subject with the others' pooled RDM and with everyone's: [s, p] -> [s], [s]; see above."""
+    """Similarity of each subject's RDM to the pooled RDM of the other subjects, and of all: [s, p] -> [s], [s]."""
     if mask is not None:
         rdms, control = rdms[:, mask], None if control is None else control[:, mask]
     alike = _alike(rdms, index_named(index))
@@ -144,19 +133,19 @@ class SplitHalf:
 
     @property
     def spearman_brown(self) -> float:
-        """2 r / (1 + r) of that."""
+        """Reliability of the full data by the correction of Spearman and Brown, 2 r / (1 + r)."""
         return spearman_brown(self.half)
 
     @property
     def reliability(self) -> float:
-        """Agreement expected of two full sets of answers: `spearman_brown`, or less where quarters say so."""
+        """Reliability of the full data: `spearman_brown`, or the extrapolation from quarters if that is less."""
         if not len(self.quarters):
             return self.spearman_brown
         return min(self.spearman_brown, twice_as_long(self.half, float(np.mean(self.quarters))))
 
     @property
     def ceiling(self) -> float:
-        """Square root of the reliability: the most that a model without noise can score."""
+        """Square root of the reliability: the largest expected score of a model without noise."""
         return float(np.sqrt(max(self.reliability, 0.0)))
 
 
@@ -185,7 +174,7 @@ def split_half(
         seed: Seed of the splits.
 
     Returns:
-        The agreement of every split, what it makes of full sets of answers, and the ceiling for a model.
+        The agreement of every split, with the reliability of the full data and the ceiling of a model.
 
     Raises:
         ValueError: A stimulus has fewer than two answers, or the options do not fit each other.
@@ -216,7 +205,7 @@ def split_half(
             if members:
                 probabilities = np.stack([probabilities[member].mean(axis=0) for member in members])
             rdm = pdist(probabilities, metric=measure)  # type: ignore[call-overload]
-            # In float64 rounding breaks ties: Jensen-Shannon on CIFAR-10H 0.58 instead of 0.72.
+            # In float64, rounding errors would break ties and lower rank correlations.
             rdms.append(rdm.astype(np.float32))
         return float(compare(rdms[0], rdms[1], index, **options))
 
@@ -226,16 +215,17 @@ def split_half(
 def agreements(
     counts: np.ndarray, agreement: Callable[[np.ndarray, np.ndarray], Agreement], *, n_splits: int, seed: int
 ) -> tuple[list[Agreement], list[Agreement]]:
-    """What `agreement` says of the answer probabilities of two halves, and of two quarters, of every split.
+    """Agreement of the answer probabilities of two halves, and of two quarters, for every split.
 
     Args:
         counts: As for `split_counts`.
-        agreement: Of two sets of answer probabilities, [n, k] each.
+        agreement: Function of two sets of answer probabilities, [n, k] each.
         n_splits: How many random splits.
         seed: Seed of the splits.
 
     Returns:
-        One for each split, and one for each or, where a stimulus has fewer than four answers, none.
+        Agreements of the halves, one for each split, and of the quarters, likewise; there are no quarters where a
+        stimulus has fewer than four answers.
     """
     dealt = halves_and_quarters(counts, n_splits, seed)
     found = [
@@ -246,9 +236,9 @@ def agreements(
 
 
 def halves_and_quarters(counts: np.ndarray, n_splits: int, seed: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """Answers dealt into halves, and one of these again: [2, n, k], and another where all have four or more answers.
+    """Answers dealt into two halves and, where all stimuli have four or more answers, one half into two quarters.
 
-    One split at a time: the two RDMs of 10,000 stimuli are 400 MB.
+    A generator, since the two RDMs of 10,000 stimuli take 400 MB.
 
     Args:
         counts: As for `split_counts`.
@@ -264,7 +254,7 @@ def halves_and_quarters(counts: np.ndarray, n_splits: int, seed: int) -> Iterato
 
 
 def split_counts(counts: np.ndarray, np_rng: np.random.Generator, n_splits: int | None = None) -> np.ndarray:
-    """Answers dealt at random into two halves, every stimulus' for itself (multivariate hypergeometric).
+    """Answers of each stimulus dealt at random into two halves (multivariate hypergeometric).
 
     The first half gets the smaller share of an odd number of answers.
 
@@ -303,14 +293,15 @@ def split_counts(counts: np.ndarray, np_rng: np.random.Generator, n_splits: int 
 
 
 def spearman_brown(r: float) -> float:
-    """Reliability of twice as long a measurement, 2 r / (1 + r)."""
+    """Reliability of a measurement of twice the length, 2 r / (1 + r)."""
     return float(2.0 * r / (1.0 + r))
 
 
 def twice_as_long(r: float, shorter: float) -> float:
-    """Reliability of twice as long a measurement, whose log odds change as they did up to this one's, r, from half.
+    """Reliability of a measurement of twice the length, extrapolated on the scale of log odds.
 
-    The correction of Spearman and Brown where either is not in (0, 1), so that it has no odds.
+    The log odds grow from r to the result as much as from `shorter`, the reliability at half the length, to r. Where
+    one of the two is not in (0, 1), and so has no log odds, the correction of Spearman and Brown is used.
     """
     if not (0.0 < r < 1.0 and 0.0 < shorter < 1.0):
         return spearman_brown(r)

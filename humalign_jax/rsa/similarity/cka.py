@@ -1,4 +1,4 @@
-"""Centred kernel alignment of two feature sets: 0 for unrelated ones, 1 for equal ones up to what the kernel ignores.
+"""Centred kernel alignment (CKA) of two feature sets with linear kernels.
 
 Linear CKA needs only the features' cross-products, [d, e], or the Gram matrices, [n, n], whichever are smaller; with
 features the sums run over blocks of stimuli, so memory does not grow with their number.
@@ -52,9 +52,9 @@ def linear_cka(x: Features | np.ndarray, y: Features | np.ndarray, *, debiased: 
 
 
 def checked_pair(x: Features | np.ndarray, y: Features | np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both feature sets as float64, records joined by stimulus id, or a ValueError that says what does not fit.
+    """Both feature sets as float64, records joined by stimulus id, or a ValueError that says what is wrong.
 
-    Features far from 1 are divided by a power of two, since squares of 1e20 do not fit float32; no index sees that.
+    Features far from 1 are divided by a power of two, since squares of 1e20 do not fit float32. No index depends on it.
     """
     if isinstance(x, Features) and isinstance(y, Features):
         y = join_features(x, y)
@@ -120,5 +120,5 @@ def _debiased(cross: float, length_x: np.ndarray, length_y: np.ndarray) -> float
 
 
 def alignment(cross: float, x: float, y: float) -> float:
-    """An alignment of two kernels over the root of those with themselves; NaN where one of these is not positive."""
+    """HSIC of two kernels, normalised by the HSIC of each with itself; NaN where one of the latter is not positive."""
     return float(cross / np.sqrt(x * y)) if x > 0 and y > 0 else float('nan')

@@ -1,6 +1,6 @@
-"""How alike two RDMs are: correlations, rank correlations, cosine, whitened and Bures similarities.
+"""Comparison of RDMs: joins them by stimulus id, leaves out pairs, removes control RDMs, applies an index.
 
-Larger is more alike for every index. RDMs join by stimulus id; bare arrays, which have none, join by position.
+RDM records are joined by stimulus id, bare arrays by position. `rsa.similarity.indices` holds the indices.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,12 +32,12 @@ def compare(
 ) -> np.ndarray:
     """Similarity of RDMs, every one of `a` with every one of `b`.
 
-    A similarity that is not defined (an RDM whose values are all equal, or all zero for the cosine) is NaN.
+    Larger is more alike. An undefined similarity is NaN: of an RDM with equal values, or with zeros for the cosine.
 
     Args:
         a: One RDM or m of them: records, or condensed arrays, [p] or [m, p].
         b: One RDM or k of them, likewise.
-        index: One of `INDICES`: 'pearson', 'spearman', 'rho_a', 'kendall_tau_a', 'kendall_tau_b', 'cosine',
+        index: One of `rsa.INDICES`: 'pearson', 'spearman', 'rho_a', 'kendall_tau_a', 'kendall_tau_b', 'cosine',
             'whitened_pearson', 'whitened_cosine', 'bures'. The last three take values as squared distances.
         control: RDMs whose linear effect is removed first, such as a category RDM; for 'pearson' (of the values) and
             'spearman' (of the ranks).
@@ -76,7 +76,7 @@ def compare_condensed(
     control_from: str = 'both',
     sigma_k: np.ndarray | None = None,
 ) -> np.ndarray:
-    """`compare` of finite values that are known to be of the same pairs: [m, p], [k, p] -> [m, k]."""
+    """`compare` of finite values of the same pairs, without checks: [m, p], [k, p] -> [m, k]."""
     index = index_named(index)
     if control is not None:
         a, b = _without(control, a, b, index, control_from)
@@ -119,7 +119,7 @@ def join_rdms(*groups: Rdms) -> list[np.ndarray]:
 
 
 def _squarable(rdms: np.ndarray) -> np.ndarray:
-    """RDMs whose squares fit float64: over a power of two, which no index sees, where distances reach 1e60 or 1e-60."""
+    """RDMs over a power of two where their squares would not fit float64, at 1e60 or 1e-60; no index depends on it."""
     if rdms.dtype != np.float64:
         return rdms
     exponent = int(np.frexp(np.max(np.abs(rdms), initial=0.0, where=np.isfinite(rdms)))[1])
@@ -172,7 +172,7 @@ def _without(
     def residual(x: np.ndarray) -> np.ndarray:
         centred = x - x.mean(axis=-1, keepdims=True)
         rest = centred - (centred @ basis) @ basis.T
-        # What the controls explain entirely has no residual, only rounding errors.
+        # An RDM that the controls explain entirely has rounding errors for a residual.
         return np.where(np.linalg.norm(rest, axis=-1) > 1e-10 * np.linalg.norm(centred, axis=-1), rest.T, 0.0).T
 
     return (a if control_from == 'b' else residual(a)), (b if control_from == 'a' else residual(b))

@@ -1,4 +1,4 @@
-"""How two feature sets' point clouds fit onto each other, and how many dimensions one fills."""
+"""Procrustes similarity and RV coefficient of two feature sets, and the dimensionality of one."""
 
 import functools
 from collections.abc import Callable
@@ -84,7 +84,7 @@ def participation_ratio(x: Features | np.ndarray) -> float:
     return float(np.sum(variances)) ** 2 / squares if squares > 0 else float('nan')
 
 
-# Of features themselves rather than of their RDMs.
+# These compare feature matrices directly: they have no RDMs, no pair restriction and no intervals.
 FEATURE_INDICES: dict[str, Callable[..., float]] = {
     'linear_cka': linear_cka,
     'debiased_linear_cka': functools.partial(linear_cka, debiased=True),

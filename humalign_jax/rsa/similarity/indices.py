@@ -57,7 +57,7 @@ def kendall_tau_b(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def kendall_tau_a(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Kendall's tau a, concordant less discordant over all pairs of values: [m, p], [k, p] -> [m, k].
 
-    Ties count as neither, so that a model which predicts ties cannot gain by them; 0 for a constant RDM.
+    A tie counts as neither, so a model does not gain by predicting ties; 0 for a constant RDM.
     """
     untied = [np.array([_untied_fraction(x) for x in xs]) for xs in (a, b)]
     # tau b is the same numerator over the geometric mean of the two numbers of untied pairs.
@@ -65,11 +65,11 @@ def kendall_tau_a(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def whitened_cosine(a: np.ndarray, b: np.ndarray, sigma_k: np.ndarray | None = None) -> np.ndarray:
-    """Cosine after whitening by the covariance that noise gives to an RDM's entries: [m, p], [k, p] -> [m, k].
+    """Cosine after whitening by the noise covariance of the distances: [m, p], [k, p] -> [m, k].
 
     Squared distances d_ij = c' G c of second moments G with noise covariance Sigma have Cov(d_ij, d_kl) in proportion
     to (c_ij' Sigma c_kl)^2. The inverse of that covariance gives the inner product tr(K G_a K G_b), K the inverse of
-    Sigma on the contrasts; without noise correlations it is the linear CKA's. So no [p, p] matrix is needed.
+    Sigma on the contrasts, without a [p, p] matrix. With Sigma the identity it is the linear CKA's.
     """
     n = n_stimuli_of(a.shape[-1])
     root = _contrast_root(np.ones(n) if sigma_k is None else np.asarray(sigma_k, dtype=np.float64), n)
@@ -86,8 +86,8 @@ def whitened_pearson(a: np.ndarray, b: np.ndarray, sigma_k: np.ndarray | None = 
 def bures(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Bures similarity of the two centred second moments, in [0, 1]: [m, p], [k, p] -> [m, k].
 
-    tr((A^1/2 B A^1/2)^1/2) / sqrt(tr A tr B), the numerator as the nuclear norm of A^1/2 B^1/2, which keeps the digits
-    of small eigenvalues. Negative eigenvalues, which RDMs have that no points could have made, count as zero.
+    tr((A^1/2 B A^1/2)^1/2) / sqrt(tr A tr B). The numerator is the nuclear norm of A^1/2 B^1/2, which keeps the digits
+    of small eigenvalues. Negative eigenvalues, of RDMs that are not Euclidean, count as zero.
     """
     roots = []
     for moments in (second_moments(a), second_moments(b)):
@@ -132,8 +132,7 @@ class Index:
         size: The size of a transformed RDM, [m, p] -> [m]. RDMs that differ only in size are equal to the index, so
             pooled RDMs are averages of RDMs divided by it. Ranks all have one size.
         weighted: Whether it is an inner product of transformed RDMs over a scale. Such an index has a form with weights
-            of the stimuli, so that stimuli can be resampled without repeats, pairs can be restricted in inference, and
-            flexible models can be fitted.
+            of the stimuli; inference then allows restricted pairs and flexible models.
         streamable: Whether `rsa.compare_features` sums it over tiles, so that no RDM is held.
         partialable: Whether the effect of control RDMs can be removed first.
         whole: Whether it needs every pair: it takes the values as squared distances, and makes second moments of them.

@@ -6,28 +6,28 @@ symbols with a fixed meaning; every other name is refused. A file can therefore 
 float, str, bytes, list, tuple, dict with plain keys, and arrays or scalars of bool, integer, float and complex dtype
 whose shape agrees with the number of bytes in the file.
 
-Python 2 strings become bytes, as with `pickle.load(encoding='bytes')`.
+Python 2 strings become bytes, as with `pickle.load(encoding='bytes')`. A format with more names extends `Machine`.
 """
 
+import io
 import math
 import pickletools
 import re
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from humalign_jax.data import files
+from humalign_jax.storage import PathLike
 
-MAX_BYTES = 1 << 30  # 1 GiB; a CIFAR-10 batch has 31 MB
-# One opcode makes at most a hundred-odd bytes beyond its argument, so this bounds time (about 2 s) and memory.
+# One opcode makes at most a hundred-odd bytes beyond its own argument, so that this bounds time (about 2 s) and memory.
 # A CIFAR-10 batch has about 50,000 opcodes, CIFAR-100's train file about 300,000.
 MAX_OPCODES = 1_000_000
 MAX_DEPTH = 32  # of nested containers
 MAX_KEY = 1000  # length of a dict key: long equal keys are slow to compare
 
 _NUMPY = r'numpy\.(?:_?core)\.'
-_MEANINGS = (  # meaning of a global, by its dotted name; every other global is refused
+MEANINGS = (  # see `Machine.meanings`
     ('reconstruct', re.compile(_NUMPY + r'multiarray\._reconstruct')),
     ('scalar', re.compile(_NUMPY + r'multiarray\.scalar')),
     ('frombuffer', re.compile(_NUMPY + r'numeric\._frombuffer')),
@@ -46,8 +46,8 @@ _LEAVES = (type(None), bool, int, float, str, bytes, np.ndarray, np.generic)
 _KEYS = (type(None), bool, int, float, str, bytes)
 
 
-class _Symbol:
-    """A global with a fixed meaning in this reader; never the object itself."""
+class Symbol:
+    """A global that this reader gives a meaning to; never the thing itself."""
 
     def __init__(self, meaning: str):
         self.meaning = meaning
@@ -61,7 +61,7 @@ class _Unbuilt:
         self.memo_keys: list[int] = []
 
 
-def read_pickle(content: bytes, name: files.PathLike) -> Any:
+def read_pickle(content: bytes, name: PathLike) -> Any:
     """The value of a pickle made of arrays and plain containers.
 
     Args:
@@ -75,52 +75,62 @@ def read_pickle(content: bytes, name: files.PathLike) -> Any:
         ValueError: The pickle is damaged or contains anything else; the message gives `name` and the refused part.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # about odd escapes in old strings
-            return _Machine(content).run()
+        machine = Machine(content)
+        value = machine.run()
+        if machine.end != len(content):
+            raise ValueError(f'{len(content) - machine.end} bytes follow its end')
+        _check_plain(value)
+        return value
     except (ValueError, OverflowError) as error:  # OverflowError: NumPy, for dimensions beyond 64 bits
         raise ValueError(
             f'{name} is not a pickle of plain arrays that can be read safely: {str(error)[:300]}'
         ) from error
 
 
-def load_pickle(path: files.PathLike, *, max_bytes: int = MAX_BYTES) -> Any:
-    """`read_pickle` of a file of at most `max_bytes` bytes."""
-    return read_pickle(files.read_file(path, max_bytes=max_bytes), path)
+class Machine:
+    """The pickle virtual machine, without everything that makes it dangerous.
 
+    A subclass may know more names (`meanings`) and say what they do (`call`, `new`, `build`, `persistent`).
 
-class _Machine:
-    """The pickle virtual machine without imports and calls."""
+    Attributes:
+        end: After `run`, the position of the first byte after the pickle.
+    """
 
-    def __init__(self, content: bytes) -> None:
+    # What a global means, by its dotted name (a meaning may refer to groups); anything else is refused.
+    meanings: ClassVar[tuple[tuple[str, re.Pattern[str]], ...]] = MEANINGS
+
+    def __init__(self, content: bytes, start: int = 0) -> None:
         self.content = content
-        # Bytes that all calls together may process: each byte of the file twice (once as text, once as an array), and
-        # a little more. Without it one long string could be converted a hundred thousand times.
+        self.end = start
+        # What calls may work on in all: each byte twice (once as text, once as an array), and small change. Without it
+        # one long string could be converted a hundred thousand times.
         self.budget = 2 * len(content) + (1 << 20)
         self.stack: list[Any] = []
         self.marked: list[list[Any]] = []  # the stacks below each open MARK
         self.memo: dict[int, Any] = {}
 
     def run(self) -> Any:
-        content = self.content
-        for count, (opcode, argument, position) in enumerate(pickletools.genops(content)):
-            if count >= MAX_OPCODES:
-                raise ValueError(f'it has more than {MAX_OPCODES} opcodes')
-            if opcode.name == 'STOP':
-                if position != len(content) - 1:
-                    raise ValueError(f'{len(content) - 1 - (position or 0)} bytes follow its end')
-                break
-            try:
-                self.step(opcode.name, argument)
-            except ValueError as error:
-                raise ValueError(f'{error} (opcode {opcode.name} at byte {position})') from error
-        value = self.pop()
+        """The value of the pickle that begins at `start`; raises ValueError or OverflowError for a refused one."""
+        file = io.BytesIO(self.content)
+        file.seek(self.end)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # Python's remarks about odd escapes in old strings help nobody
+            for count, (opcode, argument, position) in enumerate(pickletools.genops(file)):
+                if count >= MAX_OPCODES:
+                    raise ValueError(f'it has more than {MAX_OPCODES} opcodes')
+                if opcode.name == 'STOP':
+                    break
+                try:
+                    self._step(opcode.name, argument)
+                except ValueError as error:
+                    raise ValueError(f'{error} (opcode {opcode.name} at byte {position})') from error
+        self.end = file.tell()
+        value = self._pop()
         if self.stack or self.marked:
             raise ValueError('it ends in the middle of a value')
-        _check_plain(value)
         return value
 
-    def step(self, name: str, argument: Any) -> None:
+    def _step(self, name: str, argument: Any) -> None:
         if name in _NUMBERS:
             self.stack.append(_number(argument))
         elif name in _PYTHON2_STRINGS:
@@ -132,77 +142,79 @@ class _Machine:
         elif name in _CONSTANTS:
             self.stack.append(_CONSTANTS[name])
         elif name in ('PUT', 'BINPUT', 'LONG_BINPUT', 'MEMOIZE'):
-            self.put(len(self.memo) if name == 'MEMOIZE' else argument)
+            self._put(len(self.memo) if name == 'MEMOIZE' else argument)
         elif name in ('GET', 'BINGET', 'LONG_BINGET'):
             self.stack.append(self.get(argument))
         elif name == 'MARK':
             self.marked.append(self.stack)
             self.stack = []
         elif name in ('GLOBAL', 'STACK_GLOBAL'):
-            self.stack.append(self.symbol(argument))
+            self.stack.append(self._symbol(argument))
         elif name == 'REDUCE':
-            arguments = self.spend(self.pop())
-            self.stack.append(_reduce(self.pop(), arguments))
+            arguments = self.spend(self._pop())
+            self.stack.append(self.call(self._pop(), arguments))
+        elif name == 'NEWOBJ':
+            arguments = self.spend(self._pop())
+            self.stack.append(self.new(self._pop(), arguments))
         elif name == 'BUILD':
-            self.build(self.spend(self.pop()))
+            state = self.spend(self._pop())
+            self.stack.append(self.build(self._pop(), state))
+        elif name == 'BINPERSID':
+            self.stack.append(self.persistent(self._pop()))
         elif name not in ('PROTO', 'FRAME'):
-            self.container(name)
+            self._container(name)
 
-    def container(self, name: str) -> None:
+    def _container(self, name: str) -> None:
         """Opcodes that make or fill lists, tuples and dicts."""
         if name == 'EMPTY_LIST':
             self.stack.append([])
         elif name == 'EMPTY_DICT':
             self.stack.append({})
         elif name in ('LIST', 'TUPLE'):
-            items = self.pop_mark()
+            items = self._pop_mark()
             self.stack.append(items if name == 'LIST' else tuple(items))
         elif name in ('TUPLE1', 'TUPLE2', 'TUPLE3'):
-            self.stack.append(tuple([self.pop() for _ in range(int(name[-1]))][::-1]))
+            self.stack.append(tuple([self._pop() for _ in range(int(name[-1]))][::-1]))
         elif name == 'DICT':
-            items = self.pop_mark()
-            self.stack.append(_set_items({}, items))
-        elif name == 'APPEND':
-            item = self.pop()
-            self.top(list).append(item)
-        elif name == 'APPENDS':
-            items = self.pop_mark()
-            self.top(list).extend(items)
-        elif name == 'SETITEM':
-            value, key = self.pop(), self.pop()
-            _set_items(self.top(dict), [key, value])
-        elif name == 'SETITEMS':
-            items = self.pop_mark()
-            _set_items(self.top(dict), items)
+            items = self._pop_mark()
+            self.stack.append(set_items({}, items))
+        elif name in ('APPEND', 'APPENDS'):
+            items = [self._pop()] if name == 'APPEND' else self._pop_mark()
+            self._top(list).extend(items)
+        elif name in ('SETITEM', 'SETITEMS'):
+            items = [self._pop(), self._pop()][::-1] if name == 'SETITEM' else self._pop_mark()
+            set_items(self._top(dict), items)
         elif name == 'POP':
-            self.pop()
+            self._pop()
         else:
             raise ValueError('this opcode is refused')
 
-    def pop(self) -> Any:
+    def _pop(self) -> Any:
         if not self.stack:
             raise ValueError('nothing is on the stack')
         return self.stack.pop()
 
     def spend(self, arguments: Any) -> Any:
+        """Returns the arguments of a call; raises ValueError when calls have worked on more than the file holds."""
         if isinstance(arguments, tuple):
-            self.budget -= sum(len(part) for part in arguments if isinstance(part, (str, bytes)))
+            lengths = (len(part) for part in arguments if isinstance(part, (str, bytes)))
+            self.budget -= 8 * len(arguments) + sum(lengths)
         if self.budget < 0:
             raise ValueError('it works on the same bytes again and again')
         return arguments
 
-    def pop_mark(self) -> list[Any]:
+    def _pop_mark(self) -> list[Any]:
         if not self.marked:
             raise ValueError('there is no mark on the stack')
         items, self.stack = self.stack, self.marked.pop()
         return items
 
-    def top(self, kind: type) -> Any:
-        if not self.stack or type(self.stack[-1]) is not kind:
+    def _top(self, kind: type) -> Any:
+        if not self.stack or not isinstance(self.stack[-1], kind):
             raise ValueError(f'a {kind.__name__} was expected on the stack')
         return self.stack[-1]
 
-    def put(self, key: int) -> None:
+    def _put(self, key: int) -> None:
         if not self.stack:
             raise ValueError('nothing is on the stack')
         self.memo[key] = self.stack[-1]
@@ -210,6 +222,7 @@ class _Machine:
             self.stack[-1].memo_keys.append(key)
 
     def get(self, key: int) -> Any:
+        """The value stored under a memo number; containers are refused."""
         if key not in self.memo:
             raise ValueError(f'nothing was stored under memo number {key}')
         value = self.memo[key]
@@ -218,28 +231,41 @@ class _Machine:
             raise ValueError('a container is used twice, which is refused')
         return value
 
-    def symbol(self, argument: str | None) -> _Symbol:
+    def _symbol(self, argument: str | None) -> Symbol:
         if argument is None:  # STACK_GLOBAL
-            name, module = self.pop(), self.pop()
+            name, module = self._pop(), self._pop()
             if not isinstance(name, str) or not isinstance(module, str):
                 raise ValueError('the name of a global is not a string')
             dotted = f'{module}.{name}'
         else:  # pickletools joins module and name with a space
             dotted = argument.replace(' ', '.', 1)
-        for meaning, pattern in _MEANINGS:
-            if pattern.fullmatch(dotted):
-                return _Symbol(meaning)
+        for meaning, pattern in self.meanings:
+            match = pattern.fullmatch(dotted)
+            if match:
+                return Symbol(match.expand(meaning))
         raise ValueError(f'it asks for {dotted[:100]!r}, which is refused')
 
-    def build(self, state: Any) -> None:
-        target = self.pop()
+    def call(self, function: Any, arguments: Any) -> Any:
+        """What REDUCE makes: the six calls of NumPy's pickles."""
+        return _reduce(function, arguments)
+
+    def new(self, kind: Any, arguments: Any) -> Any:
+        """What NEWOBJ makes."""
+        raise ValueError('this opcode is refused')
+
+    def persistent(self, identity: Any) -> Any:
+        """What BINPERSID stands for."""
+        raise ValueError('this opcode is refused')
+
+    def build(self, target: Any, state: Any) -> Any:
+        """What BUILD makes of a target: an array or dtype that its state completes."""
         if not isinstance(target, _Unbuilt) or not isinstance(state, tuple):
             raise ValueError(f'setting the state of a {type(target).__name__} is refused')
         built = _array(state) if target.dtype is None else _dtype(target.dtype, state)
-        self.stack.append(built)
         for key in target.memo_keys:
             if self.memo[key] is target:
                 self.memo[key] = built
+        return built
 
 
 def _number(value: Any) -> int | float:
@@ -248,7 +274,8 @@ def _number(value: Any) -> int | float:
     return value
 
 
-def _set_items(target: dict, items: list[Any]) -> dict:
+def set_items(target: dict, items: list[Any]) -> dict:
+    """Puts keys and values, which alternate, into a dict; raises ValueError for keys that are refused or doubled."""
     if len(items) % 2:
         raise ValueError('a dict has a key without a value')
     for key, value in zip(items[::2], items[1::2]):
@@ -256,17 +283,19 @@ def _set_items(target: dict, items: list[Any]) -> dict:
             raise ValueError(f'a dict key of length {len(key)} is refused')
         if type(key) not in _KEYS:  # a tuple's hash is computed recursively
             raise ValueError(f'a dict key of type {type(key).__name__} is refused')
+        if key in target:
+            raise ValueError(f'the dict key {str(key)[:100]!r} occurs twice')
         target[key] = value
     return target
 
 
 def _reduce(function: Any, arguments: Any) -> Any:
     """The six calls that NumPy's pickles make."""
-    meaning = function.meaning if isinstance(function, _Symbol) else type(function).__name__
+    meaning = function.meaning if isinstance(function, Symbol) else type(function).__name__
     if not isinstance(arguments, tuple):
         raise ValueError(f'the arguments of {meaning} are not a tuple')
     if meaning == 'reconstruct' and len(arguments) == 3:
-        if isinstance(arguments[0], _Symbol) and arguments[0].meaning == 'ndarray' and isinstance(arguments[1], tuple):
+        if isinstance(arguments[0], Symbol) and arguments[0].meaning == 'ndarray' and isinstance(arguments[1], tuple):
             return _Unbuilt(None)
     elif meaning == 'dtype' and 1 <= len(arguments) <= 3 and isinstance(arguments[0], (str, bytes)):
         name = arguments[0].decode('latin-1') if isinstance(arguments[0], bytes) else arguments[0]

@@ -7,33 +7,30 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from humalign_jax.report import figures
+from humalign_jax.report.section import Cards, Options, Section, Unlike, Words
 from humalign_jax.report.study import Study
 
 RANKED_BY = ('kl', 'js', 'cross_entropy')  # columns of per_image.npy, the preferred first; larger is less alike
 N_NAMED = 3  # classes named for each distribution
+_CAPTION = (
+    'Images on which people’s answers and the model’s probabilities differ most; bars are shares of answers and '
+    'probabilities.'
+)
 
 
-@dataclasses.dataclass(frozen=True)
-class Unlike:
-    """One image and what people and the model call it.
-
-    Attributes:
-        stimulus: Its id.
-        label: Its published label, '' if not known.
-        people: Names with their shares, most frequent first; one name with NaN if only that is known; () if none is.
-        model: The same of the model's probabilities.
-        value: By how much they differ, in nats.
-        measure: Column of per_image.npy that says so.
-        picture: The image; None if its pixels were not extracted.
-    """
-
-    stimulus: str
-    label: str
-    people: tuple[tuple[str, float], ...]
-    model: tuple[tuple[str, float], ...]
-    value: float
-    measure: str
-    picture: figures.Picture | None
+def section(study: Study, options: Options) -> Section | None:
+    """Cards of the most human-unlike images of each model; None without any."""
+    cards = []
+    for model in study.models:
+        unlike = most_unlike(study, model, options.n_images)
+        if unlike:
+            cards.append(Cards(model, tuple(unlike), unlike[0].measure))
+    if not cards:
+        return None
+    words = [Words(_CAPTION)]
+    if not any(image.picture for card in cards for image in card.unlike):
+        words.append(Words('Their pixels were not extracted (layer pixels), so that only their numbers are shown.'))
+    return Section(70, 'images', 'Most human-unlike images', (*words, *cards))
 
 
 def most_unlike(study: Study, model: str, n_images: int) -> list[Unlike]:

@@ -1,0 +1,6 @@
+"""PyTorch checkpoints (zip and older) and safetensors as Flax variables, without PyTorch; nothing in a file is run."""
+
+from humalign_jax.models.torch_import.state_dict import read_state_dict
+from humalign_jax.models.torch_import.variables import to_flax
+
+__all__ = ['read_state_dict', 'to_flax']

@@ -1,0 +1,94 @@
+"""A section of the page: its place, its content and its sentences; and what every section is given.
+
+A file of `sections/` has a function `section(study, options) -> Section | None`. The page finds the files by itself, so
+that adding a file adds a section.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from humalign_jax.report.figures import Group, Picture
+from humalign_jax.report.sentences import Passage
+from humalign_jax.report.tables import Table
+
+PANEL_INCHES = (3.5, 2.7)
+
+
+@dataclasses.dataclass(frozen=True)
+class Unlike:
+    """One image and what people and the model call it.
+
+    Attributes:
+        stimulus: Its id.
+        label: Its published label, '' if not known.
+        people: Names with their shares, most frequent first; one name with NaN if only that is known; () if none is.
+        model: The same of the model's probabilities.
+        value: By how much they differ, in nats.
+        measure: Column of per_image.npy that says so.
+        picture: The image; None if its pixels were not extracted.
+    """
+
+    stimulus: str
+    label: str
+    people: tuple[tuple[str, float], ...]
+    model: tuple[tuple[str, float], ...]
+    value: float
+    measure: str
+    picture: Picture | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Cards:
+    """Images on which one model is least like people."""
+
+    model: str
+    unlike: tuple[Unlike, ...]
+    measure: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """A paragraph, or a heading of the third level."""
+
+    text: str
+    is_heading: bool = False
+
+
+Block = Table | Group | Cards | Words | Passage
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        place: Its place on the page: sections stand in the order of this number.
+        name: Its name in links, such as 'soft-labels'.
+        title: Its heading.
+        blocks: Tables, figures and paragraphs in their order; the page leaves out a section without any.
+        passages: Its sentences, which stand in the reading of the whole study.
+    """
+
+    place: int
+    name: str
+    title: str
+    blocks: tuple[Block, ...]
+    passages: tuple[Passage, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a page shows.
+
+    Attributes:
+        n_images: Most human-unlike images of each model.
+        recipe_epochs: Epochs of the full recipe of each kind of model, by `config.model.name`.
+        claims: Claims that the page judges, see `claims.KINDS`.
+        figures: Folder for PDF and PNG files.
+    """
+
+    n_images: int
+    recipe_epochs: Mapping[str, float]
+    claims: Sequence[Sequence[str]]
+    figures: pathlib.Path
