@@ -1,7 +1,7 @@
 """PyTorch's zip format: `<name>/data.pkl`, `<name>/byteorder` and one entry `<name>/data/<key>` for each block.
 
-Entries are slices of the bytes of the file, so none takes memory of its own. Compressed ones are refused: checkpoints of
-PyTorch have none, and what they would unpack to is not bounded by the size of the file.
+Entries are slices of the bytes of the file, so none takes memory of its own. Compressed entries are refused: PyTorch's
+checkpoints have none, and the size of the file does not bound what they would unpack to.
 """
 
 import dataclasses
