@@ -78,7 +78,7 @@ def zip_file(value, blocks=None, *, root='archive/', extra=None, **kwargs) -> by
     """A checkpoint in PyTorch's zip format; `value` may be a whole pickle."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, 'w', **kwargs) as archive:
-        archive.writestr(f'{root}data.pkl', value if type(value) is bytes else program(value))
+        archive.writestr(f'{root}data.pkl', value if type(value) is bytes else program(value), zipfile.ZIP_STORED)
         for key, raw in ({'0': floats()} if blocks is None else blocks).items():
             archive.writestr(f'{root}data/{key}', raw)
         for name, raw in (extra or {}).items():
