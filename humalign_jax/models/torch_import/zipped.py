@@ -60,9 +60,10 @@ def read(content: bytes) -> tuple[Any, Storages]:
         entry = entries.get(f'{root}data/{storage.key}')
         if entry is None:
             raise ValueError(f'there is no storage {storage.key[:60]!r} in it')
-        if entry.size != storage.n_bytes:
-            raise ValueError(f'storage {storage.key[:60]!r} has {entry.size} bytes instead of {storage.n_bytes}')
-        return _bytes(content, entry)
+        raw = _bytes(content, entry)
+        if len(raw) != storage.n_bytes:
+            raise ValueError(f'storage {storage.key[:60]!r} has {len(raw)} bytes instead of {storage.n_bytes}')
+        return raw
 
     return value, Storages(block, is_big_endian=order == b'big')
 
