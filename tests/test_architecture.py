@@ -1,6 +1,7 @@
 """The layers of docs/design.md, read from the imports themselves."""
 
 import ast
+import collections
 import graphlib
 import pathlib
 
@@ -163,3 +164,12 @@ def test_configs_import_ml_collections_only():
 def test_figures_need_no_backend_of_a_screen():
     """pyplot loads what MPLBACKEND names, which a notebook sets and which may not be installed."""
     assert not [path for path in FILES if any('pyplot' in name for name in _imports(path))]
+
+
+def test_no_two_public_classes_share_a_name():
+    places = collections.defaultdict(list)
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith('_'):
+                places[node.name].append(str(path.relative_to(PACKAGE)))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -19,7 +19,7 @@ from humalign_jax.report.plots import bars, rdms, style
 from humalign_jax.rsa import files
 from humalign_jax.wiring.rsa_display import keep_rdms
 from humalign_jax.wiring.rsa_join import join_study
-from humalign_jax.wiring.rsa_study import REPEATED, SAME, Study, load, simulate
+from humalign_jax.wiring.rsa_study import REPEATED, SAME, RsaData, load, simulate
 from humalign_jax.wiring.words import RSA, in_flags
 
 SECTIONS = ('experiment', 'seed', 'n_devices', 'features', 'reference', 'comparison', 'inference', 'simulated')
@@ -110,7 +110,7 @@ def _answer_ceiling(config: ConfigDict, answers: np.ndarray, *, stored: bool) ->
     return split.reliability, split.ceiling
 
 
-def _check_comparison(config: ConfigDict, study: Study) -> None:
+def _check_comparison(config: ConfigDict, study: RsaData) -> None:
     """Raises ValueError, before any RDM is made, for an index, pairs or inference that do not fit."""
     index, pairs, over = config.comparison.index, tuple(config.comparison.pairs), config.inference.over
     settings.check_keys(config.inference, ('over', 'n_permutations'), 'config.inference')
@@ -150,7 +150,7 @@ def _check_comparison(config: ConfigDict, study: Study) -> None:
         raise ValueError(f"{index!r} needs every pair: set config.comparison.pairs=('all',), not {pairs}.")
 
 
-def _why_stored(config: ConfigDict, study: Study) -> str:
+def _why_stored(config: ConfigDict, study: RsaData) -> str:
     """Why RDMs have to be held in memory; '' where scores can come straight from the features."""
     index = config.comparison.index
     reasons = {
@@ -163,7 +163,7 @@ def _why_stored(config: ConfigDict, study: Study) -> str:
     return next((reason for reason, holds in reasons.items() if holds), '')
 
 
-def _check_room(config: ConfigDict, study: Study, folder: pathlib.Path, stored: str) -> None:
+def _check_room(config: ConfigDict, study: RsaData, folder: pathlib.Path, stored: str) -> None:
     """Raises ValueError if memory or disk will not do; logs what is needed, and which way is taken."""
     n = len(study.models[0].ids)
     n_pairs, n_rdms = n * (n - 1) // 2, len(study.models) + len(study.reference) + 1
@@ -191,7 +191,7 @@ def _check_room(config: ConfigDict, study: Study, folder: pathlib.Path, stored: 
         )
 
 
-def _streamed_scores(config: ConfigDict, study: Study, joined: dict[str, Any]) -> list[Score]:
+def _streamed_scores(config: ConfigDict, study: RsaData, joined: dict[str, Any]) -> list[Score]:
     """Scores of all models over all pairs, with no RDM held."""
     models, labels = study.models, study.labels
     reference = [item for item in study.reference if isinstance(item, Features)]
@@ -219,7 +219,7 @@ def _streamed_scores(config: ConfigDict, study: Study, joined: dict[str, Any]) -
 
 
 def _origin(
-    config: ConfigDict, study: Study, reference: Sequence[Rdm] | Sequence[Features], joined: dict[str, Any]
+    config: ConfigDict, study: RsaData, reference: Sequence[Rdm] | Sequence[Features], joined: dict[str, Any]
 ) -> dict[str, Any]:
     """What all scores say of the stimuli, how they were joined, and of the reference."""
     measures = {item.measure if isinstance(item, Rdm) else study.reference_measure for item in reference}

@@ -92,7 +92,7 @@ class Ignored:
     """A value that no weights depend on."""
 
 
-class Machine(pickles.Machine):
+class TorchMachine(pickles.Machine):
     """The pickle machine that also knows PyTorch's names.
 
     Attributes:

@@ -24,7 +24,7 @@ _AGAIN = 'copy or download it again'
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class ZipEntry:
     """A file in the archive: its bytes are content[start : start + size], unless it is compressed."""
 
     name: str
@@ -51,7 +51,7 @@ def read(content: bytes) -> tuple[Any, Storages]:
     if order not in (b'little', b'big'):
         raise ValueError(f'its byte order is {order[:40]!r}, neither little nor big')
     program = bytes(_bytes(content, entries[f'{root}data.pkl']))
-    machine = pickled.Machine(program)
+    machine = pickled.TorchMachine(program)
     value = machine.run()
     if machine.end != len(program):
         raise ValueError(f'{len(program) - machine.end} bytes follow the end of its pickle')
@@ -68,7 +68,7 @@ def read(content: bytes) -> tuple[Any, Storages]:
     return value, Storages(block, is_big_endian=order == b'big')
 
 
-def read_entries(content: bytes) -> dict[str, Entry]:
+def read_entries(content: bytes) -> dict[str, ZipEntry]:
     """Every file of an archive by its name.
 
     Raises:
@@ -91,7 +91,7 @@ def read_entries(content: bytes) -> dict[str, Entry]:
     return entries
 
 
-def _bytes(content: bytes, entry: Entry) -> memoryview:
+def _bytes(content: bytes, entry: ZipEntry) -> memoryview:
     if entry.is_compressed:
         raise ValueError(f'its file {entry.name[:60]!r} is compressed: unpack the archive and zip it with `zip -0`')
     raw = memoryview(content)[entry.start : entry.start + entry.size]
@@ -126,7 +126,7 @@ def _directory(content: bytes) -> tuple[int, int]:
     return start, n_entries
 
 
-def _entry(content: bytes, at: int, end_of_files: int) -> tuple[Entry, int]:
+def _entry(content: bytes, at: int, end_of_files: int) -> tuple[ZipEntry, int]:
     """A line of the directory, compared with the file it speaks of, and where the next line begins."""
     numbers = _unpack(_CENTRAL, content, at, b'PK\x01\x02')
     _, _, flags, method, _, _, crc, packed, size, n_name, n_extra, n_comment, _, _, _, start = numbers
@@ -144,7 +144,7 @@ def _entry(content: bytes, at: int, end_of_files: int) -> tuple[Entry, int]:
     start += _LOCAL.size
     if content[start : start + n_name] != raw_name or start + n_name + n_extra + packed > end_of_files:
         raise ValueError(f'its file {name[:60]!r} does not lie where the directory says: {_AGAIN}')
-    return Entry(name, start + n_name + n_extra, packed, crc, method != 0 or packed != size), at
+    return ZipEntry(name, start + n_name + n_extra, packed, crc, method != 0 or packed != size), at
 
 
 def _wide(extra: bytes, numbers: list[int]) -> list[int]:

@@ -5,6 +5,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -89,8 +90,8 @@ def bootstrap(
         )
     n, k = inputs.n_stimuli, len(inputs.subjects)
     rdms = np.concatenate(inputs.components)
-    options = {'mask': inputs.mask, 'control': inputs.control}
-    options['devices'] = list(devices) if devices is not None else local_devices()
+    used = list(devices) if devices is not None else local_devices()
+    options: dict[str, Any] = {'mask': inputs.mask, 'control': inputs.control, 'devices': used}
     none = np.empty((0, n), dtype=np.int64)
     data = evaluate_fixed(rdms, inputs.subjects, index, over='none', orders=none, names=inputs.names, **options)
     of_data = np.concatenate([data.scores, data.lower[None], data.upper[None]])

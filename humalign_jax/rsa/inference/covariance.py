@@ -126,8 +126,8 @@ def interaction_with_subjects(mean: DyadicCovariance, total: np.ndarray, k: int)
 
 def sum_of(parts: Sequence[DyadicCovariance], units: tuple[float, float]) -> DyadicCovariance:
     """The sum of several covariances."""
-    sums = [np.sum([getattr(x, name) for x in parts], axis=0) for name in ('shared', 'excess', 'own')]
-    return DyadicCovariance(*sums, units)
+    shared, excess, own = (np.sum([getattr(x, name) for x in parts], axis=0) for name in ('shared', 'excess', 'own'))
+    return DyadicCovariance(shared, excess, own, units)
 
 
 def quadratic(contrasts: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ import scipy.stats
 
 from humalign_jax.records import Rdm
 from humalign_jax.rsa.inference.significance import difference_p, fisher_interval, pair_matrix, t_values, two_sided_p
-from humalign_jax.rsa.large.linearised import Places, RanksOfPart, Side, correlation, doubled_ranks, partial
+from humalign_jax.rsa.large.linearised import Places, RankedSide, RanksOfPart, correlation, doubled_ranks, partial
 from humalign_jax.rsa.pairs import align, within_category
 from humalign_jax.rsa.similarity.ceiling import PAIRS
 from humalign_jax.rsa.similarity.indices import INDICES, WEIGHTED_INDICES, index_named, indices_that
@@ -144,7 +144,7 @@ class Reference:
         self._own = dict(self._sides(rdm))
         if 'partial' in pairs:
             # Any two numbers for same and different give one correlation, so that ranks need no part in it.
-            self._same = Side(np.asarray(within), index='pearson')
+            self._same = RankedSide(np.asarray(within), index='pearson')
             self._own_same = correlation(self._own['all'], self._same, self._places['all'], index)
 
     def values(self, model: Rdm) -> dict[str, float]:
@@ -180,7 +180,7 @@ class Reference:
                 found['partial'] = InfluenceScore(model.name, self.index, 'partial', places.n_pairs, value, influence)
         return {kind: found[kind] for kind in self.pairs}
 
-    def _sides(self, rdm: Rdm) -> Iterator[tuple[str, 'Side']]:
+    def _sides(self, rdm: Rdm) -> Iterator[tuple[str, 'RankedSide']]:
         """The RDM's values or ranks over each kind of pairs, one kind in memory at a time."""
         values = np.asarray(rdm.values)
         if not np.isfinite(values.sum(dtype=np.float64)):
@@ -190,7 +190,7 @@ class Reference:
             )
         if not self._is_ranked:
             for kind, places in self._places.items():
-                yield kind, Side(values if places.mask is None else values[places.mask], index=self.index)
+                yield kind, RankedSide(values if places.mask is None else values[places.mask], index=self.index)
             return
         ranks = doubled_ranks(values)
         del values
@@ -198,10 +198,10 @@ class Reference:
         tables = RanksOfPart(ranks, next(iter(masks.values()))) if masks else None
         for kind, places in self._places.items():
             if places.mask is None or tables is None:
-                yield kind, Side(ranks, index=self.index)
+                yield kind, RankedSide(ranks, index=self.index)
             else:
                 own = tables.ranks(ranks, places.mask, of_part=tables.mask is places.mask)
-                yield kind, Side(own, index=self.index)
+                yield kind, RankedSide(own, index=self.index)
 
 
 def infer_by_influence(
