@@ -186,6 +186,7 @@ def main() -> None:
     parser.add_argument('--studies', type=int, default=1000)
     parser.add_argument('--seed', type=int, default=701)
     parser.add_argument('--only', nargs='*', help='indices', default=[*dict.fromkeys(row[0] for row in settings())])
+    parser.add_argument('--missing', action='store_true', help='only rows that the file of results lacks')
     parser.add_argument('--path', type=Path, default=Path(__file__).parent / 'results' / 'rsa_calibration.json')
     options = parser.parse_args()
     names = ('index', 'pairs', 'over', 'n_stimuli')
@@ -195,7 +196,7 @@ def main() -> None:
         rows = {tuple(row[name] for name in names): row for row in known if 'pairs' in row}
     for setting in settings():
         index, pairs, over, _ = setting
-        if index not in options.only:
+        if index not in options.only or (options.missing and setting in rows):
             continue
         if not index.startswith('whitened') and (pairs, over) not in truths:
             indices = [x for x, *rest in settings() if rest[:2] == [pairs, over] and not x.startswith('whitened')]
