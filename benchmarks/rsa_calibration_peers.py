@@ -21,12 +21,13 @@ from pathlib import Path
 import numpy as np
 import rsatoolbox
 import tqdm
-from rsa_calibration import NAMES, SUBJECT_NOISE, Population, machine, rate
+from rsa_calibration import LEVELS, Population, machine, rate
 
 from humalign_jax import rsa, storage
 
 THEIR_NAMES = {'spearman': 'spearman', 'pearson': 'corr', 'cosine': 'cosine'}
-SETTINGS = [  # index, bootstrap, stimuli, subjects, their draws
+EQUAL = 1, 3  # numbers of two equally good models
+SETTINGS = [  # index, over, stimuli, subjects, their draws
     ('pearson', 'stimuli', 20, 4, 200),
     ('pearson', 'stimuli', 40, 4, 200),
     ('spearman', 'stimuli', 20, 4, 100),
@@ -35,56 +36,56 @@ SETTINGS = [  # index, bootstrap, stimuli, subjects, their draws
 ]
 
 
-def ours(models: np.ndarray, subjects: np.ndarray, index: str, bootstrap: str, seed: int) -> dict:
+def ours(models: np.ndarray, subjects: np.ndarray, index: str, over: str, seed: int) -> dict:
     """Ends of the intervals, [m], and p values."""
-    result = rsa.infer(models, subjects, index=index, bootstrap=bootstrap, n_bootstrap=200, seed=seed)
-    return {'ends': (result.low, result.high), 'equal': result.p_differences[1, 2], 'zero': result.p_zero[0]}
+    result = rsa.infer(models, subjects, index=index, over=over, seed=seed)
+    return {'ends': (result.low, result.high), 'equal': result.p_differences[EQUAL], 'zero': result.p_zero[0]}
 
 
-def theirs(models: np.ndarray, subjects: np.ndarray, index: str, bootstrap: str, n_draws: int, seed: int) -> dict:
+def theirs(models: np.ndarray, subjects: np.ndarray, index: str, over: str, n_draws: int, seed: int) -> dict:
     """As `ours`."""
     np.random.seed(seed)  # rsatoolbox draws from NumPy's global state
     fixed = [rsatoolbox.model.ModelFixed(str(i), rdm) for i, rdm in enumerate(models)]
-    name = 'eval_dual_bootstrap' if bootstrap == 'both' else 'eval_bootstrap_pattern'
+    name = 'eval_dual_bootstrap' if over == 'both' else 'eval_bootstrap_pattern'
     with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
         result = getattr(rsatoolbox.inference, name)(
             fixed, rsatoolbox.rdm.RDMs(subjects), method=THEIR_NAMES[index], N=n_draws
         )
     pairs, zero, _ = result.test_all()
-    return {'ends': result.get_ci(0.95), 'equal': pairs[1, 2], 'zero': zero[0]}
+    return {'ends': result.get_ci(0.95), 'equal': pairs[EQUAL], 'zero': zero[0]}
 
 
 def summary(results: list[dict], truth: np.ndarray) -> dict:
     """Coverage and false-positive rates."""
-    names, tests = NAMES['fixed'], {'equal models': 'equal', 'unrelated model against zero': 'zero'}
-    hits = np.array([(r['ends'][0] <= truth) & (truth <= r['ends'][1]) for r in results])
-    widths = np.median([r['ends'][1] - r['ends'][0] for r in results], axis=0)
+    tests = {'equal models': 'equal', 'unrelated model against zero': 'zero'}
+    ends = np.array([r['ends'] for r in results])[:, :, : len(LEVELS)]
+    hits, widths = (ends[:, 0] <= truth) & (truth <= ends[:, 1]), np.median(ends[:, 1] - ends[:, 0], axis=0)
     return {
-        'coverage': {name: rate(x) for name, x in zip(names, hits.T)},
-        'median_width': dict(zip(names, widths.round(4).tolist())),
+        'coverage': {name: rate(x) for name, x in zip(LEVELS, hits.T)},
+        'median_width': dict(zip(LEVELS, widths.round(4).tolist())),
         'false_positives': {name: rate([r[key] <= 0.05 for r in results]) for name, key in tests.items()},
     }
 
 
-def compare(index: str, bootstrap: str, n: int, k: int, n_draws: int, n_studies: int, seed: int) -> dict:
+def compare(index: str, over: str, n: int, k: int, n_draws: int, n_studies: int, seed: int) -> dict:
     """One row of the result."""
-    population = Population('gaussian', [np.inf, 1.5, 1.5, 0.5], SUBJECT_NOISE, 0)
+    population = Population('all', 'euclidean')
     fixed_maps = population.subjects(np.random.default_rng(1), k)
     results, seconds = {'ours': [], 'rsatoolbox': []}, dict.fromkeys(('ours', 'rsatoolbox'), 0.0)
-    for study in tqdm.trange(n_studies, desc=f'{index}, {bootstrap}, {n} stimuli'):
+    for study in tqdm.trange(n_studies, desc=f'{index}, {over}, {n} stimuli'):
         np_rng = np.random.default_rng([seed, study])
-        maps = fixed_maps if bootstrap == 'stimuli' else population.subjects(np_rng, k)
-        data = population.study(np_rng, n, maps)
+        maps = fixed_maps if over == 'stimuli' else population.subjects(np_rng, k)
+        *data, _ = population.study(np_rng, n, maps)
         started = time.perf_counter()
-        results['ours'].append(ours(*data, index, bootstrap, study))
+        results['ours'].append(ours(*data, index, over, study))
         between = time.perf_counter()
-        results['rsatoolbox'].append(theirs(*data, index, bootstrap, n_draws, study))
+        results['rsatoolbox'].append(theirs(*data, index, over, n_draws, study))
         seconds['ours'] += between - started
         seconds['rsatoolbox'] += time.perf_counter() - between
-    truth = population.truth(index, fixed_maps if bootstrap == 'stimuli' else None)
+    truth = population.truth([index], fixed_maps if over == 'stimuli' else None)[index]
     return {
         'index': index,
-        'bootstrap': bootstrap,
+        'over': over,
         'n_stimuli': n,
         'n_subjects': k,
         'n_studies': n_studies,
@@ -103,9 +104,9 @@ def main() -> None:
     parser.add_argument('--rows', type=int, nargs='*', default=range(len(SETTINGS)), help='which of SETTINGS')
     options = parser.parse_args()
     path = Path(__file__).parent / 'results' / 'rsa_calibration_peers.json'
-    names = ('index', 'bootstrap', 'n_stimuli', 'n_subjects')
+    names = ('index', 'over', 'n_stimuli', 'n_subjects')
     known = json.loads(path.read_text())['rows'] if path.exists() else []
-    rows = {tuple(row[name] for name in names): row for row in known}
+    rows = {tuple(row[name] for name in names): row for row in known if 'over' in row}
     versions = {**machine(), 'rsatoolbox': importlib.metadata.version('rsatoolbox')}
     for i in options.rows:
         setting = SETTINGS[i]

@@ -12,7 +12,7 @@ position, which every score then says:
     --config.features.ids_file=images.txt
     --config.comparison.join=position
 
-Tens of thousands of stimuli: --config.inference.n_bootstrap=0 --config.features.write_rdms=False holds no RDM at all.
+Tens of thousands of stimuli: --config.inference.over=none --config.features.write_rdms=False holds no RDM at all.
 """
 
 import ml_collections
@@ -34,7 +34,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         csv=dict(separator='', decimal='', header='', encoding=''),  # of .csv files, '' to find it; tab, True, latin-1
         measure='correlation',  # of rsa.DISTANCES, mahalanobis, or crossnobis of arrays [repeats, stimuli, features]
         noise_files=(),  # for crossnobis: covariance of each file's noise; () to find it in four repeats or more
-        write_rdms=True,  # False with inference.n_bootstrap=0: scores straight from the features, in flat memory
+        write_rdms=True,  # False with inference.over='none': scores straight from the features, in flat memory
     )
     c.reference = dict(
         kind='rdm',  # rdm (one file for each subject), features, soft_labels, or counts (answers of people)
@@ -50,17 +50,20 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         n_splits=10,  # random halves of the counts for the noise ceiling
     )
     c.comparison = dict(
-        index='spearman',  # a name of rsa.INDICES, or of rsa.FEATURE_INDICES (CKA, Procrustes, RV) with n_bootstrap=0
+        index='spearman',  # a name of rsa.INDICES, or of rsa.FEATURE_INDICES (CKA, Procrustes, RV), over='none'
         join='exact',  # shared: keep the stimuli that all files have; position: row k of every file is the same one
         undefined='raise',  # omit: leave stimuli without distances in one file (NaN, constant rows) out of all
         labels_file='',  # text file with the category of each stimulus, in the order of the first feature file
         pairs=('all',),  # with labels also within, between, partial; adds the same/different RDM as a model
     )
-    c.inference = dict(bootstrap='stimuli', n_bootstrap=1000, n_permutations=1000)  # n_bootstrap 0: scores alone
+    c.inference = dict(
+        over='stimuli',  # what would be new in another study: stimuli, subjects or both; none for scores alone
+        n_permutations=1000,  # of the test against zero
+    )
     c.simulated = dict(n_stimuli=0, n_models=0, n_subjects=0)  # more than 0 stimuli: made up, in place of files
     if size == 'tiny':
         c.comparison.update(pairs=('all', 'within', 'partial'))
-        c.inference.update(bootstrap='both', n_bootstrap=50, n_permutations=50)
+        c.inference.update(over='both', n_permutations=50)
         c.simulated.update(n_stimuli=30, n_models=3, n_subjects=4)
     elif size != 'full':
         raise ValueError(f'configs/rsa.py has no variant {size!r}: full or tiny.')

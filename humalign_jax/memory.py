@@ -55,6 +55,21 @@ def give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def held_bytes(which: str = 'VmRSS') -> int:
+    """Memory that this process holds now ('VmRSS') or held at most ('VmHWM'); 0 on systems other than Linux."""
+    try:
+        text = pathlib.Path('/proc/self/status').read_text()
+    except OSError:
+        return 0
+    return 1024 * int(text.split(f'{which}:')[1].split()[0])
+
+
+def forget_peak() -> None:
+    """Starts 'VmHWM' again: a study runs its stages in one process, and an earlier stage may have held more."""
+    with contextlib.suppress(OSError):
+        pathlib.Path('/proc/self/clear_refs').write_text('5')
+
+
 def _left_in_cgroups(system: pathlib.Path) -> Iterator[int]:
     """Free memory under each limit of the process's control groups (Linux, version 1 and 2)."""
     try:

@@ -114,11 +114,11 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
     **dict.fromkeys(('mean', 'steps'), _ANY),
     **dict.fromkeys(
         (
-            'arms', 'arrays', 'baselines', 'best_metric', 'best_mode', 'bootstrap', 'dataset', 'dtype', 'experiment',
+            'arms', 'arrays', 'baselines', 'best_metric', 'best_mode', 'dataset', 'dtype', 'experiment',
             'features', 'files', 'fit', 'headline', 'human', 'human_measure', 'ids_file', 'image', 'include', 'index',
             'join', 'kind', 'labels_file', 'layer', 'layers', 'levels', 'measure', 'measures', 'model', 'model_name',
-            'name', 'names', 'network', 'noise_files', 'pairs', 'root', 'run', 'schedule', 'split', 'study', 'target',
-            'title', 'validation',
+            'name', 'names', 'network', 'noise_files', 'over', 'pairs', 'root', 'run', 'schedule', 'split', 'study',
+            'target', 'title', 'validation',
             'categories', 'highest', 'lowest', 'question',
         ),
         _Text(),

@@ -1,6 +1,7 @@
 """The layers of docs/design.md, read from the imports themselves."""
 
 import ast
+import collections
 import graphlib
 import pathlib
 
@@ -69,34 +70,6 @@ def test_imports_point_down(path):
         assert 'main' not in found
 
 
-@pytest.mark.parametrize('path', sorted((PACKAGE / 'rsa').rglob('*.py')), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_rooms_of_rsa_import_the_rooms_below(path):
-    room = path.relative_to(PACKAGE / 'rsa').parts[0].removesuffix('.py')
-    below = {name.removeprefix('humalign_jax.rsa.').split('.')[0] for name in _imports(path) if '.rsa.' in name}
-    if room == '__init__':
-        return  # the public names, from all rooms
-    assert room in ROOMS, f'{room} has no floor: give it one here'
-    assert below - {room} <= ROOMS[room], f'{path} may not import {below - {room} - ROOMS[room]}'
-
-
-def test_other_packages_import_the_public_interface_of_rsa_only():
-    public = {'humalign_jax.rsa', *(f'humalign_jax.rsa.{name}' for name in _names_bound(PACKAGE / 'rsa/__init__.py'))}
-    below = {
-        (str(path.relative_to(PACKAGE)), name)
-        for path in FILES
-        if path.relative_to(PACKAGE).parts[0] != 'rsa'
-        for name in _imports(path)
-        if name.startswith('humalign_jax.rsa') and name not in public
-    }
-    assert not below
-
-
-def _names_bound(path):
-    """Names that the imports of a file bind."""
-    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
-    return {alias.asname or alias.name for node in nodes for alias in node.names}
-
-
 def _module(path):
     """Dotted name of a file: 'humalign_jax.rsa.pairs'; of a package's `__init__.py` the package's."""
     return '.'.join(path.relative_to(PACKAGE.parent).with_suffix('').parts).removesuffix('.__init__')
@@ -124,6 +97,34 @@ def test_training_names_no_entry_of_a_batch_of_images():
         constants = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
         assert not constants & words, path
         assert not {'data', 'human_data', 'records', 'models'} & _ours(path), path
+
+
+@pytest.mark.parametrize('path', sorted((PACKAGE / 'rsa').rglob('*.py')), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_rooms_of_rsa_import_the_rooms_below(path):
+    room = path.relative_to(PACKAGE / 'rsa').parts[0].removesuffix('.py')
+    below = {name.removeprefix('humalign_jax.rsa.').split('.')[0] for name in _imports(path) if '.rsa.' in name}
+    if room == '__init__':
+        return  # the public names, from all rooms
+    assert room in ROOMS, f'{room} has no floor: give it one here'
+    assert below - {room} <= ROOMS[room], f'{path} may not import {below - {room} - ROOMS[room]}'
+
+
+def test_other_packages_import_the_public_interface_of_rsa_only():
+    public = {'humalign_jax.rsa', *(f'humalign_jax.rsa.{name}' for name in _names_bound(PACKAGE / 'rsa/__init__.py'))}
+    below = {
+        (str(path.relative_to(PACKAGE)), name)
+        for path in FILES
+        if path.relative_to(PACKAGE).parts[0] != 'rsa'
+        for name in _imports(path)
+        if name.startswith('humalign_jax.rsa') and name not in public
+    }
+    assert not below
+
+
+def _names_bound(path):
+    """Names that the imports of a file bind."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    return {alias.asname or alias.name for node in nodes for alias in node.names}
 
 
 @pytest.mark.parametrize(
@@ -163,3 +164,12 @@ def test_configs_import_ml_collections_only():
 def test_figures_need_no_backend_of_a_screen():
     """pyplot loads what MPLBACKEND names, which a notebook sets and which may not be installed."""
     assert not [path for path in FILES if any('pyplot' in name for name in _imports(path))]
+
+
+def test_no_two_public_classes_share_a_name():
+    places = collections.defaultdict(list)
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith('_'):
+                places[node.name].append(str(path.relative_to(PACKAGE)))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -23,7 +23,14 @@ class Frame:
 
 @pytest.mark.parametrize(
     'values',
-    [X.tolist(), tuple(map(tuple, X)), [X[0], jnp.asarray(X[1])], np.asmatrix(X), Frame(), np.ma.array(X, mask=False)],
+    [
+        X.tolist(),
+        tuple(map(tuple, X)),
+        [X[0], jnp.asarray(X[1])],
+        X.view(np.matrix),
+        Frame(),
+        np.ma.array(X, mask=False),
+    ],
     ids=['list', 'tuple', 'list of arrays', 'matrix', 'frame', 'masked array that masks nothing'],
 )
 def test_numbers_of_other_containers_become_the_same_plain_array(values):

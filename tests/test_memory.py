@@ -8,7 +8,6 @@ import psutil
 import pytest
 
 from humalign_jax import memory
-from humalign_jax.experiments import extract
 
 
 def _write(root, files):
@@ -77,8 +76,8 @@ def test_what_an_experiment_left_is_given_back():
     blocks = [np.ones(1000) for _ in range(50_000)]  # 8 kB each: from the heap, not from pages of their own
     last = blocks[-1]
     del blocks
-    before = extract.memory_bytes()
+    before = memory.held_bytes()
     memory.give_back_memory()
     assert double._cache_size() == 0
-    assert before - extract.memory_bytes() > 200e6
+    assert before - memory.held_bytes() > 200e6
     assert last.sum() == 1000  # the heap's end is in use, so that the allocator alone could give nothing back

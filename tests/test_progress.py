@@ -105,14 +105,12 @@ def test_experiments_are_watched_in_the_log(monkeypatch, lines, caplog):
 @pytest.mark.parametrize(
     ('options', 'expected'),
     [
-        (dict(index='spearman', bootstrap='both'), {'bootstrap samples', 'permutations'}),
-        (dict(index='pearson'), {'bootstrap samples', 'permutations', 'samples of whole scores', 'stimuli left out'}),
-        (dict(index='kendall_tau_a'), {'bootstrap samples', 'permutations', 'pairs of RDMs compared'}),
-        (dict(index='bures'), {'bootstrap samples', 'stimuli left out', 'pairs of stimuli left out'}),
-        (
-            dict(index='cosine', bootstrap='both', models='weighted'),
-            {'bootstrap samples', 'bootstrap samples of subjects', 'bootstrap samples of both', 'permutations'},
-        ),
+        (dict(index='spearman', over='both'), {'influences of pairs, subjects', 'permutations'}),
+        (dict(index='pearson'), {'permutations', 'stimuli left out'}),
+        (dict(index='cosine'), {'bootstrap samples', 'permutations'}),
+        (dict(index='kendall_tau_a'), {'permutations', 'pairs of RDMs compared'}),
+        (dict(index='bures'), {'stimuli left out'}),
+        (dict(index='cosine', over='subjects', models='weighted'), {'bootstrap samples of subjects', 'permutations'}),
     ],
 )
 def test_inference_says_how_far_it_is_and_gives_the_same(monkeypatch, lines, options, expected):
@@ -122,12 +120,12 @@ def test_inference_says_how_far_it_is_and_gives_the_same(monkeypatch, lines, opt
     models, subjects = np_rng.uniform(1.0, 2.0, (2, 120)), np_rng.uniform(1.0, 2.0, (3, 120))
     if options.get('models'):
         options = {**options, 'models': [rsa.Weighted(models, 'weighted')]}
-    options = {'models': models, 'n_bootstrap': 40, 'n_permutations': 40, **options}
+    options = {'models': models, 'n_permutations': 40, **options}
     silent = rsa.infer(reference=subjects, **options)
     assert lines() == []
     with progress.shown():
         shown = rsa.infer(reference=subjects, **options)
-    np.testing.assert_array_equal(shown.draws, silent.draws)
+    np.testing.assert_array_equal(shown.permuted, silent.permuted)
     np.testing.assert_array_equal(shown.low, silent.low)
     assert expected <= {line.split(':')[0] for line in lines()}
 

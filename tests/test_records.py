@@ -14,7 +14,7 @@ IDS = [f'im{i}' for i in range(6)]
 
 
 @pytest.mark.parametrize(
-    'values', [X.tolist(), np.asmatrix(X), jnp.asarray(X, jnp.bfloat16)], ids=['list', 'matrix', 'bfloat16']
+    'values', [X.tolist(), X.view(np.matrix), jnp.asarray(X, jnp.bfloat16)], ids=['list', 'matrix', 'bfloat16']
 )
 def test_distances_of_a_record_of_any_array_equal_scipy(values):
     expected = pdist(np.asarray(values, np.float64), 'correlation')

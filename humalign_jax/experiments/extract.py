@@ -9,18 +9,13 @@ All wanted layers come from one pass over the images. A kill loses a few seconds
 `unfinished/`, a note says how many are safely on the disk, and a layer is renamed into place when it is whole.
 """
 
-import contextlib
 import dataclasses
-import errno
 import hashlib
-import io
 import json
-import os
 import pathlib
 import shutil
-import time
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 import jax
 import numpy as np
@@ -32,17 +27,14 @@ from humalign_jax.records import ImageSet
 from humalign_jax.train import forward, leaves, manifest, writers
 from humalign_jax.wiring import layer_folders, runs
 from humalign_jax.wiring.images import load_images
+from humalign_jax.wiring.layer_writer import NOT_COMPARED, LayerWriter
 
 PIXELS = 'pixels'
 _KEYS = (
     'experiment', 'seed', 'run', 'checkpoint', 'split', 'layers', 'name', 'data', 'batch_size', 'max_memory_gb',
     'n_devices',
 )  # fmt: skip
-# The hash of the parameters identifies the network, wherever its run lies; files of earlier versions have no order.
-_NOT_COMPARED = ('run', layer_folders.ORDER)
-_NOTE_SECONDS = 5.0  # between two notes of how far the files are
 _SLACK_BYTES = 64 << 20  # what allocators keep beside what is asked of them
-_CHUNK_BYTES = 8 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +60,9 @@ def run(config: ConfigDict, workdir: str) -> None:
     if config.split not in ('train', 'validation', 'test'):
         raise ValueError(f'config.split={config.split!r} must be train, validation or test.')
     folder = pathlib.Path(workdir)
-    if memory_bytes() > config.max_memory_gb * 1e9 / 2:
+    if memory.held_bytes() > config.max_memory_gb * 1e9 / 2:
         memory.give_back_memory()  # the limit is the whole process', of which earlier stages of a study may hold much
-    _forget_peak()
+    memory.forget_peak()
     source = _open(config)
     sidecars = {layer: _sidecar(source, layer) for layer in source.layers}
     missing = [layer for layer in source.layers if not _is_there(folder / f'{layer}.npy', sidecars[layer])]
@@ -78,7 +70,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     if missing:
         _extract(config, folder, source, {layer: sidecars[layer] for layer in missing})
     shutil.rmtree(folder / 'unfinished', ignore_errors=True)
-    logging.info('At most %.2f GB of memory were held.', memory_bytes('VmHWM') / 1e9)
+    logging.info('At most %.2f GB of memory were held.', memory.held_bytes('VmHWM') / 1e9)
     logging.info('%d layers of %s over %d images of %s: %s', len(source.layers), source.name, len(source.images),
                  sidecars[source.layers[0]]['data'], ', '.join(source.layers))  # fmt: skip
 
@@ -164,7 +156,7 @@ def _is_there(path: pathlib.Path, expected: Mapping[str, Any]) -> bool:
     if not path.exists():
         return False
     found = storage.read_json(path.with_suffix('.json'))
-    expected = {key: value for key, value in expected.items() if key not in _NOT_COMPARED}
+    expected = {key: value for key, value in expected.items() if key not in NOT_COMPARED}
     differences = settings.differing_keys({key: found.get(key) for key in expected}, expected, path.stem)
     if differences:
         shown = [place if len(place) < 200 else f'{place.split(":")[0]} differs' for place in differences]  # ids
@@ -193,7 +185,7 @@ def _extract(config: ConfigDict, folder: pathlib.Path, source: _Source, sidecars
     function, params, model_state = _network(source, tuple(sidecars), run_devices)
     images = source.images.images
     sizes = _sizes(function, source, images.shape[1:])
-    files = _Files(folder, sidecars, {layer: (len(images), sizes[layer]) for layer in sidecars})
+    files = LayerWriter(folder, sidecars, {layer: (len(images), sizes[layer]) for layer in sidecars})
     files.check_disk()
     stream = forward.Stream(function, run_devices)
     batch_size = _batch_that_fits(config, stream, params, model_state, images, max(sizes, key=sizes.__getitem__))
@@ -254,14 +246,14 @@ def _batch_that_fits(
     if config.batch_size < 1:
         raise ValueError(f'config.batch_size must be at least 1, not {config.batch_size}.')
     size = -(-min(config.batch_size, len(images)) // n_devices) * n_devices
-    if (peak := memory_bytes('VmHWM')) > limit:
+    if (peak := memory.held_bytes('VmHWM')) > limit:
         raise ValueError(
             f'config.max_memory_gb={config.max_memory_gb:g} is not enough: with images and checkpoint read, but no '
             f'layer yet, the process held {peak / 1e9:.2f} GB. Raise the limit above that.'
         )
     while True:
         needed = int(1.1 * stream.bytes_needed(params, model_state, images, size)) + _SLACK_BYTES
-        used = memory_bytes()
+        used = memory.held_bytes()
         if used + needed <= limit:
             if size < config.batch_size and size < len(images):
                 logging.info('Batches of %d images: %d do not fit into %.3g GB.', size, config.batch_size, limit / 1e9)
@@ -273,130 +265,3 @@ def _batch_that_fits(
                 f'biggest layer is {biggest!r}). Raise the limit to {(used + needed) / 1e9:.2f} or more.'
             )
         size = max(size // 2 // n_devices, 1) * n_devices
-
-
-def memory_bytes(which: str = 'VmRSS') -> int:
-    """Memory that this process holds now ('VmRSS'), or held at most ('VmHWM'); 0 where only Linux would say."""
-    try:
-        text = pathlib.Path('/proc/self/status').read_text()
-    except OSError:
-        return 0
-    return 1024 * int(text.split(f'{which}:')[1].split()[0])
-
-
-def _forget_peak() -> None:
-    """Begins 'VmHWM' anew: a study runs its stages in one process, and training may have held more."""
-    with contextlib.suppress(OSError):
-        pathlib.Path('/proc/self/clear_refs').write_text('5')
-
-
-class _Files:
-    """Layers being written: rows go to `unfinished/<layer>.npy`, by plain writes.
-
-    Not through a memory map: its dirty pages would count as this process' memory until the system writes them back.
-    """
-
-    def __init__(
-        self, folder: pathlib.Path, sidecars: Mapping[str, dict[str, Any]], shapes: Mapping[str, tuple[int, int]]
-    ):
-        """Opens the files, and goes on where a note of the same work says that they are safe."""
-        self._folder, self._sidecars, self._shapes = folder, sidecars, shapes
-        self._unfinished = folder / 'unfinished'
-        self._note = self._unfinished / 'rows.json'
-        made_of = [
-            {key: provenance[key] for key in provenance if key not in _NOT_COMPARED} for provenance in sidecars.values()
-        ]
-        self._key = hashlib.sha256(json.dumps([made_of, shapes], sort_keys=True).encode()).hexdigest()
-        note = storage.read_json(self._note) if self._note.exists() else {}
-        self.n_rows = int(note['rows']) if note.get('key') == self._key else 0
-        if self.n_rows and not all(self._bytes_there(layer) >= self._offset(layer, self.n_rows) for layer in shapes):
-            self.n_rows = 0
-        if not self.n_rows:
-            shutil.rmtree(self._unfinished, ignore_errors=True)
-        self._unfinished.mkdir(parents=True, exist_ok=True)
-        self._open: dict[str, BinaryIO] = {}
-        self._noted_at = time.monotonic()
-
-    def check_disk(self) -> None:
-        """Raises ValueError if the layers will not fit on the disk."""
-        wanted = {layer: self._offset(layer, shape[0]) for layer, shape in self._shapes.items()}
-        needed = sum(max(0, size - self._bytes_there(layer)) for layer, size in wanted.items())
-        free = shutil.disk_usage(self._folder).free
-        if needed > free:
-            listed = ', '.join(f'{layer} {size / 1e9:.3f} GB' for layer, size in wanted.items())
-            raise ValueError(
-                f'{self._folder} needs {needed / 1e9:.3f} GB of disk, but {free / 1e9:.3f} GB are free ({listed}): '
-                'make space, or extract fewer config.layers.'
-            )
-
-    def write(self, row: int, values: Mapping[str, np.ndarray]) -> None:
-        """Writes the values of images `row` and on."""
-        try:
-            for layer in self._shapes:
-                file = self._file(layer)
-                file.seek(self._offset(layer, row))
-                file.write(np.ascontiguousarray(values[layer], '<f4').data)
-            if time.monotonic() - self._noted_at >= _NOTE_SECONDS:
-                self._sync(row + len(next(iter(values.values()))))
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            self.check_disk()
-            raise ValueError(f'{self._folder}: the disk is full; make space and start again to go on.') from error
-
-    def finish(self) -> None:
-        """Renames every layer into place, its sidecar first: an array is never there without its ids."""
-        for layer, (n, d) in self._shapes.items():
-            path = self._unfinished / f'{layer}.npy'
-            described = {'shape': [n, d], 'dtype': 'float32', 'sha256': _digest(path, (n, d), len(self._header(layer)))}
-            final = self._folder / f'{layer}.npy'
-            storage.write_json(final.with_suffix('.json'), {**self._sidecars[layer], **described})
-            os.replace(path, final)
-
-    def close(self) -> None:
-        """Brings everything to the disk."""
-        for file in self._open.values():
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-        self._open = {}
-
-    def _sync(self, n_rows: int) -> None:
-        for file in self._open.values():
-            file.flush()
-            os.fsync(file.fileno())
-        storage.write_json(self._note, {'key': self._key, 'rows': n_rows})
-        self._noted_at = time.monotonic()
-
-    def _file(self, layer: str) -> BinaryIO:
-        if layer not in self._open:
-            path = self._unfinished / f'{layer}.npy'
-            if not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(self._header(layer))
-            self._open[layer] = open(path, 'r+b')  # noqa: SIM115  closed in close()
-        return self._open[layer]
-
-    def _bytes_there(self, layer: str) -> int:
-        path = self._unfinished / f'{layer}.npy'
-        return path.stat().st_size if path.exists() else 0
-
-    def _offset(self, layer: str, row: int) -> int:
-        return len(self._header(layer)) + row * self._shapes[layer][1] * 4
-
-    def _header(self, layer: str) -> bytes:
-        """What stands before the values in the file."""
-        header = io.BytesIO()
-        described = {'descr': '<f4', 'fortran_order': False, 'shape': self._shapes[layer]}
-        np.lib.format.write_array_header_1_0(header, described)
-        return header.getvalue()
-
-
-def _digest(path: pathlib.Path, shape: tuple[int, int], n_header: int) -> str:
-    """`storage.array_digest` of a file's values, a few megabytes at a time."""
-    digest = hashlib.sha256(f'<f4{tuple(shape)}'.encode())
-    with open(path, 'rb') as file:
-        file.seek(n_header)
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

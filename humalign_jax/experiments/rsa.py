@@ -19,14 +19,15 @@ from humalign_jax.report.plots import bars, rdms, style
 from humalign_jax.rsa import files
 from humalign_jax.wiring.rsa_display import keep_rdms
 from humalign_jax.wiring.rsa_join import join_study
-from humalign_jax.wiring.rsa_study import REPEATED, SAME, Study, load, simulate
+from humalign_jax.wiring.rsa_study import REPEATED, SAME, RsaData, load, simulate
 from humalign_jax.wiring.words import RSA, in_flags
 
 SECTIONS = ('experiment', 'seed', 'n_devices', 'features', 'reference', 'comparison', 'inference', 'simulated')
 MAX_MAP_STIMULI = 2000  # more points than this make no readable map
 # Rise of the peak with pairs, of each RDM, Spearman over stimuli, four models and one reference:
-BYTES_PER_PAIR = 75  # under resampling: 0.17 GB at 500 stimuli, 0.31 GB at 1,000
+BYTES_PER_PAIR = 75  # with inference: 0.17 GB at 500 stimuli, 0.31 GB at 1,000
 BYTES_PER_PAIR_ONCE = 26  # one comparison: 0.13 GB at 1,000 stimuli, 0.64 GB at 3,000
+NO_INFERENCE = 'none'  # config.inference.over: scores alone
 NO_MEASURE = 'none'  # of indices of features themselves
 STREAM_BYTES = 1.2e9  # beyond the features, at any number of stimuli
 
@@ -109,9 +110,12 @@ def _answer_ceiling(config: ConfigDict, answers: np.ndarray, *, stored: bool) ->
     return split.reliability, split.ceiling
 
 
-def _check_comparison(config: ConfigDict, study: Study) -> None:
+def _check_comparison(config: ConfigDict, study: RsaData) -> None:
     """Raises ValueError, before any RDM is made, for an index, pairs or inference that do not fit."""
-    index, pairs, chosen = config.comparison.index, tuple(config.comparison.pairs), config.inference
+    index, pairs, over = config.comparison.index, tuple(config.comparison.pairs), config.inference.over
+    settings.check_keys(config.inference, ('over', 'n_permutations'), 'config.inference')
+    if over not in (NO_INFERENCE, *rsa.OVER):
+        raise ValueError(f'config.inference.over={over!r} must be one of {NO_INFERENCE}, {", ".join(rsa.OVER)}.')
     known = (*rsa.INDICES, *rsa.FEATURE_INDICES)
     if index not in known:
         raise ValueError(f'config.comparison.index={index!r} is no index.{settings.nearest(index, known)}')
@@ -127,28 +131,30 @@ def _check_comparison(config: ConfigDict, study: Study) -> None:
                 f'{index!r} compares features, but the reference is given as RDMs: give features, soft labels or '
                 f'counts, or choose one of {", ".join(rsa.INDICES)}.'
             )
-        if chosen.n_bootstrap or config.features.write_rdms or pairs != ('all',):
+        if over != NO_INFERENCE or config.features.write_rdms or pairs != ('all',):
             raise ValueError(
-                f'{index!r} compares features, of which there are neither RDMs nor pairs nor intervals here: set '
-                "--config.inference.n_bootstrap=0, --config.features.write_rdms=False and pairs=('all',). With measure "
-                "'sqeuclidean' on both sides 'whitened_cosine' is the linear CKA and 'bures' the Procrustes "
+                f'{index!r} compares feature matrices directly: it has no RDM files, no pair restriction and no '
+                'intervals: set --config.inference.over=none, --config.features.write_rdms=False and '
+                '--config.comparison.pairs=\'("all",)\'. With --config.features.measure and --config.reference.measure '
+                "sqeuclidean, 'whitened_cosine' is the linear CKA and 'bures' the Procrustes "
                 'similarity, both with intervals.'
             )
-    elif chosen.n_bootstrap:
+    elif over != NO_INFERENCE:
         n, k = len(study.models[0].ids), len(study.reference)
         for kind in pairs:
-            rsa.check_options(index, chosen.bootstrap, kind, n, k, chosen.n_bootstrap, chosen.n_permutations)
+            rsa.check_inference(index, over, kind, n, k)
     elif 'partial' in pairs and not rsa.INDICES[index].partialable:
-        raise ValueError(f"pairs='partial' goes with 'pearson' and 'spearman', not with {index!r}.")
+        fitting = ', '.join(name for name, x in rsa.INDICES.items() if x.partialable)
+        raise ValueError(f"config.comparison.pairs with 'partial' is for {fitting}, not for {index!r}.")
     elif rsa.INDICES[index].whole and pairs != ('all',):
         raise ValueError(f"{index!r} needs every pair: set config.comparison.pairs=('all',), not {pairs}.")
 
 
-def _why_stored(config: ConfigDict, study: Study) -> str:
+def _why_stored(config: ConfigDict, study: RsaData) -> str:
     """Why RDMs have to be held in memory; '' where scores can come straight from the features."""
     index = config.comparison.index
     reasons = {
-        'config.inference.n_bootstrap > 0 resamples them': config.inference.n_bootstrap > 0,
+        f'config.inference.over={config.inference.over} needs them': config.inference.over != NO_INFERENCE,
         'config.features.write_rdms=True asks for their files': config.features.write_rdms,
         'the reference is given as RDMs': any(isinstance(item, Rdm) for item in study.reference),
         'config.comparison.pairs asks for some pairs only': tuple(config.comparison.pairs) != ('all',),
@@ -157,13 +163,13 @@ def _why_stored(config: ConfigDict, study: Study) -> str:
     return next((reason for reason, holds in reasons.items() if holds), '')
 
 
-def _check_room(config: ConfigDict, study: Study, folder: pathlib.Path, stored: str) -> None:
+def _check_room(config: ConfigDict, study: RsaData, folder: pathlib.Path, stored: str) -> None:
     """Raises ValueError if memory or disk will not do; logs what is needed, and which way is taken."""
     n = len(study.models[0].ids)
     n_pairs, n_rdms = n * (n - 1) // 2, len(study.models) + len(study.reference) + 1
     if stored:
         way = f'RDMs are held in memory, since {stored}'
-        memory = n_pairs * n_rdms * (BYTES_PER_PAIR if config.inference.n_bootstrap else BYTES_PER_PAIR_ONCE)
+        memory = n_pairs * n_rdms * (BYTES_PER_PAIR_ONCE if config.inference.over == NO_INFERENCE else BYTES_PER_PAIR)
     else:
         way = 'straight from the features, no RDM is held'
         memory = STREAM_BYTES
@@ -172,7 +178,8 @@ def _check_room(config: ConfigDict, study: Study, folder: pathlib.Path, stored: 
     if stored:
         advice = (
             'use fewer stimuli or models at a time, or scores without intervals and RDM files: '
-            "config.inference.n_bootstrap=0, config.features.write_rdms=False and config.comparison.pairs=('all',)"
+            '--config.inference.over=none, --config.features.write_rdms=False and '
+            '--config.comparison.pairs=\'("all",)\''
         )
     check_memory(memory, f'{n_rdms} RDMs of {n} stimuli ({way})', advice)
     free_disk = shutil.disk_usage(folder).free
@@ -184,7 +191,7 @@ def _check_room(config: ConfigDict, study: Study, folder: pathlib.Path, stored: 
         )
 
 
-def _streamed_scores(config: ConfigDict, study: Study, joined: dict[str, Any]) -> list[Score]:
+def _streamed_scores(config: ConfigDict, study: RsaData, joined: dict[str, Any]) -> list[Score]:
     """Scores of all models over all pairs, with no RDM held."""
     models, labels = study.models, study.labels
     reference = [item for item in study.reference if isinstance(item, Features)]
@@ -212,7 +219,7 @@ def _streamed_scores(config: ConfigDict, study: Study, joined: dict[str, Any]) -
 
 
 def _origin(
-    config: ConfigDict, study: Study, reference: Sequence[Rdm] | Sequence[Features], joined: dict[str, Any]
+    config: ConfigDict, study: RsaData, reference: Sequence[Rdm] | Sequence[Features], joined: dict[str, Any]
 ) -> dict[str, Any]:
     """What all scores say of the stimuli, how they were joined, and of the reference."""
     measures = {item.measure if isinstance(item, Rdm) else study.reference_measure for item in reference}
@@ -307,7 +314,7 @@ def _score(
         models = [rdm for rdm in models if rdm.name != SAME]
     index = config.comparison.index
     about = {rdm.name: {**_about(rdm, rdm.measure), **origin} for rdm in models}
-    if config.inference.n_bootstrap == 0:
+    if config.inference.over == NO_INFERENCE:
         mask, control = None, None
         if kind in ('within', 'between'):
             mask = rsa.within_category(labels) if kind == 'within' else rsa.between_category(labels)

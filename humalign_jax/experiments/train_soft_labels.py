@@ -36,7 +36,7 @@ _TRAIN_KEYS = ('epochs', 'batch_size', 'steps_per_dispatch', 'n_devices')
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
+class FineTuning:
     """What every arm and fold shares.
 
     Attributes:
@@ -77,7 +77,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     _report(config, scores)
 
 
-def set_up(config: ConfigDict) -> Study:
+def set_up(config: ConfigDict) -> FineTuning:
     """Reads and checks the config, opens the pretrained run, and joins its test images with people's answers by id.
 
     Raises:
@@ -159,7 +159,7 @@ def set_up(config: ConfigDict) -> Study:
         'answers': storage.array_digest(answers.counts),
         'network': storage.text_digest(json.dumps(manifest.describe_arrays(network), sort_keys=True)),
     }
-    return Study(images, answers, folds, scored_folds, tuner, durations.last_step, provenance, digests)
+    return FineTuning(images, answers, folds, scored_folds, tuner, durations.last_step, provenance, digests)
 
 
 def targets_of(arm: str, people: np.ndarray, labels: np.ndarray, human_weight: float) -> np.ndarray:
@@ -171,7 +171,7 @@ def targets_of(arm: str, people: np.ndarray, labels: np.ndarray, human_weight: f
 
 def make_scores(
     config: ConfigDict,
-    study: Study,
+    study: FineTuning,
     rows: np.ndarray,
     predictions: dict[str, np.ndarray],
     temperatures: dict[str, np.ndarray],
@@ -249,7 +249,7 @@ def _join(config: ConfigDict, opened: runs.OpenRun) -> tuple[ImageSet, Answers]:
     return images, people.matched(answers, images.ids, images.labels, images.class_names)
 
 
-def _train_all(config: ConfigDict, folder: pathlib.Path, study: Study) -> None:
+def _train_all(config: ConfigDict, folder: pathlib.Path, study: FineTuning) -> None:
     """Leaves the predictions of every arm for every fold, as far as they are not there."""
     ids, people = study.images.ids, study.answers.probabilities
     todo = [
@@ -300,7 +300,7 @@ def _train_all(config: ConfigDict, folder: pathlib.Path, study: Study) -> None:
 
 
 def _log_fold(
-    arm: str, fold: int, study: Study, rows: np.ndarray, log_probs: np.ndarray, tuned: folds_lib.Tuned
+    arm: str, fold: int, study: FineTuning, rows: np.ndarray, log_probs: np.ndarray, tuned: folds_lib.Tuned
 ) -> None:
     people, labels = study.answers.probabilities[rows], study.images.labels[rows]
     values = fold_scores.image_values(log_probs, people, labels)
@@ -313,7 +313,7 @@ def _log_fold(
 
 
 def _gather(
-    config: ConfigDict, folder: pathlib.Path, study: Study
+    config: ConfigDict, folder: pathlib.Path, study: FineTuning
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """All held-out predictions by arm, in the order of the images, and the temperatures of their folds where known."""
     held_out = np.isin(study.folds, study.scored_folds)

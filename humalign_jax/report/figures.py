@@ -1,4 +1,4 @@
-"""Figures of a study as they stand in the page: an SVG inside it, PDF and PNG beside it."""
+"""Figures of the page: SVG inside it, PDF and PNG beside it."""
 
 import base64
 import dataclasses

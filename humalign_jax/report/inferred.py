@@ -28,7 +28,7 @@ def load(folder: pathlib.Path, pairs: str) -> Mapping[str, np.ndarray] | None:
 
 
 def differences(folder: pathlib.Path, scores: Sequence[Score]) -> list[Score]:
-    """`rsa/<index>/difference` of all pairs of models, the earlier less the later, in the form of other differences.
+    """Scores `rsa/<index>/difference` of all pairs of models, earlier minus later.
 
     Args:
         folder: Folder of the run.

@@ -88,7 +88,7 @@ def _run_folders(root: pathlib.Path) -> Iterator[pathlib.Path]:
     seen = set()
     for place, folders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(place)
-        if real in seen:  # a link that leads back
+        if real in seen:  # a link to a folder that contains it
             folders.clear()
             continue
         seen.add(real)

@@ -1,11 +1,11 @@
-"""Numbers as readers should see them: to the second significant digit of their interval, and never `nan`."""
+"""Numbers in print: to the second significant digit of half their interval, and a dash instead of `nan`."""
 
 import math
 
 from humalign_jax.records import Score
 
-MISSING = '–'  # an en dash stands for what is not defined or not measured
-_NO_INTERVAL_DIGITS = 3  # significant ones
+MISSING = '–'  # an en dash: not defined or not measured
+_NO_INTERVAL_DIGITS = 3  # significant digits of a number without interval
 _MAX_DECIMALS = 7
 _NOTHING = 1e-6  # smaller than this is rounding
 
@@ -48,7 +48,7 @@ def interval_text(score: Score) -> str:
 
 
 def ceiling_text(score: Score) -> str:
-    """`lower – upper`, or the one that there is, or an en dash."""
+    """`lower – upper`, or the only one that is defined, or an en dash."""
     ends = [score.ceiling_lower, score.ceiling_upper]
     there = [text(end, 3) for end in ends if math.isfinite(end)]
     return ' – '.join(there) if there else MISSING

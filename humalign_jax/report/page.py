@@ -21,7 +21,7 @@ from humalign_jax.report.sentences import Passage
 from humalign_jax.report.study import Entry, Run, Study
 from humalign_jax.report.tables import Table
 
-# Keys of a score's provenance that have a column of their own, or that another column says.
+# Keys of provenance that have a column in the table of scores.
 _SHOWN = (
     'model',
     'layer',
@@ -131,7 +131,7 @@ def render(study: Study, made: list[Section], heading: Heading) -> str:
 
 
 def origin(entry: Entry) -> str:
-    """Where a number comes from, in one line: what a pointer over it shows."""
+    """Where a number comes from, in one line, shown when a pointer is over it."""
     score = entry.score
     parts = [score.name, entry.model]
     for key, what in (('layer', 'layer'), ('pairs', 'pairs'), ('level', 'level'), ('arm', 'arm'), ('fold', 'fold')):
@@ -204,7 +204,7 @@ def _provenance_cells(entry: Entry, root: pathlib.Path) -> dict[str, Any]:
 
 
 def _inside(value: Any, root: pathlib.Path) -> Any:
-    """A path relative to the study, or its last part alone: a page that is sent away names no one's folders."""
+    """A path relative to the study, or its last part alone: the page shows no folders of the machine."""
     if not isinstance(value, str) or not value.startswith('/'):
         return value
     path = pathlib.Path(value)

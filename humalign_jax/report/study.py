@@ -1,4 +1,4 @@
-"""A study's folder read back: every score and where it stands, the runs, and arrays with their sidecars.
+"""The content of a study's folder: scores and their runs, arrays and their sidecars.
 
 The layout is the one of docs/design.md: `networks/<name>`, `features/<name>/<split>`, `alignment/<name>`, `human_rsa`,
 `latents`, `soft_labels`. Whatever is absent is left out; nothing here draws or computes.
@@ -35,7 +35,7 @@ class Entry:
 
     @property
     def model(self) -> str:
-        """The model's name in the study: that of its folder under networks/, else what the score says."""
+        """The model's name: that of its folder under networks/, else the one in the provenance."""
         parts = self.run.split('/')
         return parts[1] if parts[0] == 'networks' and len(parts) > 1 else str(self.score.provenance.get('model', ''))
 
@@ -99,7 +99,7 @@ class Study:
         """Names of the networks, in alphabetical order."""
         named = {entry.model for entry in self.entries if entry.model and not entry.is_baseline}
         trained = {run.split('/')[1] for run in self.runs if run.startswith('networks/')}
-        return sorted((named | trained) - set(self.baselines))  # differences name baselines without calling them so
+        return sorted((named | trained) - set(self.baselines))  # the provenance of a difference does not mark baselines
 
     def find(self, name: str, **where: Any) -> list[Entry]:
         """Scores by name and by what their provenance says."""
@@ -123,7 +123,7 @@ class Study:
 
     @property
     def reference(self) -> str:
-        """What models are compared with, as a sentence calls it: people only if scores say whose answers they are."""
+        """What models are compared with, as a sentence calls it: people only if provenance names them."""
         return 'people' if self.humans else 'the reference'
 
     @property
@@ -135,19 +135,19 @@ class Study:
 
     @property
     def mark(self) -> str:
-        """What labels of simulated data end in."""
+        """Ending of labels of simulated data, '' for measured data."""
         return ' (simulated)' if self.simulated else ''
 
     @property
     def n_stimuli(self) -> int:
-        """How many stimuli people or the reference are compared about; 0 if no score says so."""
+        """Number of stimuli in the comparison with people or the reference; 0 if no score says so."""
         named = [e.score.n for e in self.find('soft_labels/cross_entropy', arm=None, fold=None)]
         scored = [e for e in self.find(f'rsa/{self.index}') if e.get('level') != 'class']
         return max(named or [int(e.get('n_stimuli') or e.score.n) for e in scored], default=0)
 
     @property
     def whose_noise(self) -> str:
-        """What a noise ceiling rests on, as a sentence calls it."""
+        """Source of the noise that limits scores, as a sentence calls it."""
         if self.humans:
             return 'people’s own disagreement'
         return 'disagreement among the subjects' if len(self.references) > 1 else 'noise in the reference'

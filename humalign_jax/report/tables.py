@@ -57,7 +57,7 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A row: its cells, the first of which is its head, and what it is ('model', 'baseline' or 'ceiling')."""
+    """A row: its cells, with its head first, and its kind ('model', 'baseline' or 'ceiling')."""
 
     cells: tuple[Cell, ...]
     kind: str = 'model'
@@ -99,7 +99,7 @@ def number_cell(entry: Entry | None, *, best: bool = False) -> Cell:
 
 
 def best_of(entries: Sequence[Entry | None], better: str) -> set[int]:
-    """Positions of the best values; none if there is nothing to choose from."""
+    """Positions of the best values; empty for fewer than two values."""
     values = {i: e.score.value for i, e in enumerate(entries) if e is not None and math.isfinite(e.score.value)}
     if better not in ('larger', 'smaller') or len(values) < 2:
         return set()

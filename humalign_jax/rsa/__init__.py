@@ -13,8 +13,11 @@ from humalign_jax.rsa.distances.noise import noise_covariance as noise_covarianc
 from humalign_jax.rsa.distances.rdm import defined_stimuli as defined_stimuli
 from humalign_jax.rsa.distances.rdm import rdm as rdm
 from humalign_jax.rsa.distances.tiles import StimulusCounts as StimulusCounts
-from humalign_jax.rsa.inference.infer import check_options as check_options
+from humalign_jax.rsa.inference.bootstrap import Bootstrap as Bootstrap
+from humalign_jax.rsa.inference.bootstrap import bootstrap as bootstrap
 from humalign_jax.rsa.inference.infer import infer as infer
+from humalign_jax.rsa.inference.inputs import OVER as OVER
+from humalign_jax.rsa.inference.inputs import check_inference as check_inference
 from humalign_jax.rsa.inference.models import Fixed as Fixed
 from humalign_jax.rsa.inference.models import Interpolated as Interpolated
 from humalign_jax.rsa.inference.models import Selected as Selected

@@ -15,7 +15,7 @@ from scipy.spatial.distance import squareform
 from humalign_jax import arrays, storage, text
 from humalign_jax.records import Features, Rdm, RepeatedFeatures, check_ids, stimulus_ids
 from humalign_jax.rsa.formats.containers import NUMBERS, SPARSE
-from humalign_jax.rsa.formats.containers import Entry as Entry
+from humalign_jax.rsa.formats.containers import StoredArray as StoredArray
 from humalign_jax.rsa.formats.containers import open_arrays as open_arrays
 from humalign_jax.rsa.formats.containers import read_npy as read_npy
 from humalign_jax.rsa.formats.csv_file import CsvFormat as CsvFormat
@@ -251,7 +251,7 @@ def _read(path: pathlib.Path, asked: _Asked) -> _ReadFile:
     return _ReadFile(values, ids, ids_key, sidecar, more)
 
 
-def _key(path: pathlib.Path, entries: Mapping[str, Entry], asked: _Asked) -> str:
+def _key(path: pathlib.Path, entries: Mapping[str, StoredArray], asked: _Asked) -> str:
     """Name of the array asked for, or of the only one that fits."""
     if asked.key is not None:
         names = (asked.key, asked.key.strip('/'), asked.key.replace('.', '/'))

@@ -58,7 +58,7 @@ class Recipe:
     hyperparameters: Mapping[str, Any]
 
 
-class Watch(Protocol):
+class Watcher(Protocol):
     """Further metrics of a state, measured every `plan.watch_every` steps.
 
     Attributes:
@@ -103,7 +103,7 @@ class Task:
     metrics: Sequence[str]
     digests: Callable[[], Mapping[str, str]]
     score: Callable[[pathlib.Path, TrainState, str], None] | None = None
-    make_watch: Callable[[], Watch] | None = None
+    make_watch: Callable[[], Watcher] | None = None
     pictures: Callable[[TrainState], Mapping[str, Any]] | None = None
     pictures_every: int = 0
     setup: Any = None
@@ -121,7 +121,7 @@ class Task:
         return make_train_step(objective, self.recipe.tx, self.examples.make_batch, axis_name=devices_lib.AXIS)
 
 
-def fit(task: Task, folder: pathlib.Path, watch: Watch | None = None) -> TrainState:
+def fit(task: Task, folder: pathlib.Path, watch: Watcher | None = None) -> TrainState:
     """Trains to `plan.last_step`, or goes on from the newest good checkpoint in `folder`.
 
     Returns:
@@ -158,7 +158,12 @@ class _Loop:
     """The loop's moving parts, so that each thing it does between steps is a method of its own."""
 
     def __init__(
-        self, task: Task, folder: pathlib.Path, watch: Watch | None, checkpoints: Checkpoints, stop: signals.StopRequest
+        self,
+        task: Task,
+        folder: pathlib.Path,
+        watch: Watcher | None,
+        checkpoints: Checkpoints,
+        stop: signals.StopRequest,
     ):
         self._task, self._recipe, self._plan = task, task.recipe, task.recipe.plan
         self._folder, self._watch, self._checkpoints, self._stop = folder, watch, checkpoints, stop
@@ -261,7 +266,7 @@ class _Loop:
         new = metrics[best_metric]
         return before is None or (new < before if best_mode == 'min' else new > before)
 
-    def _measure_watch(self, step: int, watch: Watch, state: TrainState, measured: dict[str, float]) -> bool:
+    def _measure_watch(self, step: int, watch: Watcher, state: TrainState, measured: dict[str, float]) -> bool:
         """`_measure` of what is watched, timed: the steps still under way are waited for first."""
         jax.block_until_ready(state.step)
         started = time.perf_counter()

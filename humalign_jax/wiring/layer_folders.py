@@ -262,7 +262,7 @@ def _raw_labels(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None, dict
     return values, ids, provenance
 
 
-def _label_key(path: pathlib.Path, entries: Mapping[str, files.Entry]) -> str:
+def _label_key(path: pathlib.Path, entries: Mapping[str, files.StoredArray]) -> str:
     """Name of the array with classes: `labels`, or the only vector that is not named as ids are."""
     vectors = [name for name, entry in entries.items() if entry.length is not None and '@' not in name]
     named = [name for name in vectors if name.rpartition('/')[2] == _LABELS]

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from humalign_jax import rsa
 from humalign_jax.records import Features, Rdm, RepeatedFeatures
 from humalign_jax.rsa import pairs
-from humalign_jax.wiring.rsa_study import Study
+from humalign_jax.wiring.rsa_study import RsaData
 
 UNDEFINED = ('raise', 'omit')
 _SHOWN = 5  # stimuli that a message names
@@ -25,7 +25,7 @@ LEAST = 3  # stimuli that a comparison needs
 Record = TypeVar('Record', Features, Rdm)
 
 
-def join_study(config: ConfigDict, study: Study) -> tuple[Study, dict[str, Any]]:
+def join_study(config: ConfigDict, study: RsaData) -> tuple[RsaData, dict[str, Any]]:
     """The study on the stimuli that are compared, in the order of the first model; and what scores say of the joining.
 
     Args:

@@ -22,7 +22,7 @@ Record = TypeVar('Record', Features, Rdm)
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
+class RsaData:
     """What is compared.
 
     Attributes:
@@ -42,7 +42,7 @@ class Study:
     simulated: bool
 
 
-def load(config: ConfigDict) -> Study:
+def load(config: ConfigDict) -> RsaData:
     """The files named in the config."""
     section, reference = config.features, config.reference
     if not section.files or not reference.files:
@@ -94,7 +94,7 @@ def load(config: ConfigDict) -> Study:
             values = dataclasses.replace(values, values=values.values / totals)
         loaded.append(values)
     loaded = _named_apart(loaded, *_files_of(reference, 'reference')[:2])
-    return Study(models, loaded, reference.measure, labels, counts if len(loaded) == 1 else None, simulated=False)
+    return RsaData(models, loaded, reference.measure, labels, counts if len(loaded) == 1 else None, simulated=False)
 
 
 def check_names(names: Sequence[str], with_categories: bool) -> None:
@@ -188,7 +188,7 @@ def _whole(counts: Features) -> Features:
     return dataclasses.replace(counts, values=whole)
 
 
-def simulate(config: ConfigDict) -> Study:
+def simulate(config: ConfigDict) -> RsaData:
     """Models of falling quality and subjects that share five latent features, in five categories."""
     sizes, np_rng = config.simulated, np.random.default_rng(config.seed)
     groups = np.arange(sizes.n_stimuli) % 5
@@ -202,4 +202,4 @@ def simulate(config: ConfigDict) -> Study:
     made_up = {'simulated': True}
     models = [Features(seen(1.0 + 2.0 * i), ids, f'model {i}', made_up) for i in range(sizes.n_models)]
     subjects = [Features(seen(2.0), ids, f'subject {i}', made_up) for i in range(sizes.n_subjects)]
-    return Study(models, subjects, 'correlation', labels, None, simulated=True)
+    return RsaData(models, subjects, 'correlation', labels, None, simulated=True)

@@ -95,7 +95,7 @@ def train(task: loop.Task, folder: pathlib.Path) -> TrainState:
     return loop.fit(task, folder, make_watch(task))
 
 
-def make_watch(task: loop.Task) -> loop.Watch | None:
+def make_watch(task: loop.Task) -> loop.Watcher | None:
     """What the task watches, None for nothing.
 
     Raises:

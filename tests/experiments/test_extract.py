@@ -9,11 +9,11 @@ import jax
 import numpy as np
 import pytest
 
-from humalign_jax import data, models, storage
+from humalign_jax import data, memory, models, storage
 from humalign_jax.experiments import extract, train_classifier
 from humalign_jax.rsa import files
 from humalign_jax.train import forward
-from humalign_jax.wiring import runs
+from humalign_jax.wiring import layer_writer, runs
 
 from ..conftest import load_config
 
@@ -150,7 +150,7 @@ def _stop_after(monkeypatch, n_batches):
 
 def test_a_stopped_extraction_goes_on_where_the_disk_has_it(config, tmp_path, monkeypatch, said):
     extract.run(config, str(tmp_path / 'unbroken'))
-    monkeypatch.setattr(extract, '_NOTE_SECONDS', 0.0)
+    monkeypatch.setattr(layer_writer, '_NOTE_SECONDS', 0.0)
     with monkeypatch.context() as patch:
         _stop_after(patch, 2)
         with pytest.raises(KeyboardInterrupt):
@@ -166,7 +166,7 @@ def test_a_stopped_extraction_goes_on_where_the_disk_has_it(config, tmp_path, mo
 
 def test_a_file_shorter_than_its_note_is_begun_again(config, tmp_path, monkeypatch):
     extract.run(config, str(tmp_path / 'unbroken'))
-    monkeypatch.setattr(extract, '_NOTE_SECONDS', 0.0)
+    monkeypatch.setattr(layer_writer, '_NOTE_SECONDS', 0.0)
     with monkeypatch.context() as patch:
         _stop_after(patch, 2)
         with pytest.raises(KeyboardInterrupt):
@@ -202,7 +202,7 @@ def test_layers_of_another_checkpoint_are_refused(config, tmp_path, monkeypatch)
 
 
 def test_a_limit_on_memory_cuts_the_batch_or_says_what_is_needed(config, tmp_path, monkeypatch, said):
-    monkeypatch.setattr(extract, 'memory_bytes', lambda which='VmRSS': 0)
+    monkeypatch.setattr(memory, 'held_bytes', lambda which='VmRSS': 0)
     needed = {}
     original = forward.Stream.bytes_needed
 
@@ -230,7 +230,7 @@ def test_a_limit_that_opening_the_run_has_passed_is_refused(config, tmp_path):
 @pytest.mark.parametrize(('limit_gb', 'times'), [(0.05, 1), (1000.0, 0)])
 def test_room_is_made_where_the_limit_is_near(config, tmp_path, monkeypatch, limit_gb, times):
     made = []
-    monkeypatch.setattr(extract.memory, 'give_back_memory', lambda: made.append(1))
+    monkeypatch.setattr(memory, 'give_back_memory', lambda: made.append(1))
     config.max_memory_gb = limit_gb
     with contextlib.suppress(ValueError):
         extract.run(config, str(tmp_path))
@@ -239,7 +239,7 @@ def test_room_is_made_where_the_limit_is_near(config, tmp_path, monkeypatch, lim
 
 def test_a_full_disk_is_foreseen_with_the_number_of_bytes(config, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(extract.shutil, 'disk_usage', lambda _: usage._replace(free=1000))
+    monkeypatch.setattr(layer_writer.shutil, 'disk_usage', lambda _: usage._replace(free=1000))
     with pytest.raises(ValueError, match=r'needs 0\.\d+ GB of disk, but 0\.000 GB are free \(block1 0\.\d+ GB, '):
         extract.run(config, str(tmp_path / 'features'))
     assert not list(tmp_path.glob('features/[bp]*.npy'))
@@ -276,13 +276,13 @@ def test_memory_stays_flat_while_a_layer_of_any_size_is_written(tmp_path):
 
     images = np.arange(n, dtype=np.uint8).reshape(n, 1, 1, 1)
     stream = forward.Stream(function, run_devices)
-    written = extract._Files(tmp_path, {'wide': {}}, {'wide': (n, d)})
+    written = layer_writer.LayerWriter(tmp_path, {'wide': {}}, {'wide': (n, d)})
     assert 3 * 4 * d * 2 <= stream.bytes_needed({}, {}, images, 2) <= 6 * 4 * d * 2
-    before = extract.memory_bytes()
+    before = memory.held_bytes()
     peak = 0
     for row, values in stream.batches({}, {}, images, 2):
         written.write(row, values)
-        peak = max(peak, extract.memory_bytes())
+        peak = max(peak, memory.held_bytes())
     written.close()
     written.finish()
     assert peak - before < 100e6 < 4 * n * d

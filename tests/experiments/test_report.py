@@ -85,7 +85,7 @@ def _write_run(folder, *, names=('HMAX', 'V1_$a$'), reference='IT', **changes):
     config.features.update(files=tuple(str(given / f'model{i}.npy') for i in range(len(names))), names=names)
     config.reference.update(files=tuple(str(given / f'subject{i}.npy') for i in range(K)))
     config.comparison.update(labels_file=str(given / 'labels.txt'), pairs=('all', 'partial'))
-    config.inference.update(bootstrap='both', n_bootstrap=50, n_permutations=50)
+    config.inference.update(over='both', n_permutations=50)
     config.update_from_flattened_dict(changes)
     (folder / 'run').mkdir()
     rsa_experiment.run(config, str(folder / 'run'))
@@ -145,7 +145,7 @@ def test_the_same_category_baseline_of_a_run_is_no_model(foreign):
 
 
 def test_baselines_of_streamed_scores_are_called_so_too(tmp_path):
-    changes = {'inference.n_bootstrap': 0, 'comparison.pairs': ('all',), 'features.write_rdms': False}
+    changes = {'inference.over': 'none', 'comparison.pairs': ('all',), 'features.write_rdms': False}
     given = tmp_path / 'given' / 'model0.npy'
     changes |= {'reference.kind': 'features', 'reference.files': (str(given),)}
     scores = storage.read_jsonl(_write_run(tmp_path, **changes) / 'scores.jsonl')

@@ -35,7 +35,7 @@ def config(tmp_path) -> ml_collections.ConfigDict:
     c = runpy.run_path(str(CONFIG))['get_config']()
     c.features.files = (str(tmp_path / 'good.npy'), str(tmp_path / 'poor.npy'))
     c.reference.update(kind='counts', files=(str(tmp_path / 'counts.npz'),), arrays=('counts',))
-    c.inference.update(n_bootstrap=50, n_permutations=50)
+    c.inference.n_permutations = 50
     return c
 
 
@@ -77,7 +77,7 @@ def test_a_second_start_takes_the_rdms_that_are_there(config, tmp_path):
 
 def test_categories_add_a_baseline_and_restricted_scores(config, tmp_path):
     config.comparison.update(labels_file=str(tmp_path / 'labels.txt'), pairs=('all', 'within', 'partial'))
-    config.inference.n_bootstrap = 0
+    config.inference.over = 'none'
     (tmp_path / 'run').mkdir()
     experiment.run(config, str(tmp_path / 'run'))
     rows = [(score.provenance['pairs'], score.provenance['model']) for score in scores_of(tmp_path / 'run')]
@@ -103,7 +103,7 @@ def test_scores_straight_from_features_equal_those_of_stored_rdms(kind, join, co
             np.savez(tmp_path / 'counts.npz', counts=file['counts'][3:], ids=file['ids'][3:])
     config.comparison.update(labels_file=str(tmp_path / 'labels.txt'), join=join)
     config.reference.kind = kind
-    config.inference.n_bootstrap = 0
+    config.inference.over = 'none'
     stored = scored(config, tmp_path / 'stored')
     streamed = scored(config, tmp_path / 'streamed', features__write_rdms=False)
     assert list(streamed) == list(stored) == ['good', 'poor', 'same category']
@@ -122,7 +122,7 @@ def test_answers_that_agree_keep_their_ties(config, tmp_path):
     counts = 50 * np.eye(5, dtype=int)[np_rng.integers(0, 5, N)]
     counts[:6] += np_rng.integers(0, 20, (6, 5))
     np.savez(tmp_path / 'counts.npz', counts=counts, ids=stimulus_ids('toy', 'test', np.arange(N)))
-    config.inference.n_bootstrap = 0
+    config.inference.over = 'none'
     human = np.round(pdist(counts / counts.sum(axis=1, keepdims=True), 'cosine'), 6)
     for write in (True, False):
         found = scored(config, tmp_path / f'run{write}', features__write_rdms=write)
@@ -136,7 +136,7 @@ def test_answers_that_agree_keep_their_ties(config, tmp_path):
 @pytest.mark.parametrize(
     ('changes', 'reason'),
     [
-        ({'inference__n_bootstrap': 20}, 'n_bootstrap > 0 resamples them'),
+        ({'inference__over': 'stimuli'}, 'config.inference.over=stimuli needs them'),
         ({'features__write_rdms': True}, 'write_rdms=True asks for their files'),
         ({'comparison__pairs': ('within',)}, 'pairs asks for some pairs only'),
         ({'comparison__index': 'kendall_tau_a'}, "'kendall_tau_a' cannot be streamed"),
@@ -144,7 +144,7 @@ def test_answers_that_agree_keep_their_ties(config, tmp_path):
     ],
 )
 def test_rdms_are_held_only_for_a_reason(changes, reason, config):
-    config.inference.n_bootstrap, config.features.write_rdms = 0, False
+    config.inference.over, config.features.write_rdms = 'none', False
     config.update_from_flattened_dict({key.replace('__', '.'): value for key, value in changes.items()})
     found = experiment._why_stored(config, load(config))
     assert found == reason if not reason else reason in found
@@ -164,7 +164,7 @@ def test_runs_of_voxels_are_a_reference(stored, config, tmp_path):
     np.savez(tmp_path / 'voxels.npz', voxels=voxels, ids=good.ids[order])
     config.reference.update(kind='features', files=(str(tmp_path / 'voxels.npz'),), arrays=(), measure='crossnobis')
     if not stored:
-        config.inference.n_bootstrap, config.features.write_rdms = 0, False
+        config.inference.over, config.features.write_rdms = 'none', False
     folder.mkdir()
     experiment.run(config, str(folder))
     expected = rsa.compare(rsa.rdm(good.values[order]), rsa.rdm(voxels, 'crossnobis'))
@@ -180,7 +180,7 @@ def test_runs_of_voxels_are_a_reference(stored, config, tmp_path):
 
 def test_repeats_that_do_not_fit_are_refused(config, tmp_path):
     np.savez(tmp_path / 'voxels.npz', voxels=np.zeros((4, N, 20)), ids=files.load_features(tmp_path / 'good.npy').ids)
-    config.inference.n_bootstrap, config.features.write_rdms = 0, False
+    config.inference.over, config.features.write_rdms = 'none', False
     refused = {
         r"soft_labels are no repeated .* use config\.reference\.kind='features'": dict(kind='soft_labels'),
         "'linear_cka' compares one vector for each stimulus": dict(index='linear_cka'),
@@ -223,15 +223,20 @@ def test_what_does_not_fit_is_refused_before_anything_is_computed(config, tmp_pa
         with pytest.raises(ValueError, match=message):
             experiment.run(changed, str(tmp_path))
 
-    plain = dict(inference__n_bootstrap=0, features__write_rdms=False)
+    plain = dict(inference__over='none', features__write_rdms=False)
     fails("index='spearmn' is no index. Did you mean 'spearman'", comparison__index='spearmn')
     fails(r"pairs=\('withn',\) must be some of all, within", comparison__pairs=('withn',), **plain)
-    fails("bootstrap must be one of stimuli, .* not 'subject'", inference__bootstrap='subject')
-    fails("bootstrap='both' needs the RDMs of at least two subjects, not 1", inference__bootstrap='both')
-    fails("pairs='within' does not go with index 'bures'", comparison__index='bures', comparison__pairs=('within',))
+    fails("config.inference.over='subject' must be one of none, stimuli", inference__over='subject')
+    fails("over='both' needs the RDMs of at least two subjects, not 1", inference__over='both')
+    fails("pairs='within' is for pearson, .* not for 'bures'", comparison__index='bures', comparison__pairs=('within',))
     fails("'bures' needs every pair", comparison__index='bures', comparison__pairs=('within',), **plain)
-    fails("'partial' goes with", comparison__index='kendall_tau_a', comparison__pairs=('partial',), **plain)
-    fails("'linear_cka' compares features, .*n_bootstrap=0", comparison__index='linear_cka')
+    fails(
+        "'partial' is for pearson, spearman, not for 'kendall_tau_a'",
+        comparison__index='kendall_tau_a',
+        comparison__pairs=('partial',),
+        **plain,
+    )
+    fails("'linear_cka' compares feature matrices .*--config.inference.over=none", comparison__index='linear_cka')
     fails(
         "'rv' compares features, but the reference is given as RDMs",
         comparison__index='rv',
@@ -253,7 +258,7 @@ def _rdm_file(folder: pathlib.Path) -> str:
 @pytest.mark.parametrize('index', rsa.FEATURE_INDICES)
 def test_features_themselves_are_compared(index, join, config, tmp_path):
     config.comparison.update(labels_file=str(tmp_path / 'labels.txt'), join=join, index=index)
-    found = scored(config, tmp_path / 'run', inference__n_bootstrap=0, features__write_rdms=False)
+    found = scored(config, tmp_path / 'run', inference__over='none', features__write_rdms=False)
     assert list(found) == ['good', 'poor', 'same category']
     counts = np.load(tmp_path / 'counts.npz')['counts']
     people = Features(counts / counts.sum(axis=1, keepdims=True), stimulus_ids('toy', 'test', np.arange(N)), 'people')
@@ -284,7 +289,7 @@ def test_too_little_memory_is_refused_before_anything_is_computed(config, tmp_pa
     )
     with pytest.raises(ValueError, match=stored):
         experiment.run(config, str(tmp_path))
-    config.inference.n_bootstrap, config.features.write_rdms = 0, False
+    config.inference.over, config.features.write_rdms = 'none', False
     with pytest.raises(
         ValueError, match=r'\(straight from the features, no RDM is held\) need about 1.2 GB of memory, but only 0.0 GB'
     ):
@@ -302,7 +307,7 @@ def without_ids(tmp_path) -> ml_collections.ConfigDict:
     c = runpy.run_path(str(CONFIG))['get_config']()
     c.features.update(files=(str(tmp_path / 'net.npy'),), write_rdms=False)
     c.reference.files = (str(tmp_path / 'subject.npy'),)
-    c.inference.n_bootstrap = 0
+    c.inference.over = 'none'
     return c
 
 
@@ -348,7 +353,7 @@ def test_a_join_by_position_that_contradicts_the_ids_is_refused(config, tmp_path
 
 
 def test_a_score_says_that_stimuli_were_joined_by_id(config, tmp_path):
-    config.inference.n_bootstrap = 0
+    config.inference.over = 'none'
     assert scored(config, tmp_path / 'run')['good'].provenance['join'] == 'exact'
 
 
@@ -458,7 +463,7 @@ def test_a_figure_that_fails_loses_no_score(config, tmp_path, monkeypatch):
         raise RuntimeError('no font')
 
     monkeypatch.setattr(experiment, '_draw', fail)
-    config.inference.n_bootstrap = 0
+    config.inference.over = 'none'
     with pytest.raises(RuntimeError, match='no font'):
         scored(config, tmp_path / 'run')
     assert len(scores_of(tmp_path / 'run')) == 2
@@ -473,7 +478,7 @@ def test_scores_say_whether_features_were_discrete(tmp_path, write_rdms):
     config = runpy.run_path(str(CONFIG))['get_config']()
     config.features.update(files=(str(tmp_path / 'attributes.npz'), str(tmp_path / 'net.npz')), write_rdms=write_rdms)
     config.reference.update(files=(str(tmp_path / 'net.npz'),), kind='features', measure='correlation')
-    config.inference.n_bootstrap = 0
+    config.inference.over = 'none'
     (tmp_path / 'run').mkdir()
     experiment.run(config, str(tmp_path / 'run'))
     found = {score.provenance['model']: score.provenance['discrete'] for score in scores_of(tmp_path / 'run')}
@@ -485,7 +490,7 @@ def test_a_file_without_ids_may_be_compared_with_itself(tmp_path):
     config = runpy.run_path(str(CONFIG))['get_config']()
     config.features.files = (str(tmp_path / 'net.npy'),)
     config.reference.update(files=(str(tmp_path / 'net.npy'),), kind='features', measure='correlation')
-    config.inference.n_bootstrap = 0
+    config.inference.over = 'none'
     (tmp_path / 'run').mkdir()
     experiment.run(config, str(tmp_path / 'run'))
     assert scores_of(tmp_path / 'run')[0].value == pytest.approx(1.0)

@@ -62,7 +62,7 @@ def test_records_of_files_without_ids_join_nothing(from_files):
         lambda: pairs.align(rsa.rdm(features), rdm, join='shared'),
         lambda: rsa.compare(rsa.rdm(features), rdm),
         lambda: rsa.compare(rdm, make_rdm('b')),
-        lambda: rsa.infer([rsa.rdm(features)], [rdm], n_bootstrap=20),
+        lambda: rsa.infer([rsa.rdm(features)], [rdm]),
         lambda: rsa.Reference(rdm).influence(rsa.rdm(features)),
         lambda: rsa.compare_features(features, other),
         lambda: rsa.linear_cka(other, features),

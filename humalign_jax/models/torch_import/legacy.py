@@ -33,7 +33,7 @@ def read(content: bytes) -> tuple[Any, Storages]:
     if version != _VERSION:
         raise ValueError(f'its version is not {_VERSION}')
     _, end = _next(content, end)
-    machine = pickled.Machine(content, end)
+    machine = pickled.TorchMachine(content, end)
     value = machine.run()
     keys, end = _next(content, machine.end)
     names = [pickled.text(key) for key in keys] if isinstance(keys, list) else [None]
@@ -56,5 +56,5 @@ def read(content: bytes) -> tuple[Any, Storages]:
 
 def _next(content: bytes, start: int) -> tuple[Any, int]:
     """A pickle, and where the next one begins."""
-    machine = pickled.Machine(content, start)
+    machine = pickled.TorchMachine(content, start)
     return machine.run(), machine.end

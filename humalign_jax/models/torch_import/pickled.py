@@ -92,7 +92,7 @@ class Ignored:
     """A value that no weights depend on."""
 
 
-class Machine(pickles.Machine):
+class TorchMachine(pickles.Machine):
     """The pickle machine that also knows PyTorch's names.
 
     Attributes:
@@ -160,9 +160,14 @@ class Machine(pickles.Machine):
         """An OrderedDict, from a dict or, as Python 2 wrote it, from pairs."""
         pairs = tuple(items.items()) if isinstance(items, dict) else items
         pairs = self.spend(tuple(pairs)) if isinstance(pairs, list | tuple) else (None,)
-        if any(not isinstance(pair, list | tuple) or len(pair) != 2 for pair in pairs):
-            raise ValueError('an OrderedDict is not made of pairs')
-        return pickles.set_items(_Mapping(), [part for pair in pairs for part in pair])
+        parts = []
+        for pair in pairs:
+            if not isinstance(pair, list | tuple) or len(pair) != 2:
+                raise ValueError('an OrderedDict is not made of pairs')
+            parts.extend(pair)
+        made = _Mapping()
+        pickles.set_items(made, parts)
+        return made
 
     def persistent(self, identity: Any) -> '_Part':
         """A block of values, which the file keeps outside the pickle."""

@@ -49,13 +49,11 @@ def _content(path: pathlib.Path, max_bytes: int) -> bytes:
     if not path.is_file():
         raise ValueError(f'{path} is not a regular file: it should be a PyTorch checkpoint or a safetensors file.')
     try:
-        with path.open('rb') as file:
-            content = file.read(max_bytes + 1)
+        if path.stat().st_size > max_bytes:
+            raise ValueError(f'{path} has more than {max_bytes} bytes: it is another file, or max_bytes is too small.')
+        return path.read_bytes()
     except OSError as error:
         raise ValueError(f'{path} cannot be read: {error.strerror or error}.') from error
-    if len(content) > max_bytes:
-        raise ValueError(f'{path} has more than {max_bytes} bytes: it is another file, or max_bytes is too small.')
-    return content
 
 
 def _arrays(content: bytes, key: str) -> dict[str, np.ndarray]:

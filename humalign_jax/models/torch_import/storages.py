@@ -51,7 +51,8 @@ class Storages:
             return _frozen(np.empty(shape, tensor.dtype))
         steps = [step * values.itemsize for step in stride]
         steps = [0 if length == 1 else step for length, step in zip(shape, steps)]  # which may be anything, unused
-        return np.lib.stride_tricks.as_strided(values[offset:], shape, steps, writeable=False)
+        # Not as_strided, which fails for float8; this compares with the length of the buffer once more.
+        return np.ndarray(shape, values.dtype, values.view(np.uint8), offset * values.itemsize, steps)
 
     def _values(self, storage: Storage, dtype: np.dtype) -> np.ndarray:
         """A whole block, [size]."""

@@ -1,7 +1,7 @@
 """PyTorch's zip format: `<name>/data.pkl`, `<name>/byteorder` and one entry `<name>/data/<key>` for each block.
 
-Entries are slices of the file's bytes, so that none takes memory of its own. Compressed entries are refused: PyTorch
-writes none, and what they would unpack to is not bounded by the size of the file.
+Entries are slices of the bytes of the file, so none takes memory of its own. Compressed entries are refused: PyTorch's
+checkpoints have none, and the size of the file does not bound what they would unpack to.
 """
 
 import dataclasses
@@ -24,13 +24,14 @@ _AGAIN = 'copy or download it again'
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
-    """A file in the archive: its bytes are content[start : start + size]."""
+class ZipEntry:
+    """A file in the archive: its bytes are content[start : start + size], unless it is compressed."""
 
     name: str
     start: int
     size: int
     crc: int
+    is_compressed: bool
 
 
 def read(content: bytes) -> tuple[Any, Storages]:
@@ -50,7 +51,7 @@ def read(content: bytes) -> tuple[Any, Storages]:
     if order not in (b'little', b'big'):
         raise ValueError(f'its byte order is {order[:40]!r}, neither little nor big')
     program = bytes(_bytes(content, entries[f'{root}data.pkl']))
-    machine = pickled.Machine(program)
+    machine = pickled.TorchMachine(program)
     value = machine.run()
     if machine.end != len(program):
         raise ValueError(f'{len(program) - machine.end} bytes follow the end of its pickle')
@@ -59,18 +60,19 @@ def read(content: bytes) -> tuple[Any, Storages]:
         entry = entries.get(f'{root}data/{storage.key}')
         if entry is None:
             raise ValueError(f'there is no storage {storage.key[:60]!r} in it')
-        if entry.size != storage.n_bytes:
-            raise ValueError(f'storage {storage.key[:60]!r} has {entry.size} bytes instead of {storage.n_bytes}')
-        return _bytes(content, entry)
+        raw = _bytes(content, entry)
+        if len(raw) != storage.n_bytes:
+            raise ValueError(f'storage {storage.key[:60]!r} has {len(raw)} bytes instead of {storage.n_bytes}')
+        return raw
 
     return value, Storages(block, is_big_endian=order == b'big')
 
 
-def read_entries(content: bytes) -> dict[str, Entry]:
+def read_entries(content: bytes) -> dict[str, ZipEntry]:
     """Every file of an archive by its name.
 
     Raises:
-        ValueError: The archive is damaged, cut, compressed, encrypted, or has unsafe or doubled names.
+        ValueError: The archive is damaged, cut, encrypted, or has unsafe or doubled names.
     """
     at, n_entries = _directory(content)
     if n_entries > MAX_ENTRIES:
@@ -89,7 +91,9 @@ def read_entries(content: bytes) -> dict[str, Entry]:
     return entries
 
 
-def _bytes(content: bytes, entry: Entry) -> memoryview:
+def _bytes(content: bytes, entry: ZipEntry) -> memoryview:
+    if entry.is_compressed:
+        raise ValueError(f'its file {entry.name[:60]!r} is compressed: unpack the archive and zip it with `zip -0`')
     raw = memoryview(content)[entry.start : entry.start + entry.size]
     if zlib.crc32(raw) != entry.crc:
         raise ValueError(f'the checksum of its file {entry.name[:60]!r} does not agree with its bytes: {_AGAIN}')
@@ -122,7 +126,7 @@ def _directory(content: bytes) -> tuple[int, int]:
     return start, n_entries
 
 
-def _entry(content: bytes, at: int, end_of_files: int) -> tuple[Entry, int]:
+def _entry(content: bytes, at: int, end_of_files: int) -> tuple[ZipEntry, int]:
     """A line of the directory, compared with the file it speaks of, and where the next line begins."""
     numbers = _unpack(_CENTRAL, content, at, b'PK\x01\x02')
     _, _, flags, method, _, _, crc, packed, size, n_name, n_extra, n_comment, _, _, _, start = numbers
@@ -136,15 +140,11 @@ def _entry(content: bytes, at: int, end_of_files: int) -> tuple[Entry, int]:
     if flags & 1:
         raise ValueError(f'its file {name[:60]!r} is encrypted')
     size, packed, start = _wide(extra, [size, packed, start])
-    if method != 0 or packed != size:
-        raise ValueError(
-            f'its file {name[:60]!r} is compressed, which PyTorch never writes: unpack and zip with `zip -0`'
-        )
     n_name, n_extra = _unpack(_LOCAL, content, start, MARK)[-2:]
     start += _LOCAL.size
-    if content[start : start + n_name] != raw_name or start + n_name + n_extra + size > end_of_files:
+    if content[start : start + n_name] != raw_name or start + n_name + n_extra + packed > end_of_files:
         raise ValueError(f'its file {name[:60]!r} does not lie where the directory says: {_AGAIN}')
-    return Entry(name, start + n_name + n_extra, size, crc), at
+    return ZipEntry(name, start + n_name + n_extra, packed, crc, method != 0 or packed != size), at
 
 
 def _wide(extra: bytes, numbers: list[int]) -> list[int]:

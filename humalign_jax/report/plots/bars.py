@@ -1,4 +1,4 @@
-"""Scores of models side by side: bars, intervals, subjects, noise ceiling, and marks of what was shown."""
+"""Scores of models side by side: bars, intervals, subjects, noise ceiling, and marks of significant results."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ MANY_POINTS = 50  # more subjects than this are not drawn one by one
 ALPHA = 0.05
 ABOVE_ZERO = 'above 0'
 DIFFERS = 'differs\nfrom ○'
-_ROW_INCHES = 0.1  # of marks
-_MOST_INCHES = 4.0  # of all rows of marks
+_ROW_INCHES = 0.1  # height of a row of marks
+_MOST_INCHES = 4.0  # height of all rows of marks
 
 
 def draw_scores(
@@ -27,7 +27,7 @@ def draw_scores(
     baselines: Sequence[str] = (),
     width: float | None = None,
 ) -> matplotlib.figure.Figure:
-    """A figure of its own with `plot_scores`, under `plot_marks` where there is something to mark; see both.
+    """`plot_scores` in a new figure, below `plot_marks` if there are intervals or p values.
 
     Args:
         scores: One score for each model, m of them, with the same ceiling.
@@ -35,11 +35,11 @@ def draw_scores(
         label: What the axis measures, with its unit if it has one.
         by_subject: Score of each model with each subject, [m, k].
         p_differences: p values of differences, [m, m], corrected for their number; NaN where none was tested.
-        baselines: Those of the names that are baselines, drawn in grey.
-        width: Of the figure, in inches; one that suits the number of models where it is not given.
+        baselines: Names of baselines, drawn in grey.
+        width: Width of the figure in inches; None for one that suits the number of models.
 
     Returns:
-        The figure; below the names it says how many stimuli and subjects there are, and what intervals and marks mean.
+        The figure; a caption below the names gives the numbers of stimuli and subjects, and explains the marks.
     """
     above = None
     if all(np.isfinite([score.low, score.high]).all() for score in scores):
@@ -83,7 +83,7 @@ def plot_scores(
         names: What to call the models, [m].
         label: What the axis measures, with its unit if it has one.
         by_subject: Score of each model with each subject, [m, k], drawn as points where k is at most 50.
-        baselines: Those of the names that are baselines, drawn in grey.
+        baselines: Names of baselines, drawn in grey.
 
     Returns:
         The axes.
@@ -118,11 +118,11 @@ def plot_scores(
 
 
 def plot_marks(ax: Axes, above_zero: np.ndarray | None, p_differences: np.ndarray | None) -> Axes:
-    """What was shown of each model, in rows above its bar: dark marks where it was, pale ones where it was not.
+    """Results of tests in rows above the bars: a dark mark is a significant result, a pale mark is none.
 
-    The first row marks the models whose interval lies above 0, so that mark and interval are one statement. Then there
-    is a row for each model, a ring in its own column, with a dark mark in the column of every model that differs from
-    it. Every comparison has its mark.
+    The first row marks the models whose interval lies above 0; it repeats the interval and is no further test. Each
+    further row belongs to the model with a ring in its column: a dark mark stands in the column of every model that
+    differs from it. Every comparison has a mark.
 
     Args:
         ax: Where to draw; its horizontal axis is that of the bars.
@@ -162,7 +162,7 @@ def _has_points(by_subject: np.ndarray | None) -> bool:
 def _caption(
     scores: Sequence[Score], by_subject: np.ndarray | None, above: np.ndarray | None, p_differences: np.ndarray | None
 ) -> str:
-    """How many stimuli and subjects, and what intervals, points and marks are."""
+    """Numbers of stimuli and subjects, and what intervals, points and marks are."""
     said = [score.provenance for score in scores]
     counts = {what: {int(about.get(f'n_{what}') or 0) for about in said} for what in ('stimuli', 'subjects')}
     known = [f'{min(found)} {what}' for what, found in counts.items() if len(found) == 1 and min(found) > 1]

@@ -8,7 +8,7 @@ from humalign_jax.report.plots import style
 
 
 def draw_dimension_kl(kl: np.ndarray, *, threshold: float, title: str = '') -> matplotlib.figure.Figure:
-    """A figure of its own with `plot_dimension_kl` in it; see there."""
+    """`plot_dimension_kl` in a new figure."""
     with style.figure_style():
         figure = matplotlib.figure.Figure(figsize=(style.COLUMN_INCHES, 2.2), layout='constrained')
         plot_dimension_kl(figure.subplots(), kl, threshold=threshold).set_title(
@@ -18,7 +18,7 @@ def draw_dimension_kl(kl: np.ndarray, *, threshold: float, title: str = '') -> m
 
 
 def plot_dimension_kl(ax: Axes, kl: np.ndarray, *, threshold: float) -> Axes:
-    """Latents from the one with the most KL to the one with the least, on a logarithmic axis.
+    """KL divergence of each latent in decreasing order, on a logarithmic axis.
 
     Args:
         ax: Where to draw.

@@ -1,4 +1,4 @@
-"""Levels that scores are held against, drawn across a figure: the noise ceiling and baselines."""
+"""Levels across a figure that scores are compared with: the noise ceiling and baselines."""
 
 import itertools
 import math
@@ -11,11 +11,11 @@ from humalign_jax.report.plots import style
 
 DASHES = ('--', ':', '-.', (0, (5, 1)), (0, (1, 1)))
 _GREYS = ('0.3', '0.6')
-_NEAREST = 0.015  # of the axis: lines nearer than this would hide each other
+_NEAREST = 0.015  # share of the axis: nearer lines would hide each other
 
 
 def plot_ceiling(ax: Axes, lower: float, upper: float, *, named: bool = True) -> Axes:
-    """The band between lower and upper noise ceiling, with its name beside the axes, where nothing is drawn."""
+    """The band between lower and upper noise ceiling, with its name beside the axes."""
     if not (math.isfinite(lower) and math.isfinite(upper)):
         return ax
     ax.axhspan(lower, upper, color=style.CEILING_GREY, linewidth=0.0, zorder=0)

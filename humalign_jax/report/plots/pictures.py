@@ -36,7 +36,7 @@ def beside(blocks: Sequence[np.ndarray], *, gap_px: int = 8) -> np.ndarray:
 
 
 def enlarged(picture: np.ndarray, width_px: int) -> np.ndarray:
-    """A picture about so wide, every pixel of it a square of whole pixels: uint8 [h, w, 3] -> [m h, m w, 3].
+    """A picture enlarged to about this width by a whole factor: uint8 [h, w, 3] -> [m h, m w, 3].
 
     Viewers smooth small pictures when they stretch them, which looks like a blurred reconstruction. A picture that is
     wider already stays as it is; others come out within a third of the width, most of them nearer.
@@ -46,7 +46,7 @@ def enlarged(picture: np.ndarray, width_px: int) -> np.ndarray:
 
 
 def to_bytes(images: np.ndarray) -> np.ndarray:
-    """Float images in [0, 1], what lies outside cut off, as uint8 of the same shape."""
+    """Float images as uint8 of the same shape; values are clipped to [0, 1]."""
     return np.rint(255.0 * np.clip(images, 0.0, 1.0)).astype(np.uint8)
 
 

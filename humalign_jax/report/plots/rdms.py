@@ -27,7 +27,7 @@ def draw_rdms(
         rdms: RDMs of the same stimuli in the same order, of values that share a unit.
         labels: Category of each stimulus, [n]; stimuli are drawn category by category.
         class_names: Names of the categories, [k].
-        ranks: Whether the values are ranks, which the colour bar then says.
+        ranks: Whether the values are ranks; the colour bar says so.
         unit: What the colour bar says.
 
     Returns:
@@ -58,7 +58,7 @@ def draw_rdms(
 def draw_map(
     points: np.ndarray, *, labels: np.ndarray | None = None, class_names: Sequence[str] = (), title: str = ''
 ) -> matplotlib.figure.Figure:
-    """A figure of its own with `plot_map` in it and, below it, what the colours mean; see there."""
+    """`plot_map` in a new figure, with a legend of the categories below it."""
     with style.figure_style():
         figure = matplotlib.figure.Figure(figsize=(style.COLUMN_INCHES, 2.6), layout='constrained')
         ax = plot_map(figure.subplots(), points, labels=labels, class_names=class_names)
@@ -75,12 +75,12 @@ def plot_rdm(
     class_names: Sequence[str] = (),
     limits: tuple[float, float] | None = None,
 ) -> Axes:
-    """One RDM as a square heat map; the diagonal, which is no measurement, stays white.
+    """One RDM as a square heat map; its diagonal stays white, as it is not measured.
 
     Args:
         ax: Where to draw.
         rdm: The RDM.
-        labels: Category of each stimulus, [n]; white lines part the categories.
+        labels: Category of each stimulus, [n]; white lines separate the categories.
         class_names: Names of the categories, [k], written at the left; () for none.
         limits: Values of the two ends of the colour map; default those of this RDM.
 

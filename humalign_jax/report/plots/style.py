@@ -1,4 +1,4 @@
-"""How every figure looks: fonts, sizes in inches, colours that colour-blind readers can tell apart, text, files."""
+"""How every figure looks: fonts, sizes in inches, colours for colour-blind readers, text, files."""
 
 import contextlib
 import itertools
@@ -20,17 +20,17 @@ from humalign_jax import storage
 COLUMN_INCHES = 3.4  # one column of a two-column page
 PAGE_INCHES = 7.0
 
-# Okabe & Ito (2008), Color universal design: told apart under all common kinds of colour blindness.
+# Okabe & Ito (2008), Color universal design: distinct under all common kinds of colour blindness.
 COLOURS = ('#0072B2', '#E69F00', '#009E73', '#D55E00', '#CC79A7', '#56B4E9', '#F0E442', '#000000')
 GREY = '#8C8C8C'
 CEILING_GREY = '#D9D9D9'
 RDM_COLOURS = 'viridis'
 
 TEXT_POINTS, TICK_POINTS, CAPTION_POINTS = 8.0, 7.0, 6.0
-LINE_HEIGHT = 1.2  # of the font's size
-LONGEST_NAME_INCHES = 2.4  # of a name at an axis of a figure that grows by it; what is longer loses its middle
-_SHARE_BELOW, _SHARE_LEFT = 0.5, 0.57  # of the axes, that names may take in other figures
-_LEFT_BY_LABELS = 0.8  # of the room for axes
+LINE_HEIGHT = 1.2  # in units of the font size
+LONGEST_NAME_INCHES = 2.4  # longest name at an axis; a longer one loses its middle
+_SHARE_BELOW, _SHARE_LEFT = 0.5, 0.57  # share of the axes that names may take
+_LEFT_BY_LABELS = 0.8  # share of the width that labels leave to the axes
 _SMALLEST_POINTS = 3.5  # smaller text is left out
 
 _SETTINGS = {
@@ -56,7 +56,7 @@ _SETTINGS = {
 
 @contextlib.contextmanager
 def figure_style() -> Iterator[None]:
-    """The look of all figures, inside the block only."""
+    """Context manager that sets the look of all figures."""
     families = [name for name in _SETTINGS['font.sans-serif'] if _is_installed(name)]
     with matplotlib.rc_context({**_SETTINGS, 'font.sans-serif': families}):  # type: ignore[arg-type]
         yield
@@ -93,7 +93,7 @@ def plain(text: str) -> str:
 
 
 def wrapped(text: str, inches: float, points: float = TEXT_POINTS) -> str:
-    """Plain text in lines of at most so many inches, broken between words, else behind `_ - / . ,`, else anywhere."""
+    """Plain text in lines of at most so many inches, broken between words, else after `_ - / . ,`, else anywhere."""
     lines = []
     for paragraph in text.split('\n'):
         line = ''
@@ -112,7 +112,7 @@ def wrapped(text: str, inches: float, points: float = TEXT_POINTS) -> str:
 
 
 def shortened(text: str, inches: float, points: float = TICK_POINTS) -> str:
-    """Plain text on one line of at most so many inches: what is longer loses its middle."""
+    """Plain text on one line of at most so many inches; longer text loses its middle."""
     line = ' '.join(text.split())
     kept = len(line)
     while kept > 2 and text_inches(line, points) > inches:
@@ -130,7 +130,7 @@ def text_inches(text: str, points: float) -> float:
 
 
 def axes_inches(ax: Axes) -> tuple[float, float]:
-    """About the width and height that axes have once their labels have taken a share."""
+    """Approximate width and height of axes without their labels."""
     box, (width, height) = ax.get_position(), ax.figure.get_size_inches()  # type: ignore[union-attr]
     return _LEFT_BY_LABELS * box.width * width, _LEFT_BY_LABELS * box.height * height
 
@@ -182,7 +182,7 @@ def name_y(ax: Axes, positions: Sequence[float], names: Sequence[str], *, span: 
 
 
 def legend_below(figure: matplotlib.figure.Figure, ax: Axes) -> None:
-    """The legend of what is drawn in `ax` below all axes, in as many columns as fit; the figure grows by its height."""
+    """The legend of `ax` below all axes, in as many columns as fit; the figure grows by its height."""
     handles, labels = ax.get_legend_handles_labels()
     if not handles:
         return

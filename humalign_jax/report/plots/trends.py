@@ -12,7 +12,7 @@ from humalign_jax.records import Score
 from humalign_jax.report.plots import levels, style
 
 MARKERS = 'osD^vPX*'
-_LAYER_INCHES, _PANEL_INCHES = 0.3, 0.5  # that a layer takes along its axis, and a panel beside its layers
+_LAYER_INCHES, _PANEL_INCHES = 0.3, 0.5  # width of a layer along its axis, and of a panel beside its layers
 
 
 def draw_layer_profile(
@@ -64,7 +64,7 @@ def plot_lines(
     show_ceiling: bool = True,
     name_ceiling: bool = True,
 ) -> Axes:
-    """A line with 95 % intervals for each model, over places that all have in common, under the noise ceiling.
+    """A line with 95 % intervals for each model over common places, below the noise ceiling.
 
     Args:
         ax: Where to draw.
@@ -134,7 +134,7 @@ def plot_folds(
 
 
 def plot_watch(ax: Axes, rows: Sequence[Mapping[str, Any]], column: str, *, label: str) -> Axes:
-    """A measure of alignment over training, with the noise ceiling that stands beside it in metrics.jsonl.
+    """A measure of alignment over training, with its noise ceiling from metrics.jsonl.
 
     Args:
         ax: Where to draw.

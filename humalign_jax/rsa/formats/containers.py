@@ -25,7 +25,7 @@ SPARSE = 'sparse matrix'  # as a description: refused, not read
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class StoredArray:
     """Header of one array in a file.
 
     Attributes:
@@ -65,7 +65,7 @@ def reading(path: pathlib.Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def open_arrays(path: pathlib.Path) -> Iterator[dict[str, Entry]]:
+def open_arrays(path: pathlib.Path) -> Iterator[dict[str, StoredArray]]:
     """Headers of all arrays of a file, by name; they can be read while the block lasts.
 
     Raises:
@@ -122,7 +122,7 @@ def _kind(dtype: np.dtype) -> str:
     return TEXT if dtype.kind in 'US' else UNREADABLE
 
 
-def _npz(path: pathlib.Path, file: zipfile.ZipFile) -> dict[str, Entry]:
+def _npz(path: pathlib.Path, file: zipfile.ZipFile) -> dict[str, StoredArray]:
     entries = {}
     for info in file.infolist():
         with file.open(info) as member:
@@ -141,12 +141,12 @@ def _npz(path: pathlib.Path, file: zipfile.ZipFile) -> dict[str, Entry]:
 
         name = info.filename.removesuffix('.npy')
         described = 'Python objects' if dtype.hasobject else str(dtype)
-        entries[name] = Entry(_kind(dtype), shape, described, '', read)
+        entries[name] = StoredArray(_kind(dtype), shape, described, '', read)
     return entries
 
 
-def _hdf5(file: h5py.File, *, matlab: bool) -> dict[str, Entry]:
-    entries: dict[str, Entry] = {}
+def _hdf5(file: h5py.File, *, matlab: bool) -> dict[str, StoredArray]:
+    entries: dict[str, StoredArray] = {}
 
     def visit(group: h5py.Group, place: str) -> None:
         attributes(group, place)
@@ -155,12 +155,12 @@ def _hdf5(file: h5py.File, *, matlab: bool) -> dict[str, Entry]:
             if matlab and name in ('#refs#', '#subsystem#'):
                 continue
             if not isinstance(group.get(key, getlink=True), h5py.HardLink) and key not in group:
-                entries[name] = Entry(UNREADABLE, None, 'a link that leads nowhere', place, _no_value)
+                entries[name] = StoredArray(UNREADABLE, None, 'a link that leads nowhere', place, _no_value)
                 continue
             item = group[key]
             if isinstance(item, h5py.Group):
                 if 'MATLAB_sparse' in item.attrs:
-                    entries[name] = Entry(NUMBERS, None, SPARSE, place, _no_value)
+                    entries[name] = StoredArray(NUMBERS, None, SPARSE, place, _no_value)
                 elif name.count('/') < 32:  # links may lead in a circle
                     visit(item, name)
             elif isinstance(item, h5py.Dataset):
@@ -178,38 +178,40 @@ def _hdf5(file: h5py.File, *, matlab: bool) -> dict[str, Entry]:
                 def read(attrs: Any = item.attrs, key: str = key) -> np.ndarray:
                     return np.asarray(attrs[key])
 
-                entries[f'{place}@{key}'] = Entry(TEXT if text else NUMBERS, kind.shape, str(kind.dtype), place, read)
+                entries[f'{place}@{key}'] = StoredArray(
+                    TEXT if text else NUMBERS, kind.shape, str(kind.dtype), place, read
+                )
 
     visit(file, '')
     return entries
 
 
-def _dataset(item: h5py.Dataset, place: str) -> Entry:
+def _dataset(item: h5py.Dataset, place: str) -> StoredArray:
     if h5py.check_string_dtype(item.dtype):
-        return Entry(TEXT, item.shape, 'text', place, lambda: np.asarray(item.asstr()[()], dtype=np.str_))
+        return StoredArray(TEXT, item.shape, 'text', place, lambda: np.asarray(item.asstr()[()], dtype=np.str_))
     kind = _kind(item.dtype) if item.shape is not None else UNREADABLE
-    return Entry(kind, item.shape, str(item.dtype), place, lambda: np.asarray(item[()]))
+    return StoredArray(kind, item.shape, str(item.dtype), place, lambda: np.asarray(item[()]))
 
 
-def _matlab_dataset(file: h5py.File, item: h5py.Dataset, place: str) -> Entry:
+def _matlab_dataset(file: h5py.File, item: h5py.Dataset, place: str) -> StoredArray:
     """An array as MATLAB 7.3 writes it: axes in reverse, text as numbers of characters, cells as references."""
     kind = item.attrs.get('MATLAB_class', b'')
     kind = kind.decode() if isinstance(kind, bytes) else str(kind)
     shape = None if item.shape is None else item.shape[::-1]
     if kind == 'char':
         n = shape[0] if shape and len(shape) == 2 else 0
-        return Entry(TEXT, (n,), 'text', place, lambda: _characters(item))
+        return StoredArray(TEXT, (n,), 'text', place, lambda: _characters(item))
     if h5py.check_ref_dtype(item.dtype):
 
         def read() -> np.ndarray:
             return _cells([_referred(file, one) for one in item[()].T.ravel()])
 
-        return Entry(OBJECTS, shape, kind or 'cell', place, read)
+        return StoredArray(OBJECTS, shape, kind or 'cell', place, read)
     if kind in ('string', 'table', 'datetime', 'categorical') or 'MATLAB_object_decode' in item.attrs:
-        return Entry(UNREADABLE, None, f'MATLAB {kind or "object"}', place, _no_value)
+        return StoredArray(UNREADABLE, None, f'MATLAB {kind or "object"}', place, _no_value)
     if h5py.check_string_dtype(item.dtype):
         return _dataset(item, place)
-    return Entry(_kind(item.dtype), shape, kind or str(item.dtype), place, lambda: np.asarray(item[()].T))
+    return StoredArray(_kind(item.dtype), shape, kind or str(item.dtype), place, lambda: np.asarray(item[()].T))
 
 
 def _characters(item: h5py.Dataset) -> np.ndarray:
@@ -232,7 +234,7 @@ def _referred(file: h5py.File, reference: h5py.Reference) -> np.ndarray | None:
     return np.asarray(item[()])
 
 
-def _mat(path: pathlib.Path) -> dict[str, Entry]:
+def _mat(path: pathlib.Path) -> dict[str, StoredArray]:
     entries = {}
     with open(path, 'rb') as file:
         if 0 not in file.read(4):  # as MATLAB 4 begins
@@ -249,21 +251,21 @@ def _mat(path: pathlib.Path) -> dict[str, Entry]:
             return _cells(read().ravel().tolist())
 
         if kind == 'char':
-            entries[name] = Entry(TEXT, shape[:1], 'text', '', read)
+            entries[name] = StoredArray(TEXT, shape[:1], 'text', '', read)
         elif kind == 'cell':
-            entries[name] = Entry(OBJECTS, shape, 'cell', '', read_cells)
+            entries[name] = StoredArray(OBJECTS, shape, 'cell', '', read_cells)
         elif kind == 'struct':
             entries |= _fields(name, shape, read)
         elif kind in ('opaque', 'object', 'unknown'):
-            entries[name] = Entry(UNREADABLE, None, f'MATLAB {kind}', '', read)
+            entries[name] = StoredArray(UNREADABLE, None, f'MATLAB {kind}', '', read)
         elif kind == 'sparse':
-            entries[name] = Entry(NUMBERS, shape, SPARSE, '', _no_value)
+            entries[name] = StoredArray(NUMBERS, shape, SPARSE, '', _no_value)
         else:
-            entries[name] = Entry(NUMBERS, shape, kind, '', read)
+            entries[name] = StoredArray(NUMBERS, shape, kind, '', read)
     return entries
 
 
-def _fields(name: str, shape: tuple[int, ...], read: Read) -> dict[str, Entry]:
+def _fields(name: str, shape: tuple[int, ...], read: Read) -> dict[str, StoredArray]:
     """Fields of a MATLAB struct, which has no headers of its own and is read whole."""
     struct = np.asarray(read())
     found = {}
@@ -280,7 +282,7 @@ def _fields(name: str, shape: tuple[int, ...], read: Read) -> dict[str, Entry]:
         else:  # a field of an array of structs
             value = _cells(values.tolist())
         kind = OBJECTS if value.dtype.kind == 'O' else _kind(value.dtype)
-        found[f'{name}/{field}'] = Entry(kind, value.shape, str(value.dtype), name, lambda value=value: value)
+        found[f'{name}/{field}'] = StoredArray(kind, value.shape, str(value.dtype), name, lambda value=value: value)
     return found
 
 
@@ -308,7 +310,7 @@ def _no_value() -> np.ndarray:
     raise ValueError('it cannot be read as an array')
 
 
-def _meadows(tree: Any) -> dict[str, Entry]:
+def _meadows(tree: Any) -> dict[str, StoredArray]:
     """RDMs and stimuli of the multiple-arrangement tasks in a .json file of Meadows (meadows-research.com)."""
     tasks = tree.get('tasks', [tree]) if isinstance(tree, dict) else []
     entries = {}
@@ -319,8 +321,8 @@ def _meadows(tree: Any) -> dict[str, Entry]:
         place = place if f'{place}/rdm' not in entries else f'{place}-{number}'
         values = np.array(task['rdm'], dtype=np.float64)
         stimuli = np.array([stimulus['name'] for stimulus in task['stimuli']], dtype=np.str_)
-        entries[f'{place}/rdm'] = Entry(NUMBERS, values.shape, 'float64', place, lambda values=values: values)
-        entries[f'{place}/stimuli'] = Entry(TEXT, stimuli.shape, 'text', place, lambda stimuli=stimuli: stimuli)
+        entries[f'{place}/rdm'] = StoredArray(NUMBERS, values.shape, 'float64', place, lambda values=values: values)
+        entries[f'{place}/stimuli'] = StoredArray(TEXT, stimuli.shape, 'text', place, lambda stimuli=stimuli: stimuli)
     if not entries:
         raise ValueError('no task of it has an RDM and stimuli, as the .json files of Meadows do')
     return entries

@@ -63,7 +63,7 @@ class CsvFormat:
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class CsvTable:
     """Numbers of a table, with the ids of its rows.
 
     Attributes:
@@ -79,7 +79,7 @@ class Table:
 
 def read_csv(
     path: pathlib.Path, told: CsvFormat | None = None, *, ids_key: str | None = None, square: bool = False
-) -> Table:
+) -> CsvTable:
     """The numbers of a table and the ids of its rows.
 
     Ids are the column that `ids_key` names; else that of a name such as 'stimulus' or 'image_id', the only column of
@@ -125,7 +125,7 @@ def read_csv(
         'ids': named if isinstance(named, str) or named is None else rows.called(named),
         'left_out': [rows.called(j) for j in left_out],
     }
-    return Table(values, ids, found)
+    return CsvTable(values, ids, found)
 
 
 def _has_header(rows: Rows, square: bool) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from humalign_jax import arrays, storage
-from humalign_jax.rsa.formats.containers import NUMBERS, OBJECTS, TEXT, UNREADABLE, Entry
+from humalign_jax.rsa.formats.containers import NUMBERS, OBJECTS, TEXT, UNREADABLE, StoredArray
 from humalign_jax.rsa.formats.csv_file import ID_NAME, NO_IDS
 
 Found = tuple[np.ndarray, str]
@@ -16,12 +16,14 @@ OWN_NAMES = ('ids', 'stimulus_ids', 'stimuli')  # ids, whatever their length
 _DESCRIPTORS = {'measurements': 'obs_descriptors', 'dissimilarities': 'pattern_descriptors'}
 
 
-def is_named_as_ids(name: str, entry: Entry) -> bool:
+def is_named_as_ids(name: str, entry: StoredArray) -> bool:
     """Whether an array is called as ids are, and is one vector."""
     return entry.length is not None and bool(ID_NAME.fullmatch(_base(name)))
 
 
-def ids_beside(path: pathlib.Path, entries: Mapping[str, Entry], key: str, n: int, ids_key: str | None) -> Found | None:
+def ids_beside(
+    path: pathlib.Path, entries: Mapping[str, StoredArray], key: str, n: int, ids_key: str | None
+) -> Found | None:
     """Ids of the n stimuli of array `key`, and their name in the file; None where the file has none.
 
     Candidates are vectors of n different texts, of any name, and of n whole numbers that are named as ids are. Those
@@ -74,7 +76,9 @@ def ids_of_json(path: pathlib.Path, described: Any, n: int, ids_key: str | None)
         if isinstance(values, list) and values and all(isinstance(one, str | int) for one in values):
             kind = TEXT if any(isinstance(one, str) for one in values) else NUMBERS
             values = [str(one) for one in values] if kind == TEXT else values
-            entries[name or 'ids'] = Entry(kind, (len(values),), 'list', '', lambda values=values: np.array(values))
+            entries[name or 'ids'] = StoredArray(
+                kind, (len(values),), 'list', '', lambda values=values: np.array(values)
+            )
         elif isinstance(values, list) and name in ('', *OWN_NAMES):
             raise ValueError(f'{path}: {name or "the list"} must hold text or whole numbers, one for each stimulus.')
     if ids_key is not None and ids_key not in entries:
@@ -92,7 +96,7 @@ def read_beside(path: pathlib.Path) -> Any:
     return storage.read_json(beside) if beside.is_file() and beside != path else None
 
 
-def listed(entries: Mapping[str, Entry]) -> str:
+def listed(entries: Mapping[str, StoredArray]) -> str:
     """Arrays with types and shapes, for messages."""
     return ', '.join(f'{name!r} {entry}' for name, entry in entries.items()) or 'no arrays'
 
@@ -101,14 +105,14 @@ def _base(name: str) -> str:
     return name.replace('@', '/').rpartition('/')[2]
 
 
-def _descriptors(entries: Mapping[str, Entry], key: str) -> str | None:
+def _descriptors(entries: Mapping[str, StoredArray], key: str) -> str | None:
     """The group of rsatoolbox's descriptors of stimuli, None in other files."""
     place, _, name = key.rpartition('/')
     group = '/'.join(filter(None, (place, _DESCRIPTORS.get(name, ''))))
     return group if name in _DESCRIPTORS and any(entry.place == group for entry in entries.values()) else None
 
 
-def _levels(entries: Mapping[str, Entry], key: str) -> Sequence[dict[str, Entry]]:
+def _levels(entries: Mapping[str, StoredArray], key: str) -> Sequence[dict[str, StoredArray]]:
     """Arrays that stand near `key`, the nearest first."""
     place = entries[key].place if key in entries else ''
     parts = place.split('/') if place else []
@@ -122,7 +126,7 @@ def _levels(entries: Mapping[str, Entry], key: str) -> Sequence[dict[str, Entry]
 
 
 def _check_lengths(
-    path: pathlib.Path, entries: Mapping[str, Entry], level: Mapping[str, Entry], key: str, n: int
+    path: pathlib.Path, entries: Mapping[str, StoredArray], level: Mapping[str, StoredArray], key: str, n: int
 ) -> None:
     """Raises ValueError for ids of another number of stimuli that belong to no other array of the file."""
     for name, entry in level.items():
@@ -137,7 +141,7 @@ def _check_lengths(
             )
 
 
-def _candidates(path: pathlib.Path, level: Mapping[str, Entry], n: int, key: str) -> dict[str, np.ndarray]:
+def _candidates(path: pathlib.Path, level: Mapping[str, StoredArray], n: int, key: str) -> dict[str, np.ndarray]:
     """Vectors of n ids; only those that are named as ids are, if some are."""
     found: dict[str, np.ndarray] = {}
     unreadable = []
@@ -180,7 +184,7 @@ def _only(path: pathlib.Path, found: dict[str, np.ndarray], key: str) -> Found:
     return ids, name
 
 
-def _is_below(entries: Mapping[str, Entry], name: str, key: str, n: int) -> bool:
+def _is_below(entries: Mapping[str, StoredArray], name: str, key: str, n: int) -> bool:
     """Whether ids stand in a group below that of `key`, which has no features of its own."""
     place, own = entries[name].place, entries[key].place if key in entries else ''
     features = [e for e in entries.values() if e.place == place and e.kind == NUMBERS and e.shape and len(e.shape) > 1]

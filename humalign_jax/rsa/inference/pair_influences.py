@@ -12,8 +12,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from humalign_jax.rsa.ranks.average import concordance
-from humalign_jax.rsa.similarity.ceiling import RANK_INDICES
-from humalign_jax.rsa.similarity.compare import WHOLE, row_ranks, second_moments
+from humalign_jax.rsa.similarity.indices import INDICES, row_ranks, second_moments
 
 Product = tuple[float, np.ndarray]  # of two sides: a mean over pairs, each pair's influence on it but for a constant
 
@@ -122,16 +121,22 @@ class _Moments:
         return dataclasses.replace(self, moments=self.moments + other.moments)
 
 
+def has_influences(index: str) -> bool:
+    """Whether pairs have influences on this index; the Bures similarity is no function of inner products."""
+    return not INDICES[index].whole or INDICES[index].whitened
+
+
 def sides_of(rdms: np.ndarray, control: np.ndarray | None, index: str) -> Sequence[Side]:
     """Ranks over the number of pairs, centred, values of mean square 1, signs or moments; residuals of a control."""
-    if index.startswith('kendall'):
+    chosen = INDICES[index]
+    if chosen.ranked and not chosen.weighted:  # Kendall's
         return [_Signs(x) for x in row_ranks(rdms)]
-    if index in WHOLE:
-        centred = rdms - rdms.mean(axis=1, keepdims=True) if index == 'whitened_pearson' else rdms
+    if chosen.whole:
+        centred = rdms - rdms.mean(axis=1, keepdims=True) if chosen.centred else rdms
         return [_Moments(x) for x in second_moments(centred / np.sqrt((centred**2).mean(axis=1, keepdims=True)))]
 
     def transformed(rdm: np.ndarray) -> Transformed:
-        return _ranked(rdm) if index in RANK_INDICES else _scaled(rdm, centred=index == 'pearson')
+        return _ranked(rdm) if chosen.ranked else _scaled(rdm, centred=chosen.centred)
 
     sides = [transformed(rdm) for rdm in rdms]
     if control is None:
@@ -169,12 +174,12 @@ def pooled(sides: Sequence[Side]) -> Side:
 
 def own_product(side: Side, index: str) -> Product:
     """The product of a side with itself, as an index divides by it."""
-    if index == 'kendall_tau_a':  # divides by what there is without ties, which nothing moves
-        return 1.0, np.zeros(1)
-    is_one = len(getattr(side, 'depends', ())) == 1
-    if index == 'rho_a' and is_one:  # the pooled RDM has no ranks
-        return 1.0 / 12.0, np.zeros(1)
-    return side.product(side)
+    if not INDICES[index].untied_scale:
+        return side.product(side)
+    if isinstance(side, _Signs):
+        return 1.0, np.zeros(1)  # divided by the scale without ties, which no pair moves
+    is_one = len(getattr(side, 'depends', ())) == 1  # the pooled RDM has no ranks
+    return (1.0 / 12.0, np.zeros(1)) if is_one else side.product(side)
 
 
 def score_influence(a: Side, b: Side, a_own: Product, b_own: Product) -> np.ndarray:

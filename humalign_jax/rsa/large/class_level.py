@@ -11,8 +11,7 @@ import numpy as np
 import scipy.stats
 from scipy.spatial.distance import pdist
 
-from humalign_jax.rsa.inference.resample import WEIGHTED_INDICES
-from humalign_jax.rsa.similarity.ceiling import RANK_INDICES
+from humalign_jax.rsa.similarity.indices import WEIGHTED_INDICES, index_named
 
 _BATCH_BYTES = 1 << 27  # of class means held at a time
 
@@ -99,16 +98,15 @@ def join_draws(scores: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def _by_row(a: np.ndarray, b: np.ndarray, index: str) -> np.ndarray:
     """The index between row i of `a` and row i of `b`: [b, p], [b, p] -> [b]."""
-    if index not in WEIGHTED_INDICES:
-        raise ValueError(f'index must be one of {", ".join(WEIGHTED_INDICES)}, not {index!r}.')
+    chosen = index_named(index, WEIGHTED_INDICES)
     a, b = (np.asarray(x, np.float64) for x in (a, b))
-    if index in RANK_INDICES:
+    if chosen.ranked:
         a, b = (scipy.stats.rankdata(x, axis=1) for x in (a, b))
-    if index != 'cosine':
+    if chosen.centred:
         a, b = (x - x.mean(axis=1, keepdims=True) for x in (a, b))
     p = a.shape[1]
     products = np.einsum('bp,bp->b', a, b)
-    if index == 'rho_a':
+    if chosen.untied_scale:
         return 12.0 * products / (float(p) ** 3 - p)
     squares = np.einsum('bp,bp->b', a, a) * np.einsum('bp,bp->b', b, b)
     return products / np.sqrt(np.where(squares > 0, squares, np.nan))

@@ -28,11 +28,11 @@ import numpy as np
 import scipy.stats
 
 from humalign_jax.records import Rdm
-from humalign_jax.rsa.inference.resample import WEIGHTED_INDICES
 from humalign_jax.rsa.inference.significance import difference_p, fisher_interval, pair_matrix, t_values, two_sided_p
-from humalign_jax.rsa.large.linearised import Places, RanksOfPart, Side, correlation, doubled_ranks, partial
+from humalign_jax.rsa.large.linearised import Places, RankedSide, RanksOfPart, correlation, doubled_ranks, partial
 from humalign_jax.rsa.pairs import align, within_category
-from humalign_jax.rsa.similarity.ceiling import PAIRS, RANK_INDICES
+from humalign_jax.rsa.similarity.ceiling import PAIRS
+from humalign_jax.rsa.similarity.indices import INDICES, WEIGHTED_INDICES, index_named, indices_that
 
 MIN_STIMULI = 4
 MAX_STIMULI = 32_768  # doubled ranks are 32-bit integers
@@ -84,7 +84,7 @@ class InfluenceResult:
         difference_low: Lower ends of their 95 % intervals, [m, m].
         difference_high: Upper ends of their 95 % intervals, [m, m].
         p_differences: Two-sided p values, [m, m], 1 on the diagonal.
-        p_differences_fwer: The same corrected for all pairs of models by the largest t, [m, m].
+        p_differences_fwer: The same corrected for all pairs of models by the smallest p, [m, m].
         p_differences_fdr: The same by Benjamini and Hochberg's false-discovery rate, [m, m].
     """
 
@@ -131,7 +131,7 @@ class Reference:
         self.rdm, self.index, self.pairs = rdm, index, tuple(pairs)
         n = len(rdm.ids)
         _check_options(index, self.pairs, labels, n)
-        self._is_ranked = index in RANK_INDICES
+        self._is_ranked = INDICES[index].ranked
         within = None if labels is None else within_category(labels)
         self._places: dict[str, Places] = {}
         for kind in ('all', 'within', 'between'):
@@ -144,7 +144,7 @@ class Reference:
         self._own = dict(self._sides(rdm))
         if 'partial' in pairs:
             # Any two numbers for same and different give one correlation, so that ranks need no part in it.
-            self._same = Side(np.asarray(within), index='pearson')
+            self._same = RankedSide(np.asarray(within), index='pearson')
             self._own_same = correlation(self._own['all'], self._same, self._places['all'], index)
 
     def values(self, model: Rdm) -> dict[str, float]:
@@ -180,7 +180,7 @@ class Reference:
                 found['partial'] = InfluenceScore(model.name, self.index, 'partial', places.n_pairs, value, influence)
         return {kind: found[kind] for kind in self.pairs}
 
-    def _sides(self, rdm: Rdm) -> Iterator[tuple[str, 'Side']]:
+    def _sides(self, rdm: Rdm) -> Iterator[tuple[str, 'RankedSide']]:
         """The RDM's values or ranks over each kind of pairs, one kind in memory at a time."""
         values = np.asarray(rdm.values)
         if not np.isfinite(values.sum(dtype=np.float64)):
@@ -190,7 +190,7 @@ class Reference:
             )
         if not self._is_ranked:
             for kind, places in self._places.items():
-                yield kind, Side(values if places.mask is None else values[places.mask], index=self.index)
+                yield kind, RankedSide(values if places.mask is None else values[places.mask], index=self.index)
             return
         ranks = doubled_ranks(values)
         del values
@@ -198,10 +198,10 @@ class Reference:
         tables = RanksOfPart(ranks, next(iter(masks.values()))) if masks else None
         for kind, places in self._places.items():
             if places.mask is None or tables is None:
-                yield kind, Side(ranks, index=self.index)
+                yield kind, RankedSide(ranks, index=self.index)
             else:
                 own = tables.ranks(ranks, places.mask, of_part=tables.mask is places.mask)
-                yield kind, Side(own, index=self.index)
+                yield kind, RankedSide(own, index=self.index)
 
 
 def infer_by_influence(
@@ -225,7 +225,7 @@ def infer_by_influence(
         index: 'spearman', 'rho_a', 'pearson' or 'cosine'.
         labels: Category of each stimulus of the reference, [n].
         pairs: Any of 'all', 'within', 'between' and 'partial', see `Reference`.
-        n_draws: Draws of the largest t under no difference.
+        n_draws: Draws of the smallest p under no difference.
         seed: Their seed.
 
     Returns:
@@ -243,7 +243,7 @@ def summarise_influence(scores: Sequence[InfluenceScore], *, n_draws: int = 10_0
     """Intervals, tests and differences of models that were compared with one reference over the same pairs.
 
     Intervals are Student's t around Fisher's z. Tests of differences are t tests; the family-wise correction, over all
-    pairs of the models given, takes the distribution of the largest |t| from normal draws with the influences'
+    pairs of the models given, takes the distribution of the smallest p from normal draws with the influences'
     correlations.
 
     Raises:
@@ -267,14 +267,9 @@ def summarise_influence(scores: Sequence[InfluenceScore], *, n_draws: int = 10_0
     differences = values[first] - values[second]
     contrasts = influences[first] - influences[second]  # [q, n]
     difference_errors = contrasts.std(axis=1, ddof=1) / math.sqrt(n)
-    # Normal draws with the covariance of the influences, of the models rather than of all their differences.
-    np_rng, defined = np.random.default_rng([seed, 6]), np.isfinite(values)
-    drawn = np.zeros((n_draws, m))
-    if defined.any():
-        eigenvalues, vectors = np.linalg.eigh(np.atleast_2d(np.cov(influences[defined])) / n)
-        root = vectors * np.sqrt(np.maximum(eigenvalues, 0.0))
-        drawn[:, defined] = np_rng.normal(size=(n_draws, len(root))) @ root.T
-    p, p_fwer, p_fdr = difference_p(differences, difference_errors, dof, drawn[:, first] - drawn[:, second], np_rng)
+    covariance = np.atleast_2d(np.cov(influences)) / n
+    np_rng = np.random.default_rng([seed, 6])
+    p, p_fwer, p_fdr = difference_p(differences, difference_errors, dof, covariance, np_rng, n_draws)
 
     half = scipy.stats.t.ppf(0.975, dof) * pair_matrix(difference_errors, m, diagonal=0.0)
     centre = pair_matrix(differences, m, diagonal=0.0, sign=-1.0)
@@ -301,13 +296,13 @@ def summarise_influence(scores: Sequence[InfluenceScore], *, n_draws: int = 10_0
 
 def _check_options(index: str, pairs: tuple[str, ...], labels: np.ndarray | None, n: int) -> None:
     """Raises ValueError for options that exist neither alone nor together."""
-    if index not in WEIGHTED_INDICES:
-        raise ValueError(f'index must be one of {", ".join(WEIGHTED_INDICES)}, not {index!r}.')
+    index_named(index, WEIGHTED_INDICES)
     unknown = [kind for kind in pairs if kind not in PAIRS]
     if unknown or not pairs:
         raise ValueError(f'pairs must be some of {", ".join(PAIRS)}, not {", ".join(map(repr, pairs)) or "none"}.')
-    if 'partial' in pairs and index not in ('spearman', 'pearson'):
-        raise ValueError(f"pairs='partial' goes with 'spearman' and 'pearson', not with {index!r}.")
+    if 'partial' in pairs and not INDICES[index].partialable:
+        fitting = ', '.join(indices_that(lambda x: x.partialable))
+        raise ValueError(f"pairs='partial' is for {fitting}, not for {index!r}.")
     if set(pairs) != {'all'} and (labels is None or np.shape(labels) != (n,)):
         raise ValueError(f'pairs={pairs} needs the category of each of the {n} stimuli: pass labels, [{n}].')
     if not MIN_STIMULI <= n <= MAX_STIMULI:

@@ -94,7 +94,7 @@ class Places:
         return result
 
 
-class Side:
+class RankedSide:
     """Values of one RDM over the pairs that count, with the parts of its influence that need no other RDM.
 
     Args:
@@ -135,7 +135,9 @@ class Side:
         return bins
 
 
-def correlation(x: Side, y: Side, places: Places, index: str, with_influence: bool = True) -> tuple[float, np.ndarray]:
+def correlation(
+    x: RankedSide, y: RankedSide, places: Places, index: str, with_influence: bool = True
+) -> tuple[float, np.ndarray]:
     """An index of two RDMs and the influence of each stimulus on it, [n]; NaN where one of them does not vary."""
     p, nothing = places.n_pairs, np.full(places.n, np.nan)
     untied = index_named(index).untied_scale

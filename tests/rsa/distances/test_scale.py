@@ -83,10 +83,10 @@ def test_settings_of_jax_change_no_result(setting):
     x, y = features(60, 100), features(60, 100, seed=1)
     x[3] = x[7] * 1.0000001  # a near-duplicate, which is refined
     plain = rsa.compare_features(x, y).value, rsa.rbf_cka(x, y), rsa.linear_cka(x, y), rsa.rdm(x)
-    weights = rsa.infer([rsa.rdm(x)], rsa.rdm(y), n_bootstrap=20, n_permutations=20, seed=0)
+    weights = rsa.infer([rsa.rdm(x)], rsa.rdm(y), n_permutations=20, seed=0)
     with setting:
         again = rsa.compare_features(x, y).value, rsa.rbf_cka(x, y), rsa.linear_cka(x, y), rsa.rdm(x)
-        same = rsa.infer([rsa.rdm(x)], rsa.rdm(y), n_bootstrap=20, n_permutations=20, seed=0)
+        same = rsa.infer([rsa.rdm(x)], rsa.rdm(y), n_permutations=20, seed=0)
     assert plain[:3] == pytest.approx(again[:3], abs=1e-12)
     np.testing.assert_array_equal(plain[3], again[3])
     np.testing.assert_allclose(weights.low, same.low, rtol=1e-12)

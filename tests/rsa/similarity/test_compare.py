@@ -241,7 +241,7 @@ def test_a_square_rdm_is_refused_and_not_read_as_rows():
     with pytest.raises(ValueError, match='squareform'):
         rsa.compare(square, square, 'spearman')
     with pytest.raises(ValueError, match='squareform'):
-        rsa.infer([np.arange(10.0)], square, n_bootstrap=20)
+        rsa.infer([np.arange(10.0)], square)
 
 
 @pytest.mark.parametrize('call', [rsa.rdm, lambda x: rsa.linear_cka(x, x), lambda x: rsa.compare_features(x, x)])

@@ -4,6 +4,7 @@ import scipy.optimize
 from scipy.spatial.distance import pdist
 
 from humalign_jax.rsa.inference import crossval
+from humalign_jax.rsa.inference import infer as infer_module
 from humalign_jax.rsa.inference.infer import infer
 from humalign_jax.rsa.inference.models import Fixed, Interpolated, Selected, Weighted
 from humalign_jax.rsa.inference.resample import bootstrap_weights
@@ -62,9 +63,7 @@ def test_selected_fit_is_the_component_with_the_largest_correlation():
 @pytest.mark.parametrize('index', ['pearson', 'spearman', 'cosine', 'rho_a'])
 def test_crossvalidated_scores_equal_fitting_and_scoring_by_hand(index):
     parts, subjects = make_parts()
-    result = infer(
-        [Weighted(parts, 'w'), Fixed(parts[:1], 'f')], subjects, index=index, n_bootstrap=20, n_permutations=0
-    )
+    result = infer([Weighted(parts, 'w'), Fixed(parts[:1], 'f')], subjects, index=index, n_permutations=0)
     stimuli = crossval.deal_folds(0, 24, result.settings['n_stimulus_folds'], stream=3)
     people = crossval.deal_folds(0, 4, result.settings['n_subject_folds'], stream=4)
     scaled = crossval.unit_rdms(subjects, index)
@@ -86,7 +85,7 @@ def test_fitted_weights_do_not_profit_from_noise_but_find_a_true_mixture():
     parts, subjects = make_parts(noise=0.1)
     noise = np.random.default_rng(1).normal(size=subjects.shape)
     fitted = [Weighted(parts, 'weighted'), Selected(parts, 'selected'), Fixed(parts[1:2], 'fixed')]
-    options = dict(index='pearson', n_bootstrap=20, n_permutations=99)
+    options = dict(index='pearson', n_permutations=99)
     found = infer(fitted, subjects, **options)
     assert found.values[0] > 0.95 > found.values[1] > found.values[2]
     assert found.p_zero[0] == 0.01
@@ -97,50 +96,36 @@ def test_fitted_weights_do_not_profit_from_noise_but_find_a_true_mixture():
 
 def test_one_subject_is_fitted_on_its_other_stimuli():
     parts, subjects = make_parts(noise=0.1)
-    result = infer([Weighted(parts, 'w')], subjects[0], index='pearson', n_bootstrap=20, n_permutations=0)
+    result = infer([Weighted(parts, 'w')], subjects[0], index='pearson', n_permutations=0)
     assert result.values[0] > 0.9
     assert np.isnan(result.ceiling_lower)
 
 
-def test_weighted_similarity_equals_repeating_the_pairs():
-    np_rng = np.random.default_rng(0)
-    a, b, counts = np_rng.integers(0, 6, (2, 30)).astype(float), np_rng.random((3, 30)), np_rng.integers(0, 4, 30)
-    for index in ('pearson', 'spearman', 'cosine', 'rho_a'):
-        expected = compare_condensed(np.repeat(a, counts, axis=1), np.repeat(b, counts, axis=1), index)
-        np.testing.assert_allclose(crossval.weighted_similarity(a, b, counts.astype(float), index), expected, rtol=1e-9)
-
-
-@pytest.mark.parametrize('bootstrap', ['subjects', 'both'])
-def test_draws_of_subjects_refit_as_if_the_subjects_were_repeated(bootstrap):
+def test_standard_errors_over_subjects_are_those_of_refits_to_drawn_subjects(monkeypatch):
+    monkeypatch.setattr(infer_module, 'N_DRAWS', 20)
     parts, subjects = make_parts(noise=0.6)
-    options = dict(index='pearson', n_bootstrap=20, n_permutations=0, n_stimulus_folds=2, n_subject_folds=2)
-    result = infer([Weighted(parts, 'w'), Selected(parts, 's')], subjects, bootstrap=bootstrap, **options)
+    options = dict(index='pearson', n_permutations=0, n_stimulus_folds=2, n_subject_folds=2)
+    result = infer([Weighted(parts, 'w'), Selected(parts, 's')], subjects, over='subjects', **options)
+    assert result.interval == "bootstrap over subjects for these folds, t of Fisher's z"
     stimuli, people = (crossval.deal_folds(0, units, 2, stream=stream) for units, stream in ((24, 3), (4, 4)))
-    drawn_people = bootstrap_weights(0, 4, 20, stream=1).astype(int)
-    drawn_stimuli = bootstrap_weights(0, 24, 20, stream=0)
-    scaled = crossval.unit_rdms(subjects, 'pearson')
-    rows, columns = np.triu_indices(24, 1)
-    kept = [b for b in range(20) if all(drawn_people[b][people == g].sum() for g in (0, 1))]
-    assert result.n_undefined == 20 - len(kept)
-    for got, b in list(zip(result.draws, kept))[:6]:
-        weight = drawn_stimuli[b] if bootstrap == 'both' else np.ones(24)
-        pair_weights = weight[rows] * weight[columns]
-        expected = []
+    scaled, draws = crossval.unit_rdms(subjects, 'pearson'), []
+    for drawn in bootstrap_weights(0, 4, 20, stream=1).astype(int):
+        if not all(drawn[people == g].sum() for g in (0, 1)):
+            continue  # a group without others
+        scores = np.zeros(2)
         for fold in range(2):
-            train = (stimuli[rows] != fold) & (stimuli[columns] != fold)
-            test = (stimuli[rows] == fold) & (stimuli[columns] == fold)
+            train, test = np.flatnonzero(stimuli != fold), np.flatnonzero(stimuli == fold)
             for s in range(4):
-                others = np.repeat(np.arange(4), drawn_people[b] * (people != people[s]))
-                copies = np.repeat(np.flatnonzero(train), pair_weights[train].astype(int))
-                x, y = parts[:, copies], scaled[others].mean(axis=0)[copies]
+                others = np.repeat(np.arange(4), drawn * (people != people[s]))
+                x, y = take_stimuli(parts, train), take_stimuli(scaled[others].mean(axis=0), train)
                 x, y = x - x.mean(axis=1, keepdims=True), y - y.mean()
-                copies = np.repeat(np.flatnonzero(test), pair_weights[test].astype(int))
                 fits = np.stack(
                     [scipy.optimize.nnls(x.T, y)[0], np.eye(3)[np.argmax(x @ y / np.linalg.norm(x, axis=1))]]
                 )
-                scores = compare_condensed(fits @ parts[:, copies], subjects[s : s + 1, copies], 'pearson')[:, 0]
-                expected.append(drawn_people[b, s] * np.nan_to_num(scores))
-        np.testing.assert_allclose(got, np.sum(expected, axis=0) / 8, atol=1e-5)
+                tested = take_stimuli(fits @ parts, test), take_stimuli(subjects[s : s + 1], test)
+                scores += drawn[s] / 8 * np.nan_to_num(compare_condensed(*tested, 'pearson')[:, 0])
+        draws.append(scores)
+    np.testing.assert_allclose(result.standard_errors, np.std(draws, axis=0, ddof=1) * np.sqrt(4 / 3), rtol=1e-6)
 
 
 @pytest.mark.parametrize('index', ['pearson', 'spearman'])
@@ -148,7 +133,7 @@ def test_partial_scores_of_flexible_models_equal_fitting_residuals_by_hand(index
     parts, subjects = make_parts(noise=0.6)
     labels = np.arange(24) % 2
     control = category_rdm(labels)[None].astype(float)
-    options = dict(index=index, pairs='partial', labels=labels, n_bootstrap=20, n_permutations=19)
+    options = dict(index=index, pairs='partial', labels=labels, n_permutations=19)
     result = infer([Weighted(parts, 'w')], subjects, n_stimulus_folds=2, n_subject_folds=1, **options)
     stimuli = crossval.deal_folds(0, 24, 2, stream=3)
     target = crossval.unit_rdms(subjects, index).mean(axis=0)
@@ -170,7 +155,7 @@ def test_mistakes_are_named():
     parts, subjects = make_parts()
     with pytest.raises(ValueError, match="model 'w', Weighted, has 1 component RDMs"):
         Weighted(parts[:1], 'w')
-    with pytest.raises(ValueError, match='flexible models go with pearson'):
+    with pytest.raises(ValueError, match='flexible models are for pearson'):
         infer([Weighted(parts, 'w')], subjects, index='kendall_tau_a')
     with pytest.raises(ValueError, match='do not fit 24 stimuli and 4 subjects'):
         infer([Weighted(parts, 'w')], subjects, n_stimulus_folds=9)
@@ -181,7 +166,7 @@ def test_mistakes_are_named():
 @pytest.mark.parametrize('index', ['spearman', 'cosine'])
 def test_one_group_of_subjects_has_intervals_but_no_ceiling(index):
     parts, subjects = make_parts()
-    options = dict(bootstrap='both', n_subject_folds=1, n_bootstrap=20, n_permutations=0, index=index)
+    options = dict(over='both', n_subject_folds=1, n_permutations=0, index=index)
     result = infer([Weighted(parts, 'w'), Fixed(parts[:1], 'f')], subjects, **options)
     assert np.all((result.low < result.values) & (result.values < result.high))
     assert np.isnan(result.p_ceiling).all()
@@ -198,14 +183,12 @@ def test_standard_errors_of_crossvalidated_scores_are_near_the_spread_of_repeate
             np.stack([pdist(shared + noise * np_rng.normal(size=(40, 4))) for noise in noises])
             for noises in ((0.5, 1.0, 1.5), (1.0, 1.0))
         )
-        result = infer(
-            [Weighted(parts, 'w'), Fixed(parts[1:2], 'f')], subjects, n_bootstrap=20, n_permutations=0, seed=seed
-        )
+        result = infer([Weighted(parts, 'w'), Fixed(parts[1:2], 'f')], subjects, n_permutations=0, seed=seed)
         assert result.interval == "variance over stimuli in closed form for these fits, t of Fisher's z"
         values.append(result.values)
         errors.append(result.standard_errors)
         holds.append([result.low, result.high])
-    # The spread of 150 values has a relative error of 0.06; the draws' mean error is 1.6 to 1.8 of it.
+    # The spread of 150 values has a relative error of 0.06.
     np.testing.assert_allclose(np.mean(errors, axis=0) / np.std(values, axis=0), np.ones(2), atol=0.2)
     low, high = np.swapaxes(holds, 0, 1)
     truth = np.mean(values, axis=0)

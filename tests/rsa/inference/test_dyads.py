@@ -1,13 +1,9 @@
-import dataclasses
-
 import numpy as np
 import pytest
-import scipy.stats
 from scipy.spatial.distance import pdist, squareform
 
-from humalign_jax.rsa.inference import dyads, jackknife, pair_influences, quantiles
-from humalign_jax.rsa.inference.covariance import part_dof
-from humalign_jax.rsa.inference.crossval import weighted_similarity
+from humalign_jax.rsa.inference import dyads, jackknife, pair_influences
+from humalign_jax.rsa.inference.covariance import DyadicCovariance
 from humalign_jax.rsa.pairs import between_category, category_rdm, take_stimuli, within_category
 from humalign_jax.rsa.similarity.compare import compare_condensed
 
@@ -18,6 +14,34 @@ def make_data(n=14, decimals=None, k=3):
     rdms = np.stack([pdist(points + np_rng.normal(size=(n, 4))) for _ in range(2 + k)])
     rdms = rdms if decimals is None else rdms.round(decimals)
     return rdms[:2], rdms[2:]
+
+
+def weighted_similarity(a, b, pair_weights, index):
+    """An index over pairs that count `pair_weights` times: [m, p], [k, p], [p] -> [m, k]."""
+    total = pair_weights.sum()
+
+    def ranks(values):
+        group = np.unique(values, return_inverse=True)[1]
+        counts = np.bincount(group, pair_weights)
+        return (np.cumsum(counts) - (counts - 1.0) / 2.0)[group]
+
+    def prepared(x):
+        x = np.stack([ranks(row) for row in x]) if index in ('spearman', 'rho_a') else x
+        return x if index == 'cosine' else x - (x @ pair_weights / total)[:, None]
+
+    a, b = prepared(a), prepared(b)
+    products = (a * pair_weights) @ b.T
+    if index == 'rho_a':
+        return 12.0 * products / (total**3 - total)
+    return products / np.sqrt(np.outer(*(np.einsum('rp,rp,p->r', x, x, pair_weights) for x in (a, b))))
+
+
+@pytest.mark.parametrize('index', ['pearson', 'spearman', 'cosine', 'rho_a'])
+def test_weighted_similarity_equals_repeating_the_pairs(index):
+    np_rng = np.random.default_rng(0)
+    a, b, counts = np_rng.integers(0, 6, (2, 30)).astype(float), np_rng.random((3, 30)), np_rng.integers(0, 4, 30)
+    expected = compare_condensed(np.repeat(a, counts, axis=1), np.repeat(b, counts, axis=1), index)
+    np.testing.assert_allclose(weighted_similarity(a, b, counts.astype(float), index), expected, rtol=1e-9)
 
 
 def partial(r, x, y, z):
@@ -200,41 +224,6 @@ def test_a_fit_that_predicts_nothing_has_no_variance():
         assert got.shared[1, 1] > 0
 
 
-@pytest.mark.parametrize('is_restricted', [False, True])
-def test_resampled_means_and_variances_are_those_of_the_copied_sample(is_restricted):
-    n, np_rng = 12, np.random.default_rng(0)
-    labels = np_rng.permutation(n) % 3
-    counting = labels[:, None] != labels if is_restricted else np.ones((n, n), dtype=bool)
-    square = np_rng.normal(size=(n, n))
-    square += square.T
-    weights = np.stack([np_rng.multinomial(n, np.ones(n) / n) for _ in range(5)] + [np.ones(n)]).astype(float)
-    upper = np.triu_indices(n, 1)
-    mask = counting[upper] if is_restricted else None
-    influences = square[upper][counting[upper]]
-    means, variances = (x[0] for x in quantiles.resampled_influences(influences[None], n, weights, mask))
-    assert len(means) == len(weights)  # all have more pairs than stimuli
-    for draw, weight in enumerate(weights):
-        chosen = np.repeat(np.arange(n), weight.astype(int))
-        rows, columns = np.triu_indices(n, 1)
-        different = (chosen[rows] != chosen[columns]) & counting[chosen[rows], chosen[columns]]
-        rows, columns = rows[different], columns[different]
-        values = square[chosen[rows], chosen[columns]]
-        p, mean = len(values), values.mean()
-        sums = np.bincount(rows, values - mean, n) + np.bincount(columns, values - mean, n)
-        degree = 2 * p / n
-        shared = n / (n + n / degree - 4) * np.sum(sums**2) / p**2
-        own = max(np.sum((values - mean) ** 2) - np.sum(sums**2) / (degree - 1), 0) / (p - n) / p
-        counted = 4 * n / (n + n / degree - 4) * (n - 2) * p / (n**2 * degree)
-        assert means[draw] == pytest.approx(mean)
-        expected = quantiles.bounded_variance(shared, (counted - 1) * own, own, n - 1, p - n)
-        assert variances[draw] == pytest.approx(expected)
-    # The last is the data itself, of whose pairs some least squares are not as simple.
-    rows, columns = (x[counting[upper]] for x in upper)
-    of_data = dyads._covariance((square[rows, columns] - means[-1])[None], rows, columns, n)
-    expected = quantiles.bounded_variance(of_data.shared, of_data.excess, of_data.own, *of_data.units)
-    assert variances[-1] == pytest.approx(float(expected[0, 0]), rel=0.1 if is_restricted else 1e-6)
-
-
 @pytest.mark.parametrize(
     ('index', 'pairs'),
     [
@@ -274,110 +263,13 @@ def test_jackknife_is_not_defined_where_a_stimulus_makes_the_difference():
     assert np.isfinite(np.stack(only.variances(np.eye(2)))).all()
 
 
-@pytest.mark.parametrize('pairs', ['all', 'partial'])
-def test_resampled_scores_and_variances_are_those_of_the_copied_sample(pairs):
-    models, subjects = make_data()
-    n, np_rng = 14, np.random.default_rng(0)
-    control = category_rdm(np.arange(14) % 2)[None] if pairs == 'partial' else None
-    weights = np.stack([np_rng.multinomial(n, np.ones(n) / n) for _ in range(5)] + [np.ones(n)]).astype(float)
-    scores, variances = quantiles.resampled_scores(models, subjects, control, weights)
-    rows, columns = np.triu_indices(n, 1)
-    for draw, weight in enumerate(weights):
-        chosen = np.repeat(np.arange(n), weight.astype(int))
-        kept = chosen[rows] != chosen[columns]
-        copied = [
-            np.stack([squareform(x)[chosen[rows[kept]], chosen[columns[kept]]] for x in rdms])
-            for rdms in (models, subjects, *([] if control is None else [control]))
-        ]
-        options = {} if control is None else {'control': copied[2]}
-        np.testing.assert_allclose(
-            scores[draw], compare_condensed(*copied[:2], 'pearson', **options).mean(axis=1), rtol=1e-6
-        )
-        # Influences are those of the sample's own copies, with the pairs of a stimulus with itself left out.
-        sides = pair_influences.sides_of(np.concatenate(copied[:2]), None if control is None else copied[2], 'pearson')
-        own = [pair_influences.own_product(x, 'pearson') for x in sides]
-        for j in range(2):
-            influences = np.mean(
-                [pair_influences.score_influence(sides[j], sides[2 + s], own[j], own[2 + s]) for s in range(3)],
-                axis=0,
-            )
-            p, sums = kept.sum(), np.bincount(rows[kept], influences, n) + np.bincount(columns[kept], influences, n)
-            degree = 2 * p / n
-            shared = n / (n + n / degree - 4) * np.sum(sums**2) / p**2
-            left = max(np.sum(influences**2) - np.sum(sums**2) / (degree - 1), 0) / (p - n) / p
-            counted = 4 * n / (n + n / degree - 4) * (n - 2) * p / (n**2 * degree)
-            expected = quantiles.bounded_variance(shared, (counted - 1) * left, left, n - 1, p - n)
-            assert variances[draw, j] == pytest.approx(expected, rel=1e-6)
-
-
-def test_fewest_degrees_of_freedom_bind_single_scores_only():
-    models, subjects = make_data()
-    covariance = dyads.score_covariance(models, subjects, 'pearson')[0]
-    assert covariance.score_dof.shape == (3,)
-    bound = dataclasses.replace(covariance, score_dof=np.array([1.5, 2.5, np.inf]))
-    contrasts = np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [1.0, -1.0, 0]])
-    free_variances, free = dataclasses.replace(covariance, score_dof=None).variances(contrasts)
-    variances, dof = bound.variances(contrasts)
-    np.testing.assert_array_equal(dof, [1.5, 2.5, *free[2:]])
-    # What the bound adds to a variance is that of as few degrees of freedom.
-    np.testing.assert_array_equal(variances[2:], free_variances[2:])
-    for i, few in enumerate([1.5, 2.5]):
-        shared, excess, own = (x[i, i] for x in (covariance.shared, covariance.excess, covariance.own))
-        expected = quantiles.bounded_variance(shared, excess, own, few, covariance.units[1])
-        assert variances[i] == pytest.approx(expected)
-        assert variances[i] < free_variances[i]
-
-
-@pytest.mark.parametrize('heavy', [False, True])
-def test_quantile_of_studentised_means_is_that_of_t_unless_few_stimuli_matter_most(heavy):
-    n, np_rng = 30, np.random.default_rng(0)
-    rows, columns = np.triu_indices(n, 1)
-    got = []
-    for _ in range(40):
-        effects = np_rng.standard_t(2, size=n) if heavy else np_rng.normal(size=n)
-        effects -= effects.mean()
-        got.append(quantiles.influence_quantiles((effects[rows] + effects[columns])[None], n)[0])
-    expected = scipy.stats.t.ppf(0.975, n - 1)
-    if heavy:
-        assert np.max(got) > expected + 0.3
-    else:
-        assert np.mean(got) == pytest.approx(expected, abs=0.05)
-
-
-def test_degrees_of_freedom_are_those_of_the_quantile():
-    dof = np.array([1.0, 3.0, 29.0, 500.0])
-    np.testing.assert_allclose(quantiles.dof_of_quantile(scipy.stats.t.ppf(0.975, dof)), dof, rtol=0.01)
-    assert quantiles.dof_of_quantile(np.array([0.0]))[0] == pytest.approx(1e4)
-
-
-def test_variance_without_effects_of_stimuli_has_the_degrees_of_freedom_of_pairs():
-    shared, excess, own = np.array([1.0]), np.array([0.8]), np.array([0.75])
-    added = np.sqrt(2.0 * (1.0 / 19.0 + 0.64 / 170.0)) / np.sqrt(2.0 * np.pi)
-    assert quantiles.bounded_variance(shared, excess, own, 19, 170)[0] == pytest.approx(0.75 - added)
-    assert part_dof(shared, excess, own, 19, 170)[0] == 170.0
-    shared, excess = np.array([9.0]), np.array([1.0])
-    assert quantiles.bounded_variance(shared, excess, own, 190, 1700)[0] == pytest.approx(8.0, rel=1e-4)  # far from it
-    assert part_dof(shared, excess, own, 190, 1700)[0] == pytest.approx(64.0 / (81.0 / 190.0 + 1.0 / 1700.0))
-    assert quantiles.bounded_variance(*np.zeros((3, 1)), 19, 170) == 0.0
-    assert part_dof(*np.zeros((3, 1)), 19, 170) == 19.0
-
-
-@pytest.mark.parametrize('effect', [0.0, 1.0])
-def test_bound_of_variances_adds_little_to_them(effect):
-    n, np_rng, got = 20, np.random.default_rng(0), []
-    rows, columns = np.triu_indices(n, 1)
-    for _ in range(600):
-        g, e = effect * np_rng.normal(size=n), 3.0 * np_rng.normal(size=len(rows))
-        influences = g[rows] + g[columns] + e
-        x = dyads._covariance((influences - influences.mean())[None], rows, columns, n)
-        bounded = quantiles.bounded_variance(x.shared, x.excess, x.own, *x.units)
-        got.append([bounded[0, 0], max(x.shared[0, 0] - x.excess[0, 0], x.own[0, 0])])
-    corrected, bound_alone = np.mean(got, axis=0) / (4.0 * effect**2 / n + 9.0 / len(rows))
-    if effect:
-        assert abs(corrected - 1.0) < 0.1
-    else:  # it cannot be less often than half of the time
-        assert bound_alone > 1.15
-        assert 0.95 < corrected < 1.0 + 0.7 * (bound_alone - 1.0)
+def test_variance_without_stimulus_effects_is_that_of_the_pairs_with_their_degrees_of_freedom():
+    covariance = DyadicCovariance(*(np.diag(x) for x in ([1.0, 9.0], [0.8, 1.0], [0.75, 0.75])), (19.0, 170.0))
+    variances, dof = covariance.variances(np.eye(2))
+    np.testing.assert_allclose(variances, [0.75, 8.0])  # the first is truncated: 1 - 0.8 < 0.75
+    np.testing.assert_allclose(dof, [170.0, 64.0 / (81.0 / 19.0 + 1.0 / 170.0)])
+    none = DyadicCovariance(*np.zeros((3, 1, 1)), (19.0, 170.0))
+    np.testing.assert_array_equal(none.variances(np.eye(1)), [[0.0], [19.0]])
 
 
 @pytest.mark.parametrize('decimals', [None, 1], ids=['distinct', 'tied'])
