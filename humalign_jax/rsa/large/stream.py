@@ -34,8 +34,7 @@ from humalign_jax.rsa.ranks.counting import (
     sorted_products,
     together,
 )
-from humalign_jax.rsa.similarity.indices import STREAMABLE_INDICES as INDICES
-from humalign_jax.rsa.similarity.indices import Index, index_named
+from humalign_jax.rsa.similarity.indices import STREAMABLE_INDICES, Index, index_named
 
 _BLOCK = 1000
 _PAIR_BLOCK = 256
@@ -115,7 +114,7 @@ def compare_features(
     Raises:
         ValueError: Options, shapes or stimuli do not fit, or distances are not defined under 'raise'.
     """
-    chosen = index_named(index, INDICES, 'streamed index')
+    chosen = index_named(index, STREAMABLE_INDICES, 'streamed index')
     if mode not in ('exact', 'binned') or (mode == 'binned' and not chosen.ranked):
         raise ValueError(f"mode must be 'exact', or 'binned' for spearman and rho_a, not {mode!r} for {index}.")
     if nan_policy not in ('raise', 'omit', 'propagate'):

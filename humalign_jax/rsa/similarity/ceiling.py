@@ -18,7 +18,6 @@ from humalign_jax import arrays
 from humalign_jax.progress import steps
 from humalign_jax.rsa.pairs import between_category, category_rdm, condensed_rows, within_category
 from humalign_jax.rsa.similarity.compare import Rdms, compare, compare_condensed, join_rdms
-from humalign_jax.rsa.similarity.indices import RANK_INDICES as RANK_INDICES
 from humalign_jax.rsa.similarity.indices import Index, index_named, row_ranks
 
 PAIRS = ('all', 'within', 'between', 'partial')
@@ -41,7 +40,7 @@ def pool(rdms: np.ndarray, index: str) -> np.ndarray:
 
     Args:
         rdms: Condensed RDMs, [s, p].
-        index: One of `compare.INDICES`.
+        index: One of `rsa.INDICES`.
 
     Returns:
         Condensed RDM, [p].
@@ -75,7 +74,7 @@ def noise_ceiling(
 
     Args:
         subjects: RDMs of at least two subjects: records, or a condensed array [s, p].
-        index: One of `compare.INDICES`.
+        index: One of `rsa.INDICES`.
         mask: Which pairs count, [p] booleans; as for `compare`.
         control: RDMs whose effect is removed; as for `compare`.
 
@@ -169,7 +168,7 @@ def split_half(
         level: 'image' compares stimuli, 'class' the mean probabilities of each class.
         pairs: 'all'; 'within' or 'between' for pairs of one or of two classes only; 'partial' for all pairs with the
             same/different RDM of the classes partialled out.
-        index: One of `compare.INDICES`; 'spearman' or 'pearson' where pairs is 'partial'.
+        index: One of `rsa.INDICES`; 'spearman' or 'pearson' where pairs is 'partial'.
         n_splits: How many random splits.
         seed: Seed of the splits.
 

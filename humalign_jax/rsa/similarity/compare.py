@@ -11,10 +11,7 @@ import scipy.linalg
 
 from humalign_jax.records import Rdm
 from humalign_jax.rsa.pairs import align, condensed_rows, n_stimuli_of
-from humalign_jax.rsa.similarity.indices import INDICES as INDICES
-from humalign_jax.rsa.similarity.indices import WHOLE as WHOLE
 from humalign_jax.rsa.similarity.indices import Index, index_named, indices_that, pearson, row_ranks
-from humalign_jax.rsa.similarity.indices import second_moments as second_moments
 
 Rdms = Rdm | Sequence[Rdm] | np.ndarray
 
@@ -154,7 +151,8 @@ def _pairs_that_count(
     if n_left < 2:
         raise ValueError(f'{n_left} of {n_pairs} pairs are left, but a comparison needs at least two.')
     if whole and n_left != n_pairs:
-        raise ValueError(f'{", ".join(WHOLE)} need every pair, but {n_pairs - n_left} of {n_pairs} are left out.')
+        names = ', '.join(indices_that(lambda index: index.whole))
+        raise ValueError(f'{names} need every pair, but {n_pairs - n_left} of {n_pairs} are left out.')
     return stacked
 
 

@@ -207,10 +207,8 @@ def indices_that(has: Callable[[Index], bool]) -> tuple[str, ...]:
     return tuple(name for name, index in INDICES.items() if has(index))
 
 
-RANK_INDICES = indices_that(lambda index: index.ranked)
 WEIGHTED_INDICES = indices_that(lambda index: index.weighted)
 STREAMABLE_INDICES = indices_that(lambda index: index.streamable)
-WHOLE = indices_that(lambda index: index.whole)
 
 
 def _cosine(a: np.ndarray, b: np.ndarray, a_mean: np.ndarray, b_mean: np.ndarray) -> np.ndarray:

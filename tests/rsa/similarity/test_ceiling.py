@@ -6,7 +6,8 @@ from scipy.spatial.distance import pdist
 from humalign_jax.human.cifar10h import load_counts
 from humalign_jax.rsa.pairs import between_category, category_rdm, within_category
 from humalign_jax.rsa.similarity import ceiling
-from humalign_jax.rsa.similarity.compare import INDICES, compare
+from humalign_jax.rsa.similarity.compare import compare
+from humalign_jax.rsa.similarity.indices import INDICES
 
 
 def make_subjects(n_subjects=5, n=9, noise=1.0, seed=0):

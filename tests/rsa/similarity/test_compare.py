@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from humalign_jax import rsa
 from humalign_jax.records import Rdm
 from humalign_jax.rsa import pairs
-from humalign_jax.rsa.similarity.compare import INDICES, compare
+from humalign_jax.rsa.similarity.compare import compare
+from humalign_jax.rsa.similarity.indices import INDICES
 
 CORRELATIONS = ('pearson', 'spearman', 'rho_a', 'kendall_tau_a', 'kendall_tau_b', 'cosine')
 SCIPY = {
