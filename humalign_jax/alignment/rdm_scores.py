@@ -202,7 +202,9 @@ def class_scores(
     of_pairs = draws[:, chosen][:, first] - draws[:, chosen][:, second]
     gaps = values[chosen][first] - values[chosen][second]
     gap_errors = factor * of_pairs.std(axis=0, ddof=1)
-    p_values = rsa.difference_p(gaps, gap_errors, n - 1, of_pairs, np.random.default_rng([reference.seed, 6]))
+    centred = draws[:, chosen] - draws[:, chosen].mean(axis=0)
+    covariance = centred.T @ centred / (len(draws) - 1.0)
+    p_values = rsa.difference_p(gaps, gap_errors, n - 1, covariance, np.random.default_rng([reference.seed, 6]))
     half = scipy.stats.t.ppf(0.975, n - 1) * gap_errors
 
     def square(by_pair: np.ndarray) -> np.ndarray:

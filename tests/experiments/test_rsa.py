@@ -284,9 +284,7 @@ def test_cka_and_procrustes_are_indices_of_squared_distances(config, tmp_path):
 
 def test_too_little_memory_is_refused_before_anything_is_computed(config, tmp_path, monkeypatch):
     monkeypatch.setattr(memory, '_left_in_cgroups', lambda system: [1])
-    stored = (
-        r'RDMs of 24 stimuli \(RDMs are held .*resamples them\) need about 0.0 GB of memory, but only 0.0 GB are free'
-    )
+    stored = r'RDMs of 24 stimuli \(RDMs are held .*needs them\) need about 0.0 GB of memory, but only 0.0 GB are free'
     with pytest.raises(ValueError, match=stored):
         experiment.run(config, str(tmp_path))
     config.inference.over, config.features.write_rdms = 'none', False

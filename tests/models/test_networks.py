@@ -209,7 +209,8 @@ def test_wrong_fields_are_errors(options, message):
 
 
 def test_make_model_names_what_there_is():
-    with pytest.raises(ValueError, match=r"no model 'resnet19'. Did you mean 'resnet18'.*philnet, vae, resnet18"):
+    names = 'philnet, digitnet, vae, resnet18'
+    with pytest.raises(ValueError, match=rf"no model 'resnet19'. Did you mean 'resnet18'.*{names}"):
         models.make_model('resnet19')
     with pytest.raises(ValueError, match=r"no option of model 'vae' 'latent_dims'. Did you mean 'latent_dim'"):
         models.make_model('vae', latent_dims=3)
