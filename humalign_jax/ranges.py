@@ -105,7 +105,8 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
     **dict.fromkeys(
         (
             'every_epochs', 'pictures_every_epochs', 'kl_warmup_epochs', 'warmup_epochs', 'kl_weight',
-            'reconstruction_weight', 'weight_decay', 'clip_norm', 'start_learning_rate', 'end_learning_rate', 'kl_nats', 'mean_variance',
+            'weight_decay', 'clip_norm', 'start_learning_rate', 'end_learning_rate', 'kl_nats', 'mean_variance',
+            'reconstruction_weight',
         ),
         _NOT_NEGATIVE,
     ),
@@ -124,7 +125,10 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
         _Text(),
     ),
     **dict.fromkeys(
-        ('bottleneck', 'decay_all', 'decoder', 'flip', 'grey', 'invert', 'keep_maxpool', 'nesterov', 'pixels', 'test_curves', 'write_rdms'),
+        (
+            'bottleneck', 'decay_all', 'decoder', 'flip', 'grey', 'invert', 'keep_maxpool', 'nesterov', 'pixels',
+            'test_curves', 'write_rdms',
+        ),
         _Switch(),
     ),
 }  # fmt: skip
