@@ -1,7 +1,7 @@
 r"""DigitNet on MNIST: cross-entropy, AdamW, cosine, images shifted by up to two pixels.
 
     python -m humalign_jax.main --config=configs/digitnet.py --config.data.root=DIR --workdir=runs/digitnet
-    python -m humalign_jax.main --config=configs/digitnet.py:course --config.data.root=DIR --workdir=runs/digitnet-course
+    python -m humalign_jax.main --config=configs/digitnet.py:course --config.data.root=DIR --workdir=runs/course
     python -m humalign_jax.main --config=configs/digitnet.py:tiny --workdir=runs/tiny    # seconds, rendered images
 
 `course` is the recipe of PyTorch's first MNIST example: SGD with momentum, dropout, no shifts.
