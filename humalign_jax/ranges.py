@@ -120,6 +120,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'join', 'kind', 'labels_file', 'layer', 'layers', 'levels', 'measure', 'measures', 'model', 'model_name',
             'name', 'names', 'network', 'noise_files', 'over', 'pairs', 'root', 'run', 'schedule', 'split', 'study',
             'target', 'title', 'unpool', 'validation',
+            'file', 'key', 'renames',
             'categories', 'highest', 'lowest', 'question',
         ),
         _Text(),
@@ -136,6 +137,7 @@ _BY_SECTION = {'recipe_epochs': _POSITIVE, 'runs': _Text()}  # sections whose ke
 _LISTS = (
     'arms', 'arrays', 'baselines', 'files', 'headline', 'include', 'layers', 'levels', 'mean', 'measures', 'names',
     'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories',
+    'flatten', 'renames',
 )  # fmt: skip
 
 
