@@ -21,7 +21,7 @@ def _batch(n=6, side=8, n_classes=10):
 
 
 def _init(model, batch):
-    variables = dict(jax.jit(model.init)(jax.random.key(0), batch['image']))
+    variables = dict(model.init(jax.random.key(0), batch['image'], train=False))
     return variables.pop('params'), variables
 
 
@@ -101,7 +101,9 @@ def test_the_vae_is_measured_at_the_mean_of_its_code(vae):
 def deconv():
     model = models.make_model('deconv', image_shape=(16, 16, 3))
     batch = _batch(side=16)
-    return model, batch, *_init(model, batch)
+    shapes, np_rng = jax.eval_shape(lambda: model.init(jax.random.key(0), batch['image'])), np.random.default_rng(1)
+    params = jax.tree.map(lambda leaf: np_rng.normal(0.0, 0.1, leaf.shape).astype(np.float32), shapes['params'])
+    return model, batch, params, {}
 
 
 def _outputs(model, params, batch):
