@@ -11,6 +11,7 @@ import flax.linen as nn
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from humalign_jax import settings
 
@@ -196,6 +197,46 @@ def conv_transpose_4x4(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return phases.reshape(b, 2 * h + 2, 2 * w + 2, d)[:, 1:-1, 1:-1]
 
 
+def row_conv(x: jax.Array, kernel: jax.Array, *, padding: int = 0) -> jax.Array:
+    """`conv` with stride 1 as one matrix product of rows: fast on a CPU where maps are small and channels few.
+
+    An output row is the product of k whole input rows, [k w c], with a banded matrix [k w c, w' d] made of the kernel.
+    Most of the band matrix is zero, so that it has more products than a convolution, by a factor of about w' / k.
+
+    Args:
+        x: Images, [b, h, w, c].
+        kernel: [k, k, c, d].
+        padding: Zeros on all four sides.
+
+    Returns:
+        [b, h + 2 padding - k + 1, the same of w, d].
+    """
+    k, _, c, d = kernel.shape
+    b, h, w, _ = x.shape
+    out_h, out_w = h + 2 * padding - k + 1, w + 2 * padding - k + 1
+    column, tap, out_column = np.arange(w)[:, None], np.arange(k)[:, None, None], np.arange(out_w)
+    is_under = (column + padding == out_column + tap).astype(np.float32)  # [k, w, w']: tap j of output y reads column x
+    band = jnp.einsum('ijcd,jxy->ixcyd', kernel, is_under.astype(kernel.dtype)).reshape(k * w * c, out_w * d)
+    rows = jnp.pad(x.reshape(b, h, w * c), ((0, 0), (padding, padding), (0, 0)))
+    rows = jnp.concatenate([rows[:, i : i + out_h] for i in range(k)], axis=-1)
+    return (rows.reshape(b * out_h, k * w * c) @ band).reshape(b, out_h, out_w, d)
+
+
+def conv_transpose(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Transposed convolution with stride 1, no padding and no bias: equal to torch.nn.functional.conv_transpose2d.
+
+    It is the full correlation with the kernel turned by 180 degrees, computed as `row_conv`.
+
+    Args:
+        x: Images, [b, h, w, c].
+        kernel: [k, k, c, d]; PyTorch's weight with its axes moved by (2, 3, 0, 1).
+
+    Returns:
+        [b, h + k - 1, w + k - 1, d].
+    """
+    return row_conv(x, kernel[::-1, ::-1], padding=kernel.shape[0] - 1)
+
+
 class Conv(nn.Module):
     """Convolution, by default without bias, the form that BatchNorm follows; see `conv`.
 
@@ -206,6 +247,7 @@ class Conv(nn.Module):
         padding: Zeros on all four sides.
         use_bias: Adds one number per channel.
         dtype: Compute dtype.
+        by_rows: Computes it as `row_conv`, for small maps of few channels; stride 1 only.
     """
 
     features: int
@@ -214,17 +256,45 @@ class Conv(nn.Module):
     padding: int = 0
     use_bias: bool = False
     dtype: str = 'float32'
+    by_rows: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[b, h, w, c] -> [b, h', w', features]."""
         dtype = compute_dtype(self.dtype)
         kernel = self.param('kernel', he_fan_out, (self.size, self.size, x.shape[-1], self.features), jnp.float32)
-        y = conv(x.astype(dtype), kernel.astype(dtype), stride=self.stride, padding=self.padding)
+        if self.by_rows:
+            assert self.stride == 1
+            y = row_conv(x.astype(dtype), kernel.astype(dtype), padding=self.padding)
+        else:
+            y = conv(x.astype(dtype), kernel.astype(dtype), stride=self.stride, padding=self.padding)
         if self.use_bias:
             bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
             y = y + bias.astype(dtype).reshape(1, 1, 1, -1)
         return y
+
+
+class ConvTranspose(nn.Module):
+    """Transposed convolution with stride 1, no padding, and a bias; see `conv_transpose`.
+
+    Attributes:
+        features: Output channels d.
+        size: Height and width k of the kernel.
+        dtype: Compute dtype.
+    """
+
+    features: int
+    size: int
+    dtype: str = 'float32'
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[b, h, w, c] -> [b, h + k - 1, w + k - 1, features]."""
+        dtype = compute_dtype(self.dtype)
+        init = nn.initializers.he_normal()
+        kernel = self.param('kernel', init, (self.size, self.size, x.shape[-1], self.features), jnp.float32)
+        bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
+        return conv_transpose(x.astype(dtype), kernel.astype(dtype)) + bias.astype(dtype).reshape(1, 1, 1, -1)
 
 
 class ConvTranspose4x4(nn.Module):

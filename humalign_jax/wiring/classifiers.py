@@ -9,7 +9,7 @@ from absl import logging
 
 from humalign_jax import objectives, settings, storage
 from humalign_jax.alignment import scoring
-from humalign_jax.records import ImageSet
+from humalign_jax.records import ImageSet, Score
 from humalign_jax.report.plots import predictions, style
 from humalign_jax.train import loop
 from humalign_jax.wiring import images, training
@@ -24,6 +24,20 @@ def make_task(setup: images.Setup, provenance: Mapping[str, Any]) -> loop.Task:
         setup: What the run's config says.
         provenance: What every score says beside what `wiring.provenance` gives.
     """
+
+    def write_scores(
+        folder: pathlib.Path, split: str, values: Mapping[str, np.ndarray], said: Mapping[str, Any]
+    ) -> None:
+        said = {**said, **provenance}
+        scores = write_classification(folder, setup.images[split], values, said)
+        training.write_scores(folder, scores)
+        accuracy, loss = scores[0], scores[1]
+        logging.info(
+            '%s on %s: accuracy %.4f [%.4f, %.4f], loss %.4f nats, n = %d, checkpoint of step %d.',
+            setup.model_name, said['data'], accuracy.value, accuracy.low, accuracy.high, loss.value, accuracy.n,
+            said['checkpoint_step'],
+        )  # fmt: skip
+
     return images.make_task(
         setup,
         make_objective=lambda model: settings.call(
@@ -31,40 +45,37 @@ def make_task(setup: images.Setup, provenance: Mapping[str, Any]) -> loop.Task:
         ),
         measure=objectives.make_classification_measure(setup.model),
         metrics=('loss', 'accuracy'),
-        write_scores=lambda folder, split, values, said: write_scores(
-            setup, folder, split, values, {**said, **provenance}
-        ),
+        write_scores=write_scores,
     )
 
 
-def write_scores(
-    setup: images.Setup,
+def write_classification(
     folder: pathlib.Path,
-    split: str,
+    scored: ImageSet,
     values: Mapping[str, np.ndarray],
     provenance: Mapping[str, Any],
-) -> None:
-    """Writes `scores.jsonl`, `confusion.npy` and `figures/predictions` into the folder.
+    *,
+    unit: str = 'nats',
+) -> list[Score]:
+    """Writes `confusion.npy` and `per_class.npy` with sidecars, and draws `figures/predictions`.
 
     Args:
-        setup: What the run's config says.
         folder: Where to.
-        split: Which images were scored.
-        values: Of each of them, `loss` and `prediction`, [n].
-        provenance: Provenance of the scores.
+        scored: The images.
+        values: `loss` and `prediction` of each image, [n].
+        provenance: Provenance of scores and sidecars.
+        unit: Of the loss.
+
+    Returns:
+        The scores of `scoring.classification_scores`, which the caller writes.
     """
-    scored = setup.images[split]
-    scores, counts = scoring.classification_scores(values, scored.labels, scored.class_names, provenance)
-    training.write_scores(folder, scores)
-    sidecar = {'axes': ['true class', 'predicted class'], 'class_names': scored.class_names, **provenance}
-    storage.write_array(folder / 'confusion.npy', counts, sidecar)
+    scores, counts = scoring.classification_scores(values, scored.labels, scored.class_names, provenance, unit=unit)
+    said = {'class_names': scored.class_names, **provenance}
+    storage.write_array(folder / 'confusion.npy', counts, {'axes': ['true class', 'predicted class'], **said})
+    of_classes = {'axes': ['true class', 'measure'], 'measures': scoring.CLASS_MEASURES, **said}
+    storage.write_array(folder / 'per_class.npy', scoring.class_measures(counts), of_classes)
     show_predictions(folder, scored, np.asarray(values['prediction'], np.int64), provenance)
-    accuracy, loss = scores[0], scores[1]
-    logging.info(
-        '%s on %s: accuracy %.4f [%.4f, %.4f], loss %.4f nats, n = %d, checkpoint of step %d.',
-        setup.model_name, provenance['data'], accuracy.value, accuracy.low, accuracy.high, loss.value, accuracy.n,
-        provenance['checkpoint_step'],
-    )  # fmt: skip
+    return scores
 
 
 def show_predictions(

@@ -131,6 +131,7 @@ def make_task(
     write_scores: Callable[[pathlib.Path, str, Mapping[str, np.ndarray], Mapping[str, Any]], None],
     pictures: Callable[[TrainState], Mapping[str, np.ndarray]] | None = None,
     pictures_every: int = 0,
+    test_curves: bool = False,
 ) -> loop.Task:
     """The task of an experiment on images.
 
@@ -142,6 +143,7 @@ def make_task(
         write_scores: `(folder, split, values {name: [n]}, provenance)` turns per-image values into the run's scores.
         pictures: `state -> {name: uint8 [h, w, 3]}`, or None.
         pictures_every: Steps between pictures.
+        test_curves: Measures the test images too at each evaluation, for the curves; they choose nothing.
     """
     recipe = setup.recipe
 
@@ -150,8 +152,8 @@ def make_task(
         of_split = examples(setup.images[split], setup.prepare_plain, target=setup.target)
         return forward.Forward(measure, of_split, batch_size=recipe.batch_size, devices=recipe.devices)
 
-    def evaluate(state: TrainState) -> dict[str, float]:
-        return forward.means(values_of('validation')(state.params, state.model_state), metrics)
+    def evaluate(state: TrainState, split: str = 'validation') -> dict[str, float]:
+        return forward.means(values_of(split)(state.params, state.model_state), metrics)
 
     def score(folder: pathlib.Path, state: TrainState, split: str) -> None:
         on_devices = devices.replicate((state.params, state.model_state), recipe.devices)
@@ -189,6 +191,7 @@ def make_task(
         examples=examples(setup.images['train'], setup.prepare, target=setup.target),
         evaluate=evaluate,
         metrics=metrics,
+        also_evaluate={'test': functools.partial(evaluate, split='test')} if test_curves else {},
         digests=digests,
         score=score,
         make_watch=make_watch if setup.probe else None,

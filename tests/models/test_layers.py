@@ -225,3 +225,25 @@ def test_conv_transpose_equals_the_sum_it_stands_for(shape):
                     padded[:, 2 * i + k, 2 * j + m] += x[:, i, j] @ kernel[k, m]
     y = layers.conv_transpose_4x4(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
     np.testing.assert_allclose(y, padded[:, 1:-1, 1:-1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_transposed_convolution_spreads_each_pixel_over_the_kernel():
+    np_rng = np.random.default_rng(0)
+    x, kernel = np_rng.normal(size=(2, 3, 4, 2)), np_rng.normal(size=(5, 5, 2, 3))
+    expected = np.zeros((2, 7, 8, 3))
+    for row in range(3):
+        for column in range(4):
+            expected[:, row : row + 5, column : column + 5] += np.einsum('bc,ijcd->bijd', x[:, row, column], kernel)
+    np.testing.assert_allclose(layers.conv_transpose(jnp.asarray(x), jnp.asarray(kernel)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('padding', [0, 4])
+def test_a_convolution_by_rows_equals_a_convolution(padding):
+    np_rng = np.random.default_rng(1)
+    x, kernel = np_rng.normal(size=(2, 9, 7, 3)), np_rng.normal(size=(5, 5, 3, 4))
+    args = (jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
+    cotangent = jnp.asarray(np_rng.normal(size=(2, 5 + 2 * padding, 3 + 2 * padding, 4)), jnp.float32)
+    found = vjp(functools.partial(layers.row_conv, padding=padding), *args, cotangent=cotangent)
+    expected = vjp(functools.partial(layers.conv, padding=padding), *args, cotangent=cotangent)
+    for ours, theirs in zip(found, expected):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
