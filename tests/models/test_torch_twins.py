@@ -45,6 +45,7 @@ CLASSIFIERS = {
         twins.TorchResNet,
         dict(stage_sizes=(1, 2, 1, 1), bottleneck=True),
     ),
+    'digitnet': (models.DigitNet(), twins.TorchDigitNet, dict(image_shape=(32, 32, 3))),
 }
 
 
@@ -93,7 +94,7 @@ def test_classifier_equals_torch(name):
     @jax.jit
     def loss(params):
         logits, state = model.apply({**variables, 'params': params}, image, train=True, mutable=['batch_stats'])
-        return jnp.sum(weights * jax.nn.log_softmax(logits)), (logits, state['batch_stats'])
+        return jnp.sum(weights * jax.nn.log_softmax(logits)), (logits, state.get('batch_stats', {}))
 
     gradients, (logits, stats) = jax.grad(loss, has_aux=True)(variables['params'])
     twin.train()
@@ -106,6 +107,25 @@ def test_classifier_equals_torch(name):
     assert_trees_close(
         means, jax.tree.map(lambda leaf: leaf['mean'], theirs, is_leaf=lambda leaf: 'mean' in leaf), 1e-4
     )
+
+
+def test_deconv_equals_torch():
+    model, image = models.Deconv(), np.random.default_rng(4).normal(size=(6, 32, 32, 3)).astype(np.float32)
+    variables = random_variables(model, image)
+    twin = twins.TorchDeconv()
+    twins.load_flax(twin, variables)
+
+    @jax.jit
+    def loss(params):
+        logits, recon = model.apply({'params': params}, image, train=True)
+        return jnp.sum(logits**2) + jnp.sum(recon**2), (logits, recon)
+
+    gradients, (logits, recon) = jax.grad(loss, has_aux=True)(variables['params'])
+    expected = twin(nchw(image))
+    sum((output**2).sum() for output in expected).backward()
+    np.testing.assert_allclose(logits, expected[0].detach(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(nchw(recon), expected[1].detach(), rtol=1e-4, atol=1e-4)
+    assert_trees_close(gradients, twins.in_flax_layout(twin, variables['params'], gradients=True), 1e-3)
 
 
 @pytest.mark.parametrize('fields', [{}, dict(image_shape=(28, 20, 1), widths=(8, 16), latent_dim=5)])
