@@ -171,24 +171,20 @@ class TorchDigitNet(nn.Module):
 
 
 class TorchDeconv(nn.Module):
-    def __init__(self, image_shape: tuple[int, int, int] = (32, 32, 3), n_classes: int = 10) -> None:
+    """The published network: its module names and its NCHW flattening, so its state_dict is that of a checkpoint."""
+
+    def __init__(self) -> None:
         super().__init__()
-        h, w, c = image_shape
-        self.convolution1 = nn.Conv2d(c, 6, 5)
-        self.convolution2 = nn.Conv2d(6, 16, 5)
-        self.hidden1 = nn.Linear(((h - 4) // 2 - 4) // 2 * (((w - 4) // 2 - 4) // 2) * 16, 120)
-        self.hidden2 = nn.Linear(120, 84)
-        self.classifier = nn.Linear(84, n_classes)
-        self.deconvolution2 = nn.ConvTranspose2d(16, 6, 5)
-        self.deconvolution1 = nn.ConvTranspose2d(6, c, 5)
+        self.conv1, self.conv2 = nn.Conv2d(3, 6, 5), nn.Conv2d(6, 16, 5)
+        self.deconv1, self.deconv2 = nn.ConvTranspose2d(6, 3, 5), nn.ConvTranspose2d(16, 6, 5)
+        self.fc1, self.fc2, self.fc3 = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, 10)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x, where1 = F.max_pool2d(F.relu(self.convolution1(x)), 2, return_indices=True)
-        z, where2 = F.max_pool2d(F.relu(self.convolution2(x)), 2, return_indices=True)
-        y = F.relu(self.hidden1(z.permute(0, 2, 3, 1).flatten(1)))
-        logits = self.classifier(F.relu(self.hidden2(y)))
-        x = self.deconvolution2(F.relu(F.max_unpool2d(z, where2, 2)))
-        return logits, self.deconvolution1(F.relu(F.max_unpool2d(x, where1, 2)))
+        z1, where1 = F.max_pool2d(F.relu(self.conv1(x)), 2, return_indices=True)
+        z2, where2 = F.max_pool2d(F.relu(self.conv2(z1)), 2, return_indices=True)
+        logits = self.fc3(F.relu(self.fc2(F.relu(self.fc1(z2.flatten(1))))))
+        x = self.deconv2(F.relu(F.max_unpool2d(z2, where2, 2)))
+        return logits, self.deconv1(F.relu(F.max_unpool2d(x, where1, 2)))
 
 
 def load_flax(module: nn.Module, variables: Mapping) -> None:

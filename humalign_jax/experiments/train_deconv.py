@@ -6,6 +6,7 @@ the checkpoint) and test (for the curves only, if `config.objective.test_curves`
 `accuracy` and, with a decoder, `mse`; `figures/curves.png`; `confusion.npy` and `per_class.npy` [k, 4] (precision,
 recall, F1, number of images) with sidecars; and `pictures/reconstructions_epoch_000.png` and so on, before training
 (000) and every `config.objective.pictures_every_epochs`, with a `.json` beside each that names images and errors.
+`validation/scores.jsonl` has the same scores of the validation images: choose among runs by these.
 """
 
 import dataclasses
@@ -33,7 +34,9 @@ def run(config: ConfigDict, workdir: str) -> None:
     folder, task = pathlib.Path(workdir), make_task(config)
     if task.pictures_every:
         task = dataclasses.replace(task, pictures=make_drawing(task.setup, config, folder / 'pictures'))
-    images.train_and_score(task, folder)
+    best = images.train_and_score(task, folder)
+    assert task.score is not None
+    task.score(folder / 'validation', best, 'validation')
     labels = {'loss': 'loss', 'cross_entropy': 'cross-entropy (nats)', 'accuracy': 'accuracy'}
     if 'mse' in task.metrics:
         labels['mse'] = 'MSE (preprocessed pixels)'
@@ -132,6 +135,7 @@ def make_drawing(
             described = {
                 'rows': ['originals', 'reconstructions clipped to [0, 1]', 'reconstructions, min-max of each image'],
                 'data': shown.name,
+                'simulated': shown.simulated,
                 'ids': list(shown.ids[chosen]),
                 'classes': names,
                 'step': int(step),
