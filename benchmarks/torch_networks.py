@@ -1,4 +1,4 @@
-"""PhilNet, the VAE, the ResNets and Deconv once more in plain PyTorch: the independent reference for tests and timings.
+"""The networks of the package once more in plain PyTorch: the independent reference for tests and timings.
 
 Modules carry the names of their Flax twins, so `load_flax` can copy weights by name. Vectors made from maps are
 flattened in h, w, c order, as in the Flax models; that is the only liberty taken.
@@ -155,6 +155,21 @@ class TorchResNet(nn.Module):
         return self.classifier(x.mean(dim=(2, 3)))
 
 
+class TorchDigitNet(nn.Module):
+    def __init__(self, image_shape: tuple[int, int, int] = (28, 28, 1), n_classes: int = 10) -> None:
+        super().__init__()
+        h, w, c = image_shape
+        self.convolution1 = nn.Conv2d(c, 10, 5)
+        self.convolution2 = nn.Conv2d(10, 20, 5)
+        self.hidden = nn.Linear(((h - 4) // 2 - 4) // 2 * (((w - 4) // 2 - 4) // 2) * 20, 50)
+        self.classifier = nn.Linear(50, n_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.max_pool2d(F.relu(self.convolution1(x)), 2)
+        x = F.max_pool2d(F.relu(self.convolution2(x)), 2)
+        return self.classifier(F.relu(self.hidden(x.permute(0, 2, 3, 1).flatten(1))))
+
+
 class TorchDeconv(nn.Module):
     """The published network: its module names and its NCHW flattening, so its state_dict is that of a checkpoint."""
 
@@ -176,7 +191,7 @@ def load_flax(module: nn.Module, variables: Mapping) -> None:
     """Copies Flax `params` and `batch_stats` into the twin of the same names; every weight must find its place."""
     state = {}
     for collection in ('params', 'batch_stats'):
-        for path, leaf in flax.traverse_util.flatten_dict(variables[collection]).items():
+        for path, leaf in flax.traverse_util.flatten_dict(variables.get(collection, {})).items():
             name, axes = _torch_name(module, path, np.ndim(leaf))
             state[name] = torch.from_numpy(np.array(np.transpose(leaf, axes)))
     missing, _ = module.load_state_dict(state, strict=False)

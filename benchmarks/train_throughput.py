@@ -1,11 +1,12 @@
 """Whole train steps beside the same steps in PyTorch, and what a run costs beyond its steps.
 
     python benchmarks/train_throughput.py --batch_size 64 --rounds 7
+    python benchmarks/train_throughput.py --models digitnet deconv --batch_size 128 --rounds 60 --name train_small
     python benchmarks/train_throughput.py --part overhead --root DIR    # DIR holds CIFAR-10
 
 A step takes rows of uint8 images that stay on the device, crops, flips and normalises them, and updates the parameters
-with AdamW (VAE: flip only). All forms alternate A B A B in one process, so that a busy machine slows all of them: trust
-the ratios, not the rates. Writes benchmarks/results/train_throughput.json and train_overhead.json.
+with AdamW (VAE: flip only; DigitNet: crop only). All forms alternate A B A B in one process, so that a busy machine
+slows all of them: trust the ratios, not the rates. Writes benchmarks/results/<name>.json, or train_overhead.json.
 """
 
 import argparse
@@ -25,7 +26,7 @@ import jax
 import numpy as np
 
 from humalign_jax import devices, storage
-from humalign_jax.experiments import train_classifier, train_vae
+from humalign_jax.experiments import train_classifier, train_deconv, train_vae
 from humalign_jax.train import batches, loop
 from humalign_jax.train.step import run_key
 
@@ -35,7 +36,10 @@ CONFIGS = {  # file and variant in configs/
     'vae': ('vae', 'full'),
     'resnet18': ('resnet', '18'),
     'resnet50': ('resnet', '50'),
+    'digitnet': ('digitnet', 'full'),
+    'deconv': ('deconv', 'full'),
 }
+EXPERIMENTS = {'vae': train_vae, 'deconv': train_deconv}  # of the others: train_classifier
 
 
 def get_config(name: str, batch_size: int, root: str):
@@ -50,6 +54,7 @@ def get_config(name: str, batch_size: int, root: str):
     else:
         config.data.name = 'synthetic'
         config.data.n_train, config.data.n_test, config.data.n_validation = 4096, 512, 512
+        config.data.image = 'grey' if name == 'digitnet' else 'rgb'
     config.data.batch_size = batch_size
     config.optimizer.name = 'adamw'
     config.optimizer.learning_rate = 1e-3
@@ -59,7 +64,7 @@ def get_config(name: str, batch_size: int, root: str):
 
 def jax_task(name: str, config) -> loop.Task:
     """Our task, from the same wiring that an experiment uses."""
-    return (train_vae if name == 'vae' else train_classifier).make_task(config)
+    return EXPERIMENTS.get(name, train_classifier).make_task(config)
 
 
 def jax_step(task: loop.Task) -> Callable[[], None]:
@@ -89,6 +94,8 @@ def torch_step(name: str, task: loop.Task, config, form: str) -> Callable[[], No
         'vae': torch_networks.TorchVAE,
         'resnet18': torch_networks.TorchResNet,
         'resnet50': lambda: torch_networks.TorchResNet((3, 4, 6, 3), bottleneck=True),
+        'digitnet': torch_networks.TorchDigitNet,
+        'deconv': torch_networks.TorchDeconv,
     }
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     layout = torch.contiguous_format if form == 'eager' else torch.channels_last
@@ -97,7 +104,7 @@ def torch_step(name: str, task: loop.Task, config, form: str) -> Callable[[], No
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3, weight_decay=config.optimizer.weight_decay)
     images = torch.from_numpy(task.examples.arrays['image'].transpose(0, 3, 1, 2).copy()).to(device)
     labels = torch.from_numpy(task.examples.arrays['label']).long().to(device)
-    shape = (1, 3, 1, 1)
+    shape = (1, -1, 1, 1)
     mean = torch.tensor(config.preprocess.mean, device=device).reshape(shape)
     std = torch.tensor(config.preprocess.std, device=device).reshape(shape)
     pad = config.preprocess.crop_padding_px
@@ -112,8 +119,9 @@ def torch_step(name: str, task: loop.Task, config, form: str) -> Callable[[], No
             ys = (top + torch.arange(h, device=device).reshape(1, h, 1)).expand(b, h, w)
             xs = (left + torch.arange(w, device=device).reshape(1, 1, w)).expand(b, h, w)
             x = x[torch.arange(b, device=device).reshape(b, 1, 1), :, ys, xs].permute(0, 3, 1, 2)
-        flipped = torch.rand(b, 1, 1, 1, device=device) < 0.5
-        x = torch.where(flipped, x.flip(3), x)
+        if config.preprocess.flip:
+            flipped = torch.rand(b, 1, 1, 1, device=device) < 0.5
+            x = torch.where(flipped, x.flip(3), x)
         return ((x.float() / 255 - mean) / std).contiguous(memory_format=layout)
 
     def step() -> None:
@@ -126,6 +134,11 @@ def torch_step(name: str, task: loop.Task, config, form: str) -> Callable[[], No
             recon, mean_code, logvar = out
             kl = 0.5 * (logvar.exp() + mean_code**2 - 1.0 - logvar).sum()
             loss = ((recon - x).abs().sum() + kl) / len(x)
+        elif name == 'deconv':
+            logits, recon = out
+            mse = torch.nn.functional.mse_loss(recon, x)
+            loss = torch.nn.functional.cross_entropy(logits, labels[rows])
+            loss = loss + config.objective.reconstruction_weight * mse
         else:
             loss = torch.nn.functional.cross_entropy(out, labels[rows])
         loss.backward()
@@ -173,7 +186,7 @@ def compare(args: argparse.Namespace) -> None:
         results[name] = summary(alternate(steps, args.rounds), args.batch_size)
         for form, row in results[name].items():
             print(name, form, {key: round(value, 2) for key, value in row.items()}, flush=True)
-    write('train_throughput', args, {'what': 'whole train steps, float32, AdamW', 'results': results})
+    write(args.name, args, {'what': 'whole train steps, float32, AdamW', 'results': results})
 
 
 def overhead(args: argparse.Namespace) -> None:
@@ -244,6 +257,7 @@ def main() -> None:
     parser.add_argument('--forms', nargs='+', default=['eager', 'channels_last'], help='of PyTorch; also: compiled')
     parser.add_argument('--batch_size', type=int, default=64)
     parser.add_argument('--rounds', type=int, default=7)
+    parser.add_argument('--name', default='train_throughput', help='of the result, for --part steps')
     parser.add_argument('--steps', type=int, default=100, help='of one run, for --part overhead')
     parser.add_argument('--root', default='', help='folder with CIFAR-10; without it, rendered images')
     parser.add_argument('--output', type=pathlib.Path, default=HERE / 'results')

@@ -4,7 +4,9 @@ r"""DigitNet on MNIST: cross-entropy, AdamW, cosine, images shifted by up to two
     python -m humalign_jax.main --config=configs/digitnet.py:course --config.data.root=DIR --workdir=runs/course
     python -m humalign_jax.main --config=configs/digitnet.py:tiny --workdir=runs/tiny    # seconds, rendered images
 
-`course` is the recipe of PyTorch's first MNIST example: SGD with momentum, dropout, no shifts.
+`course` is the recipe of PyTorch's first MNIST example: SGD with momentum, dropout, no shifts, 10 epochs.
+Measured: test accuracy 99.36 % [99.18, 99.50], 6 minutes on a CPU; `course` 98.06 % [97.77, 98.31]; seed 0,
+n = 10,000; see docs/results/README.md.
 """
 
 import ml_collections

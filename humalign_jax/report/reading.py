@@ -38,7 +38,8 @@ def _lengths(study: Study, recipe_epochs: Mapping[str, float]) -> list[Sentence]
         run = study.runs.get(f'networks/{model}')
         if run is not None and run.config.get('weights'):
             file = pathlib.PurePath(run.config['weights']['file']).name
-            sentences.append(say(f'{model} was trained elsewhere: its weights are those of {file}.'))
+            elsewhere = f'was trained elsewhere: its weights are those of {file}.'
+            sentences.append(say(f'{model} {"has random weights." if file == "synthetic" else elsewhere}'))
             continue
         if run is None or not run.config.get('train'):
             continue

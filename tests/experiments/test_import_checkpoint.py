@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -109,6 +110,28 @@ def test_it_can_be_fine_tuned_on_people(imported):
     config.human = dict(name='synthetic', root='', n_test=N_TEST)
     tuning = train_soft_labels.set_up(config)
     assert len(tuning.images) == N_TEST
+
+
+def test_a_network_that_reconstructs_too_is_scored_by_its_logits(tmp_path):
+    np_rng, maps = np.random.default_rng(0), {'conv1': (6, 3), 'conv2': (16, 6), 'deconv2': (16, 6), 'deconv1': (6, 3)}
+    shapes = {name: (*channels, 5, 5) for name, channels in maps.items()}
+    shapes |= {'fc1': (120, 400), 'fc2': (84, 120), 'fc3': (10, 84)}
+    arrays = {f'{name}.weight': np_rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
+    n_biases = {name: shape[1] if name.startswith('de') else shape[0] for name, shape in shapes.items()}
+    arrays |= {f'{name}.bias': np.zeros(n, np.float32) for name, n in n_biases.items()}
+    models.write_safetensors(tmp_path / 'net.safetensors', arrays)
+    config = tiny()
+    config.weights.file, config.model.name, config.data.image = str(tmp_path / 'net.safetensors'), 'deconv', 'rgb'
+    config.preprocess.update(mean=(0.5,) * 3, std=(0.5,) * 3)
+    workdir.run_once(import_checkpoint.run, config, tmp_path / 'run')
+    opened = runs.open_run(tmp_path / 'run')
+    np.testing.assert_array_equal(
+        opened.state.params['deconvolution2']['kernel'], arrays['deconv2.weight'].transpose(2, 3, 0, 1)
+    )
+    images, apply = opened.setup.images['test'], jax.jit(opened.setup.model.apply)
+    logits, _ = apply({'params': opened.state.params}, opened.setup.prepare_plain(images.images, None))
+    accuracy = storage.read_jsonl(tmp_path / 'run' / 'scores.jsonl')[0]
+    assert accuracy['value'] == (np.argmax(logits, axis=1) == images.labels).mean()
 
 
 @pytest.mark.parametrize(

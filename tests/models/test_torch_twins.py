@@ -45,6 +45,7 @@ CLASSIFIERS = {
         twins.TorchResNet,
         dict(stage_sizes=(1, 2, 1, 1), bottleneck=True),
     ),
+    'digitnet': (models.DigitNet(), twins.TorchDigitNet, dict(image_shape=(32, 32, 3))),
 }
 
 
@@ -93,7 +94,7 @@ def test_classifier_equals_torch(name):
     @jax.jit
     def loss(params):
         logits, state = model.apply({**variables, 'params': params}, image, train=True, mutable=['batch_stats'])
-        return jnp.sum(weights * jax.nn.log_softmax(logits)), (logits, state['batch_stats'])
+        return jnp.sum(weights * jax.nn.log_softmax(logits)), (logits, state.get('batch_stats', {}))
 
     gradients, (logits, stats) = jax.grad(loss, has_aux=True)(variables['params'])
     twin.train()
