@@ -82,7 +82,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
     **dict.fromkeys(
         (
             'n_devices', 'max_steps', 'max_images', 'n_images', 'n_bootstrap', 'n_permutations', 'n_models',
-            'n_stimuli', 'n_subjects', 'n_validation', 'n_validation_folds', 'n_test', 'which_folds',
+            'n_stimuli', 'n_subjects', 'n_validation', 'n_validation_folds', 'n_test', 'which_folds', 'n_influential',
             'crop_padding_px', 'warmup_steps',
         ),
         _COUNT,
@@ -119,7 +119,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'join', 'kind', 'labels_file', 'layer', 'layers', 'levels', 'measure', 'measures', 'model', 'model_name',
             'name', 'names', 'network', 'noise_files', 'over', 'pairs', 'root', 'run', 'schedule', 'split', 'study',
             'target', 'title', 'validation',
-            'categories', 'highest', 'lowest', 'question',
+            'categories', 'highest', 'lowest', 'question', 'images', 'rdm', 'runs', 'source',
         ),
         _Text(),
     ),
@@ -131,7 +131,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
 _BY_SECTION = {'recipe_epochs': _POSITIVE, 'runs': _Text()}  # sections whose keys are names of networks
 _LISTS = (
     'arms', 'arrays', 'baselines', 'files', 'headline', 'include', 'layers', 'levels', 'mean', 'measures', 'names',
-    'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories',
+    'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories', 'runs',
 )  # fmt: skip
 
 
