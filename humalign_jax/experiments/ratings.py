@@ -1,11 +1,11 @@
 """Similarity of image pairs to models, against people's ratings: every layer and measure within every category.
 
-    scores.jsonl         ratings/pearson, ratings/spearman and those of each rater; ratings/pearson_without (without the
-                         most influential pairs); ratings/alpha, inter_rater, one_against_others, spearman_brown
-    similarities.npy     [m, p] of m layers and measures; which they are is in the .json beside it
-    ratings.npy          [r, p] of r raters
-    within_class/        RDMs of all images of each category, if config.within_class asks for them
-    figures/             scatter plots; the rated pairs, whose images are under their data set's licence
+scores.jsonl         ratings/pearson, ratings/spearman and those of each rater; ratings/pearson_without (without the
+                     most influential pairs); ratings/alpha, inter_rater, one_against_others, spearman_brown
+similarities.npy     [m, p] of m layers and measures; which they are is in the .json beside it
+ratings.npy          [r, p] of r raters
+within_class/        RDMs of all images of each category, if config.within_class asks for them
+figures/             scatter plots; the rated pairs, whose images are under their data set's licence
 """
 
 import dataclasses
@@ -124,7 +124,10 @@ def _about(config: ConfigDict, ratings: Ratings, images: ImageSet | None) -> dic
     if images is not None:
         rows = {stimulus: row for row, stimulus in enumerate(images.ids.tolist())}
         shown = images.images[[rows[stimulus] for stimulus in ids.tolist()]]
-        about |= {'images_sha256': storage.array_digest(shown), **{f'images_{k}': v for k, v in images.provenance.items()}}
+        about |= {
+            'images_sha256': storage.array_digest(shown),
+            **{f'images_{k}': v for k, v in images.provenance.items()},
+        }
     return about
 
 

@@ -53,7 +53,7 @@ def load_models(config: ConfigDict, images: ImageSet | None) -> list[RatedModel]
             layer, two models of one name, or files that cannot be joined.
     """
     settings.check_keys(config.stimuli, _STIMULI, 'config.stimuli')
-    stimuli = layer_folders.check_section({**config.stimuli, 'labels_file': ''}, 'config.stimuli')
+    stimuli = layer_folders.check_section({**settings.plain(config.stimuli), 'labels_file': ''}, 'config.stimuli')
     places = [*tuple(config.runs), *tuple(config.features)]
     names = tuple(config.names) or ('',) * len(places)
     if len(names) != len(places):

@@ -20,22 +20,14 @@ Similarities = Sequence[tuple[Mapping[str, Any], np.ndarray]]
 def draw_scatters(folder: pathlib.Path, similarities: Similarities, ratings: Ratings, scores: Sequence[Score]) -> None:
     """`figures/scatter_<model>` of the headline layer of each model, and of the pixels."""
     sidecar = {'categories': ratings.categories, 'pairs': ratings.pairs, 'simulated': ratings.simulated}
-    for about, similarity in _headlines(similarities):
+    headlines = _headlines(similarities)
+    stems = storage.file_names([f'scatter_{about["model"]}' for about, _ in headlines])
+    for stem, (about, similarity) in zip(stems, headlines):
         panels = plots.panels_of(about, similarity, ratings.values, sidecar, scores)
-        figure = plots.draw_scatters(panels, xlabel=similarity_label(about), ylabel=rating_label(len(ratings.raters)))
-        [stem] = storage.file_names([f'scatter_{about["model"]}'])
+        figure = plots.draw_scatters(
+            panels, xlabel=plots.similarity_label(about), ylabel=plots.rating_label(len(ratings.raters))
+        )
         style.save_figure(figure, folder / 'figures' / stem)
-
-
-def similarity_label(about: Mapping[str, Any]) -> str:
-    """Label of an axis of similarities, such as 'digitnet, fc1: cosine'."""
-    layer = '' if about['baseline'] else f', {about["layer"]}'
-    return f'{about["model"]}{layer}: {about["measure"]}'
-
-
-def rating_label(n_raters: int) -> str:
-    """Label of an axis of mean ratings."""
-    return 'rating of one person' if n_raters == 1 else f'mean rating of {n_raters} people'
 
 
 def draw_pairs(
@@ -46,27 +38,35 @@ def draw_pairs(
     Both numbers are scaled to 0..1 over the pairs of the category, for display only.
     """
     row_of = {stimulus: row for row, stimulus in enumerate(images.ids.tolist())}
-    for about, similarity in _headlines(similarities):
-        if about['baseline']:
-            continue
-        for category in dict.fromkeys(ratings.categories.tolist()):
+    headlines = [(about, similarity) for about, similarity in _headlines(similarities) if not about['baseline']]
+    categories = dict.fromkeys(ratings.categories.tolist())
+    stems = iter(
+        storage.file_names([f'pairs_{about["model"]}_{name}' for about, _ in headlines for name in categories])
+    )
+    for about, similarity in headlines:
+        net_is = plots.similarity_label(about)
+        for category in categories:
             within = np.flatnonzero(ratings.categories == category)
             net, human = min_max(similarity[within]), min_max(ratings.mean[within])
             order = np.argsort(-ratings.mean[within], kind='stable')
             sides = (ratings.ids_a[within[order]].tolist(), ratings.ids_b[within[order]].tolist())
             cells = [[_shown(images.images[row_of[one]], invert) for one in pair] for pair in zip(*sides)]
             titles = [f'net {numbers.text(net[i], 2)}, human {numbers.text(human[i], 2)}' for i in order]
-            title = f'{similarity_label(about)}; category {category}; both numbers scaled to 0–1, for display only'
+            title = f'{net_is}; category {category}; both numbers scaled to 0–1, for display only'
             names = [f'pair {name}' for name in ratings.pairs[within[order]]]
             figure = plots.draw_pairs(cells, titles, names, title=title)
             caption = (
-                f'Pairs of category {category}, the most similar to people first. net: {similarity_label(about)}; '
+                f'Pairs of category {category}, the most similar to people first. net: {net_is}; '
                 'human: mean rating; each scaled to 0–1 over these pairs for display only'
             )
             worst = int(np.nanargmax(np.abs(net - human))) if np.isfinite(net - human).any() else 0
             alt = f'{len(within)} pairs of images with both numbers; they differ most for pair '
             alt += f'{ratings.pairs[within[worst]]}.'
-            _save(folder, f'pairs_{about["model"]}_{category}', figure, caption, alt, about)
+            stem = next(stems)
+            style.save_figure(figure, folder / 'figures' / stem)
+            kept = {key: about[key] for key in ('model', 'layer', 'measure')}
+            said = {'caption': caption, 'alt': alt, 'category': category, **kept}
+            storage.write_json(folder / 'figures' / f'{stem}.json', said)
 
 
 def _headlines(similarities: Similarities) -> Similarities:
@@ -75,10 +75,3 @@ def _headlines(similarities: Similarities) -> Similarities:
 
 def _shown(image: np.ndarray, invert: bool) -> np.ndarray:
     return 255 - image if invert else image
-
-
-def _save(folder: pathlib.Path, name: str, figure: Any, caption: str, alt: str, about: Mapping[str, Any]) -> None:
-    [stem] = storage.file_names([name])
-    style.save_figure(figure, folder / 'figures' / stem)
-    kept = {key: about[key] for key in ('model', 'layer', 'measure', 'seed') if key in about}
-    storage.write_json(folder / 'figures' / f'{stem}.json', {'caption': caption, 'alt': alt, **kept})

@@ -87,8 +87,11 @@ def _rdms(
 ) -> list[tuple[str, Rdm]]:
     """The RDM of each layer over these images, written to the disk; with the model's name."""
     made, measure = [], config.within_class.measure
+    names = [f'{model.name}_{layer}_{category}' for model in models for layer in model.layers]
+    stems = iter(storage.file_names(names))
     for model in models:
         for layer, values in model.read(ids).items():
+            stem = next(stems)
             said = {'layer': layer, 'measure': measure, 'baseline': model.baseline, **model.layers[layer]}
             features = Features(values, ids, f'{model.name}/{layer}')
             rdm = rsa.rdm(features, measure, devices=local_devices(config.n_devices))
@@ -97,7 +100,6 @@ def _rdms(
                 continue
             digest = {'features_sha256': storage.array_digest(np.asarray(values))}
             rdm = dataclasses.replace(rdm, provenance={**about, **said, **digest})
-            [stem] = storage.file_names([f'{model.name}_{layer}_{category}'])
             rsa.files.save_rdm(folder / 'within_class' / f'{stem}.npy', rdm)
             made.append((model.name, rdm))
     return made

@@ -73,6 +73,17 @@ def panels_of(
     return panels
 
 
+def similarity_label(about: Mapping[str, Any]) -> str:
+    """Label of an axis of similarities, such as 'digitnet, fc1: cosine'."""
+    layer = '' if about['baseline'] else f', {about["layer"]}'
+    return f'{about["model"]}{layer}: {about["measure"]}'
+
+
+def rating_label(n_raters: int) -> str:
+    """Label of an axis of mean ratings."""
+    return 'rating of one person' if n_raters == 1 else f'mean rating of {n_raters} people'
+
+
 def draw_scatters(panels: Sequence[Panel], *, xlabel: str, ylabel: str) -> matplotlib.figure.Figure:
     """`plot_scatter` of each category, side by side in rows of at most three."""
     n_columns = min(len(panels), 3)
