@@ -1,20 +1,17 @@
 """Similarity of image pairs to models, beside people's ratings of the same pairs."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
+from collections.abc import Sequence
 
 from humalign_jax import storage
-from humalign_jax.report import figures
+from humalign_jax.report import figures, numbers
 from humalign_jax.report.columns import column_of, readable, table_of
-from humalign_jax.report.figures import Group, Picture
+from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import ratings as plots
 from humalign_jax.report.section import Block, Options, Section
 from humalign_jax.report.sentences import Part, Passage, Sentence, capital, passages_of, say
 from humalign_jax.report.study import Entry, Study
-from humalign_jax.report.tables import Table
+from humalign_jax.report.tables import Cell, Row, Table, number_cell
 
 _SCORES = 'ratings/'
 _PEARSON, _WITHOUT = f'{_SCORES}pearson', f'{_SCORES}pearson_without'
@@ -33,7 +30,7 @@ def section(study: Study, options: Options) -> Section | None:
         _of_each_rater(study),
         *(_within_class(study, name) for name in _names(study, _WITHIN_CLASS)),
     ]
-    blocks: list[Block] = [*_figures(study, options), *(table for table in tables if table is not None)]
+    blocks: list[Block] = [*_scatters(study, options), *(t for t in tables if t is not None), *_pairs(study)]
     return Section(80, 'ratings', _TITLE, tuple(blocks), passages(study))
 
 
@@ -81,42 +78,46 @@ def _about(study: Study, category: str) -> list[Sentence]:
     return sentences
 
 
-def _figures(study: Study, options: Options) -> list[Block]:
-    """Scatter plots drawn from the arrays, and the pictures of pairs as they lie in the folders of the runs."""
+def _scatters(study: Study, options: Options) -> list[Block]:
+    """Headline layers and pixels: a panel for each category, drawn from the arrays of each run."""
     blocks: list[Block] = []
-    for run in dict.fromkeys(entry.run for entry in study.find(_PEARSON)):
-        prefix = '' if run == '.' else f'{run}/'
-        found, rated = study.array(f'{prefix}similarities.npy'), study.array(f'{prefix}ratings.npy')
-        if found is not None and rated is not None:
-            blocks += _scatters(study, run, found, rated[0], options)
-        for path in sorted((study.folder / prefix / 'figures').glob('pairs_*.png')):
-            said = storage.read_sidecar(path)
-            picture = figures.picture_of_file(path, str(said.get('alt', '')), pixelated=False)
-            blocks.append(Group('', f'{said.get("caption", path.stem)}.', (picture,), layout='wide'))
+    for run in _runs(study):
+        found, rated = study.array(f'{run}/similarities.npy'), study.array(f'{run}/ratings.npy')
+        if found is None or rated is None:
+            continue
+        values, sidecar = found
+        scores = [entry.score for entry in study.entries if entry.run == run]
+        headlines = [(about, row) for about, row in zip(sidecar['rows'], values) if about['headline']]
+        names = storage.file_names([f'{run.lstrip("./")}_{about["model"]}'.lstrip('_') for about, _ in headlines])
+        for name, (about, row) in zip(names, headlines):
+            net_is = plots.similarity_label(about)
+            labels = {'xlabel': net_is, 'ylabel': plots.rating_label(len(rated[0]))}
+            panels = plots.panels_of(about, row, rated[0], sidecar, scores)
+            pictures = [
+                figures.picture_of(plots.draw_scatters([panel], **labels), f'{capital(panel.title)}.')
+                for panel in panels
+            ]
+            figures.save(plots.draw_scatters(panels, **labels), options.figures, f'ratings_{name}')
+            caption = (
+                f'{net_is}, and the mean rating: a point for each pair, with 95 % intervals over pairs. Orange: the '
+                'pairs without which r changes most.'
+            )
+            blocks.append(Group(f'ratings_{name}', caption, tuple(pictures)))
     return blocks
 
 
-def _scatters(
-    study: Study, run: str, found: tuple[np.ndarray, Mapping[str, Any]], ratings: np.ndarray, options: Options
-) -> list[Block]:
-    values, sidecar = found
-    scores = [entry.score for entry in study.entries if entry.run == run]
-    n_raters, blocks = len(ratings), []
-    headlines = [(about, row) for about, row in zip(sidecar['rows'], values) if about['headline']]
-    names = storage.file_names([f'ratings_{run}_{about["model"]}' for about, _ in headlines])
-    for name, (about, row) in zip(names, headlines):
-        panels = plots.panels_of(about, row, ratings, sidecar, scores)
-        labels = {'xlabel': plots.similarity_label(about), 'ylabel': plots.rating_label(n_raters)}
-        figure = plots.draw_scatters(panels, **labels)
-        alt = '; '.join(panel.title.replace('\n', ', ') for panel in panels)
-        picture: Picture = figures.picture_of(figure, f'{capital(alt)}.')
-        figures.save(figure, options.figures, name)
-        caption = (
-            f'{plots.similarity_label(about)}, and the mean rating: a point for each pair, with 95 % intervals over '
-            'pairs. Orange: the pairs without which r changes most.'
-        )
-        blocks.append(Group(name, caption, (picture,), layout='wide' if len(panels) > 1 else 'panels'))
+def _pairs(study: Study) -> list[Block]:
+    """Pictures of the rated pairs as they lie in the folders of the runs."""
+    blocks: list[Block] = []
+    for path in (path for run in _runs(study) for path in sorted((study.folder / run / 'figures').glob('pairs_*.png'))):
+        said = storage.read_sidecar(path)
+        picture = figures.picture_of_file(path, str(said.get('alt', '')), pixelated=False)
+        blocks.append(Group('', f'{said.get("caption", path.stem)}.', (picture,), layout='wide'))
     return blocks
+
+
+def _runs(study: Study) -> list[str]:
+    return list(dict.fromkeys(entry.run for entry in study.find(_PEARSON)))
 
 
 def _of_measure(study: Study, measure: str) -> Table | None:
@@ -128,7 +129,7 @@ def _of_measure(study: Study, measure: str) -> Table | None:
             of = {_row(e): e for e in study.find(f'{_SCORES}{name}', measure=measure, category=category)}
             columns.append(column_of(f'{category}: {head}', 'larger', of))
     rows = tuple(list(dict.fromkeys(_row(e) for e in found if e.is_baseline == kind)) for kind in (False, True))
-    caption = f'Correlation of {measure} with the mean rating, by category: Pearson’s r and Spearman’s ρ.'
+    caption = f'Similarity by {measure} and the mean rating, by category: Pearson’s r and Spearman’s ρ.'
     return table_of(study, f'ratings_{measure.lstrip("-")}', caption, columns, rows=(rows[0], rows[1]), head='Layer')
 
 
@@ -148,16 +149,21 @@ def _reliability(study: Study) -> Table | None:
 
 
 def _of_each_rater(study: Study) -> Table | None:
-    """Pearson's r of headline layers with each rater, by category and model."""
+    """Pearson's r of headline layers, and of the other raters, with each rater, by category."""
     found = [e for e in study.find(f'{_PEARSON}_rater') if e.get('headline')]
-    columns = []
-    for category in _said(found, 'category'):
-        for model in dict.fromkeys(e.model for e in found):
-            of = {str(e.get('rater')): e for e in found if e.get('category') == category and e.model == model}
-            columns.append(column_of(f'{category}: {_row(next(iter(of.values())))}' if of else '', 'none', of))
-    raters = _said(found, 'rater')
-    caption = 'Pearson’s r with each rater alone, by category and layer.'
-    return table_of(study, 'ratings_raters', caption, columns, rows=([], raters), head='Rater')
+    heads = list(dict.fromkeys((str(e.get('category')), _row(e)) for e in found))
+    of = {(str(e.get('category')), _row(e), str(e.get('rater'))): e for e in found}
+    categories, rows = _said(found, 'category'), []
+    for rater in _said(found, 'rater'):
+        cells = [number_cell(of.get((*head, rater))) for head in heads]
+        for category in categories:
+            one = next((e for e in found if e.get('category') == category and e.get('rater') == rater), None)
+            value = math.nan if one is None else one.score.ceiling_lower
+            cells.append(Cell(numbers.text(value, 2), entry=one, numbers=(value, math.nan, math.nan)))
+        rows.append(Row((Cell(rater), *cells)))
+    columns = ('Rater', *(f'{category}: {row}' for category, row in heads), *(f'{c}: other raters' for c in categories))
+    caption = 'Pearson’s r with each rater alone, of each model and of the mean of the other raters, by category.'
+    return Table('ratings_raters', caption, columns, tuple(rows)) if rows else None
 
 
 def _within_class(study: Study, name: str) -> Table | None:
