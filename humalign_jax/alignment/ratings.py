@@ -220,7 +220,8 @@ def rating_rdms(ratings: Ratings) -> list[Rdm]:
             for weights in (values[counted], np.ones(counted.sum()))
         )
         mean = np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
-        made.append(Rdm(mean, ids, f'{ratings.name}/{rater}', 'highest rating minus rating', ratings.provenance))
+        said = {f'human_{key}': value for key, value in ratings.provenance.items()}
+        made.append(Rdm(mean, ids, f'{ratings.name}/{rater}', 'highest rating minus rating', said))
     return made
 
 
