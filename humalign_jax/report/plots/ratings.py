@@ -15,6 +15,7 @@ from humalign_jax.report.plots import style
 
 _GAP_PX = 2  # white between the two images of a pair
 _PAIRS_PER_ROW = 5
+_WORDS_INCHES = 0.17  # height of a line of words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,16 +136,22 @@ def draw_pairs(
     n_rows = -(-len(pairs) // _PAIRS_PER_ROW)
     height, width, _ = pairs[0][0].shape
     inches = style.PAGE_INCHES / _PAIRS_PER_ROW
-    tall = 0.82 * inches * height / (2 * width + _GAP_PX) + 0.34
+    shown = 0.82 * inches
+    picture_height = shown * height / (2 * width + _GAP_PX)
+    tall = picture_height + 2 * _WORDS_INCHES
     with style.figure_style():
         text = style.wrapped(title, style.PAGE_INCHES - 0.2)
-        above = 0.16 * (1 + text.count('\n'))
-        figure = matplotlib.figure.Figure(figsize=(style.PAGE_INCHES, tall * n_rows + above), layout='constrained')
-        figure.suptitle(text, fontsize=style.TEXT_POINTS)
-        axes = figure.subplots(n_rows, _PAIRS_PER_ROW, squeeze=False)
-        for ax in axes.flat:
+        whole = tall * n_rows + _WORDS_INCHES * (1 + text.count('\n'))
+        figure = matplotlib.figure.Figure(figsize=(style.PAGE_INCHES, whole))
+        figure.set_layout_engine('none')  # all places are known, and a layout of many axes takes seconds
+        figure.text(0.5, 1.0 - 0.04 / whole, text, ha='center', va='top', fontsize=style.TEXT_POINTS)
+        for i, ((a, b), own, words) in enumerate(zip(pairs, titles, below)):
+            row, column = divmod(i, _PAIRS_PER_ROW)
+            left, bottom = column * inches + 0.09 * inches, (n_rows - 1 - row) * tall + _WORDS_INCHES
+            ax = figure.add_axes(
+                (left / style.PAGE_INCHES, bottom / whole, shown / style.PAGE_INCHES, picture_height / whole)
+            )
             ax.set_axis_off()
-        for ax, (a, b), own, words in zip(axes.flat, pairs, titles, below):
             white = np.full((height, _GAP_PX, a.shape[-1]), 255, np.uint8)
             picture = np.concatenate([a, white, b], axis=1)
             picture = picture.repeat(3, axis=2) if picture.shape[-1] == 1 else picture
