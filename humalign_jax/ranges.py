@@ -82,7 +82,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
     **dict.fromkeys(
         (
             'n_devices', 'max_steps', 'max_images', 'n_images', 'n_bootstrap', 'n_permutations', 'n_models',
-            'n_stimuli', 'n_subjects', 'n_validation', 'n_validation_folds', 'n_test', 'which_folds',
+            'n_stimuli', 'n_subjects', 'n_validation', 'n_validation_folds', 'n_test', 'which_folds', 'n_influential',
             'crop_padding_px', 'warmup_steps',
         ),
         _COUNT,
@@ -122,6 +122,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'target', 'title', 'unpool', 'validation',
             'file', 'key', 'renames',
             'categories', 'highest', 'lowest', 'question',
+            'images', 'rdm', 'runs', 'source',
         ),
         _Text(),
     ),
@@ -138,6 +139,7 @@ _LISTS = (
     'arms', 'arrays', 'baselines', 'files', 'headline', 'include', 'layers', 'levels', 'mean', 'measures', 'names',
     'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories',
     'flatten', 'renames',
+    'runs',
 )  # fmt: skip
 
 

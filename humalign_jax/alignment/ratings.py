@@ -8,7 +8,7 @@ import numpy as np
 from humalign_jax.alignment import reliability
 from humalign_jax.alignment.intervals import weighted_pearson, weighted_spearman
 from humalign_jax.human_data import Ratings
-from humalign_jax.records import Score
+from humalign_jax.records import Rdm, Score
 from humalign_jax.rsa import bootstrap_weights
 
 MEASURES = ('cosine', 'pearson', '-euclidean', 'dot')
@@ -199,6 +199,30 @@ def most_influential(similarity: np.ndarray, rating: np.ndarray, n_pairs: int) -
         left_out = [*left_out, int(np.nanargmax(moved))]
         found.append((left_out, float(without[left_out[-1]])))
     return found
+
+
+def rating_rdms(ratings: Ratings) -> list[Rdm]:
+    """What each rater says of all pairs of the rated stimuli, as dissimilarities.
+
+    Returns:
+        An RDM for each rater over the sorted ids of the rated stimuli: the highest rating of the scale minus the
+        rating, averaged where a rater rated two stimuli more than once; NaN for pairs that the rater did not rate.
+    """
+    ids, places = np.unique(np.stack([ratings.ids_a, ratings.ids_b]), return_inverse=True)
+    first, second = np.sort(places.reshape(2, -1), axis=0)
+    n = len(ids)
+    row = first * (2 * n - first - 1) // 2 + second - first - 1  # in condensed order
+    made = []
+    for rater, values in zip(ratings.raters.tolist(), ratings.scale[1] - ratings.values):
+        counted = ~np.isnan(values) & (first < second)
+        total, count = (
+            np.bincount(row[counted], weights=weights, minlength=n * (n - 1) // 2)
+            for weights in (values[counted], np.ones(counted.sum()))
+        )
+        mean = np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
+        said = {f'human_{key}': value for key, value in ratings.provenance.items()}
+        made.append(Rdm(mean, ids, f'{ratings.name}/{rater}', 'highest rating minus rating', said))
+    return made
 
 
 def min_max(values: np.ndarray) -> np.ndarray:

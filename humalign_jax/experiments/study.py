@@ -26,6 +26,7 @@ SECTIONS = (
     'soft_labels',
     'report',
 )
+RATINGS = 'ratings'  # the section that a study may lack: similarity ratings of pairs of its test images
 TRAINING_SECTIONS = ('experiment', 'model', 'preprocess', 'objective', 'optimizer', 'train', 'watch')
 CLASSIFIER, VAE = 'train_classifier', 'train_vae'
 PIXELS = 'pixels'  # the baseline that needs no network
@@ -72,6 +73,7 @@ def make_stages(config: ConfigDict, folder: pathlib.Path) -> list[Stage]:
     stages += [_alignment(config, name, folder) for name in classifiers]
     stages += [_human_rsa(config, folder)]
     stages += [_latents(config, name, folder) for name in vaes]
+    stages += [_ratings(config, folder)] if RATINGS in config else []
     if config.soft_labels.network:
         stages.append(_soft_labels(config, folder))
     stages.append(_report(config, folder, stages))
@@ -84,7 +86,7 @@ def included(config: ConfigDict) -> ConfigDict:
     Raises:
         ValueError: A section is unknown or missing, or there is no such network.
     """
-    settings.check_keys(config, SECTIONS, 'config')
+    settings.check_keys(config, SECTIONS, 'config', optional=(RATINGS,))
     for name in tuple(config.include):
         if name not in config.networks:
             raise ValueError(f'config.include has {name!r}.{settings.nearest(name, config.networks.keys())}')
@@ -195,6 +197,15 @@ def _latents(config: ConfigDict, name: str, folder: pathlib.Path) -> Stage:
         'latents', config, config.latents, run=str(run_folder), codes=dict(layer_folders.NO_CODES), name=name
     )
     return Stage(f'latents/{name}', section, (folder / 'networks' / name,))
+
+
+def _ratings(config: ConfigDict, folder: pathlib.Path) -> Stage:
+    """Pairs of test images and their ratings, all networks at once."""
+    names = tuple(config.networks.keys())
+    data = {key: value for key, value in config.data.items() if key not in ('batch_size', 'n_validation', 'target')}
+    given = dict(runs=tuple(str(_run_folder(config, name, folder)) for name in names), names=names, data=data)
+    inputs = tuple(folder / 'networks' / name for name in names)
+    return Stage(RATINGS, _stage_config(RATINGS, config, config.ratings, **given), inputs)
 
 
 def _soft_labels(config: ConfigDict, folder: pathlib.Path) -> Stage:

@@ -182,11 +182,11 @@ def _layers_of(
         model = name or str(provenance.get('model') or layer_folders.model_name(folder))
         layers.append(Representation(model, layer, path, None, provenance, False, config.measure))
         orders.append(layer_folders.order_of(path))
-    places = _places([one.layer for one in layers], orders, tuple(config.layers), folder)
+    places = layer_places([one.layer for one in layers], orders, tuple(config.layers), folder)
     return sorted(layers, key=lambda one: places[one.layer]), pixels
 
 
-def _places(
+def layer_places(
     layers: Sequence[str], orders: Sequence[int | None], listed: Sequence[str], folder: pathlib.Path
 ) -> dict[str, int]:
     """Place of each layer of a folder from input to output, by the rule at the top of this file.

@@ -17,7 +17,7 @@ from humalign_jax.train import signals
 
 INPUTS = 'inputs.json'
 # Settings by which a study tells a stage where its inputs lie; what they are is in inputs.json.
-_PLACES_OF_INPUTS = ('run', 'features', 'validation', 'study')
+_PLACES_OF_INPUTS = ('run', 'runs', 'features', 'validation', 'study')
 # What of a stage another one reads, and what says that it is done.
 _RESULTS = ('complete.json', 'scores.jsonl', 'labels.json')
 

@@ -178,6 +178,16 @@ def test_influence_of_each_pair_is_the_correlation_without_it():
     np.testing.assert_allclose(alignment.without_each(similarity, rating), expected, atol=1e-12)
 
 
+def test_ratings_of_pairs_become_an_rdm_of_each_rater_with_gaps_where_nobody_rated():
+    a, b = np.array(['z', 'x', 'y', 'x']), np.array(['x', 'y', 'x', 'x'])  # x-y twice, x with itself
+    values = np.array([[9.0, 2, 4, 10], [1, np.nan, 5, 10]])
+    people = Ratings(np.arange(4), a, b, np.full(4, '8'), np.array(['r1', 'r2']), values, (1, 10), 'people')
+    one, other = alignment.rating_rdms(people)
+    assert one.ids.tolist() == ['x', 'y', 'z'] and one.name == 'people/r1'
+    np.testing.assert_array_equal(one.values, [7, 1, np.nan])  # x-y, x-z, y-z
+    np.testing.assert_array_equal(other.values, [5, 9, np.nan])
+
+
 def test_min_max_spans_nought_to_one_and_a_constant_has_no_scale():
     np.testing.assert_allclose(alignment.min_max(np.array([2.0, 4.0, 3.0])), [0, 1, 0.5])
     assert np.isnan(alignment.min_max(np.full(3, 0.7))).all()

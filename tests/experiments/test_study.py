@@ -37,6 +37,18 @@ def test_networks_that_are_trained_already_are_not_trained_again(config, tmp_pat
     assert stages['soft_labels'].config.run == '/somewhere/philnet'
 
 
+def test_a_study_with_ratings_of_its_test_images_scores_all_networks_in_one_stage(config, tmp_path):
+    section = load_config('ratings', 'full').to_dict()
+    with config.unlocked():
+        config.ratings = {k: v for k, v in section.items() if k not in ('experiment', 'seed', 'runs', 'names', 'data')}
+    config.runs.weak = '/somewhere/weak'
+    [stage] = [one for one in study.make_stages(study.included(config), tmp_path) if one.name == 'ratings']
+    runs = dict(zip(stage.config.names, stage.config.runs))
+    assert runs['weak'] == '/somewhere/weak' and runs['vae'] == str(tmp_path / 'networks' / 'vae')
+    assert set(stage.config.keys()) == set(section) and stage.config.data.name == 'synthetic'
+    assert set(stage.inputs) == {tmp_path / 'networks' / name for name in config.networks}
+
+
 def test_only_the_networks_that_are_asked_for_are_studied(config, tmp_path):
     config.include = ('philnet',)
     assert names(config, tmp_path) == [

@@ -7,11 +7,14 @@ import time
 import numpy as np
 import pytest
 
-from humalign_jax import data
+from humalign_jax import data, storage
 from humalign_jax.alignment.ratings import agreement_scores
 from humalign_jax.data.pairs import find_pairs, sample_pairs
+from humalign_jax.experiments import ratings
 from humalign_jax.human import rating_page
 from humalign_jax.human.ratings import read_ratings
+
+from ..conftest import load_config
 
 WORDING = rating_page.Wording('Shapes & sizes', 'How "similar" are they?', 'not at all', 'very')
 WIDTHS = {'desktop': 1280, 'phone': 390}
@@ -135,6 +138,15 @@ def test_all_pairs_by_keyboard_with_a_reload_and_an_undo_give_a_table_that_is_sc
     np.testing.assert_array_equal(rows, pairs.rows)
     scores = agreement_scores(found.values[0] ** 2, found, {}, n_bootstrap=50, seed=0)
     assert {score.name: score.value for score in scores}['ratings/spearman'] == pytest.approx(1.0)
+
+    config = load_config('ratings', 'full')
+    config.ratings.update(files=(str(table),), dataset='synthetic')
+    config.data = {'name': 'synthetic', 'root': '', 'n_test': 80, 'image': 'grey'}
+    config.update(n_bootstrap=20, measures=('cosine',))
+    ratings.run(config, str(tmp_path / 'scored'))
+    rows = storage.read_jsonl(tmp_path / 'scored' / 'scores.jsonl')
+    pixels = [row for row in rows if row['name'] == 'ratings/pearson' and row['provenance']['baseline']]
+    assert [(row['provenance']['category'], row['n']) for row in pixels] == [('animate_a1', 4), ('inanimate_c1', 4)]
 
 
 @pytest.mark.browser
