@@ -1,5 +1,6 @@
 """Networks as Flax modules whose interesting layers have names."""
 
+from humalign_jax.models.deconv import Deconv
 from humalign_jax.models.digitnet import DigitNet
 from humalign_jax.models.layers import capture, layer_names
 from humalign_jax.models.philnet import PhilNet
@@ -11,6 +12,7 @@ from humalign_jax.models.vae import VAE
 __all__ = [
     'MODELS',
     'VAE',
+    'Deconv',
     'DigitNet',
     'PhilNet',
     'ResNet',

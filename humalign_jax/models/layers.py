@@ -149,6 +149,54 @@ def max_pool(x: jax.Array, size: int, padding: int = 0) -> jax.Array:
     return x
 
 
+def max_pool_switches(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Max-pooling of 2x2 squares with stride 2, and the position of each maximum.
+
+    Equal to torch.nn.functional.max_pool2d with return_indices=True: of tied values the first in row-major order is
+    the maximum, and has the whole gradient.
+
+    Args:
+        x: Maps, [b, h, w, c], h and w even.
+
+    Returns:
+        Maxima, [b, h / 2, w / 2, c], and switches of the same shape, int8: 0 and 1 for the upper row of the square,
+        2 and 3 for the lower.
+
+    Raises:
+        ValueError: An odd height or width.
+    """
+    b, h, w, c = x.shape
+    if h % 2 or w % 2:
+        raise ValueError(f'Pooling with switches needs an even height and width, not {h}x{w}.')
+    windows = x.reshape(b, h // 2, 2, w // 2, 2, c)
+    upper_left, upper_right = windows[:, :, 0, :, 0], windows[:, :, 0, :, 1]
+    lower_left, lower_right = windows[:, :, 1, :, 0], windows[:, :, 1, :, 1]
+    upper, lower = jnp.maximum(upper_left, upper_right), jnp.maximum(lower_left, lower_right)
+    in_upper = jnp.where(upper_left >= upper_right, 0, 1)
+    in_lower = jnp.where(lower_left >= lower_right, 2, 3)
+    switches = jax.lax.stop_gradient(jnp.where(upper >= lower, in_upper, in_lower).astype(jnp.int8))
+    return jnp.sum(jnp.where(_is_switched(switches), windows, 0), axis=(2, 4)), switches
+
+
+def unpool(x: jax.Array, switches: jax.Array | None = None) -> jax.Array:
+    """Doubles height and width: each value at its switch and zeros elsewhere, or the value four times without switches.
+
+    Equal to torch.nn.functional.max_unpool2d of 2x2 squares with switches, and to nearest-neighbour upsampling without.
+
+    Args:
+        x: Maps, [b, h, w, c].
+        switches: Positions from `max_pool_switches`, [b, h, w, c], or None.
+
+    Returns:
+        [b, 2 h, 2 w, c].
+    """
+    b, h, w, c = x.shape
+    values = jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c))
+    if switches is not None:
+        values = jnp.where(_is_switched(switches), values, 0)
+    return values.reshape(b, 2 * h, 2 * w, c)
+
+
 def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0) -> jax.Array:
     """Convolution without bias; equal to torch.nn.functional.conv2d.
 
@@ -196,6 +244,21 @@ def conv_transpose_4x4(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return phases.reshape(b, 2 * h + 2, 2 * w + 2, d)[:, 1:-1, 1:-1]
 
 
+def conv_transpose(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Transposed convolution with stride 1, no padding and no bias: equal to torch.nn.functional.conv_transpose2d.
+
+    It is the full correlation with the kernel turned by 180 degrees.
+
+    Args:
+        x: Images, [b, h, w, c].
+        kernel: [k, k, c, d]; PyTorch's weight with its axes moved by (2, 3, 0, 1).
+
+    Returns:
+        [b, h + k - 1, w + k - 1, d].
+    """
+    return conv(x, kernel[::-1, ::-1], padding=kernel.shape[0] - 1)
+
+
 class Conv(nn.Module):
     """Convolution, by default without bias, the form that BatchNorm follows; see `conv`.
 
@@ -227,6 +290,29 @@ class Conv(nn.Module):
         return y
 
 
+class ConvTranspose(nn.Module):
+    """Transposed convolution with stride 1, no padding, and a bias; see `conv_transpose`.
+
+    Attributes:
+        features: Output channels d.
+        size: Height and width k of the kernel.
+        dtype: Compute dtype.
+    """
+
+    features: int
+    size: int
+    dtype: str = 'float32'
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[b, h, w, c] -> [b, h + k - 1, w + k - 1, features]."""
+        dtype = compute_dtype(self.dtype)
+        init = nn.initializers.he_normal()
+        kernel = self.param('kernel', init, (self.size, self.size, x.shape[-1], self.features), jnp.float32)
+        bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
+        return conv_transpose(x.astype(dtype), kernel.astype(dtype)) + bias.astype(dtype).reshape(1, 1, 1, -1)
+
+
 class ConvTranspose4x4(nn.Module):
     """Doubles height and width with a learned 4x4 kernel; see `conv_transpose_4x4`.
 
@@ -252,6 +338,12 @@ class ConvTranspose4x4(nn.Module):
             bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
             y = y + bias.astype(dtype).reshape(1, 1, 1, -1)
         return y
+
+
+def _is_switched(switches: jax.Array) -> jax.Array:
+    """Which pixel of each 2x2 square is the maximum: [b, h, w, c] -> bool [b, h, 2, w, 2, c]."""
+    positions = jnp.arange(4, dtype=switches.dtype).reshape(1, 1, 2, 1, 2, 1)
+    return switches[:, :, None, :, None] == positions
 
 
 def _forward(model: nn.Module, variables: Any, image: jax.Array) -> dict[str, jax.Array]:

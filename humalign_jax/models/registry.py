@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 
 from humalign_jax.models import layers
+from humalign_jax.models.deconv import Deconv
 from humalign_jax.models.digitnet import DigitNet
 from humalign_jax.models.philnet import PhilNet
 from humalign_jax.models.resnet import ResNet18, ResNet34, ResNet50
@@ -14,6 +15,7 @@ from humalign_jax.models.vae import VAE
 MODELS: dict[str, type[nn.Module]] = {
     'philnet': PhilNet,
     'digitnet': DigitNet,
+    'deconv': Deconv,
     'vae': VAE,
     'resnet18': ResNet18,
     'resnet34': ResNet34,
