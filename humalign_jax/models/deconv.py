@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from humalign_jax.models import layers
+from humalign_jax.models import layers, switches
 
 UNPOOLS = ('switches', 'nearest')
 _KERNEL = 5  # px
@@ -89,11 +89,11 @@ class Deconv(nn.Module):
         keep1, keep2 = (None, None) if keep is None else keep
 
         x = image.astype(layers.compute_dtype(self.dtype))
-        x = nn.relu(layers.Conv(N_CHANNELS[0], _KERNEL, use_bias=True, dtype=self.dtype, name='convolution1')(x))
-        x, switches1 = layers.max_pool_switches(layers.named(self, 'conv1', x))
+        x = nn.relu(self._convolution(N_CHANNELS[0], 'convolution1')(x))
+        x, where1 = switches.max_pool(layers.named(self, 'conv1', x))
         x = layers.named(self, 'z1', _scaled(x, keep1))
-        x = nn.relu(layers.Conv(N_CHANNELS[1], _KERNEL, use_bias=True, dtype=self.dtype, name='convolution2')(x))
-        x, switches2 = layers.max_pool_switches(layers.named(self, 'conv2', x))
+        x = nn.relu(self._convolution(N_CHANNELS[1], 'convolution2')(x))
+        x, where2 = switches.max_pool(layers.named(self, 'conv2', x))
         z2 = layers.named(self, 'z2', _scaled(x, keep2))
 
         x = z2.astype(jnp.float32).reshape(z2.shape[0], -1)
@@ -105,14 +105,17 @@ class Deconv(nn.Module):
         if not self.decoder:
             return logits, None
 
-        x = nn.relu(self._unpooled(z2, switches2))
+        x = nn.relu(self._unpooled(z2, where2))
         x = layers.ConvTranspose(N_CHANNELS[0], _KERNEL, dtype=self.dtype, name='deconvolution2')(x)
-        x = nn.relu(self._unpooled(x, switches1))
+        x = nn.relu(self._unpooled(x, where1))
         x = layers.ConvTranspose(image.shape[-1], _KERNEL, dtype=self.dtype, name='deconvolution1')(x)
         return logits, layers.named(self, 'recon', x.astype(jnp.float32))
 
-    def _unpooled(self, x: jax.Array, switches: jax.Array) -> jax.Array:
-        return layers.unpool(x, switches if self.unpool == 'switches' else None)
+    def _convolution(self, features: int, name: str) -> layers.Conv:
+        return layers.Conv(features, _KERNEL, use_bias=True, dtype=self.dtype, by_rows=True, name=name)
+
+    def _unpooled(self, x: jax.Array, where: jax.Array) -> jax.Array:
+        return switches.unpool(x, where if self.unpool == 'switches' else None)
 
     def _check(self, image: jax.Array, keep: tuple[jax.Array, jax.Array] | None) -> None:
         h, w, _ = self.image_shape

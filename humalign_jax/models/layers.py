@@ -11,6 +11,7 @@ import flax.linen as nn
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from humalign_jax import settings
 
@@ -149,54 +150,6 @@ def max_pool(x: jax.Array, size: int, padding: int = 0) -> jax.Array:
     return x
 
 
-def max_pool_switches(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Max-pooling of 2x2 squares with stride 2, and the position of each maximum.
-
-    Equal to torch.nn.functional.max_pool2d with return_indices=True: of tied values the first in row-major order is
-    the maximum, and has the whole gradient.
-
-    Args:
-        x: Maps, [b, h, w, c], h and w even.
-
-    Returns:
-        Maxima, [b, h / 2, w / 2, c], and switches of the same shape, int8: 0 and 1 for the upper row of the square,
-        2 and 3 for the lower.
-
-    Raises:
-        ValueError: An odd height or width.
-    """
-    b, h, w, c = x.shape
-    if h % 2 or w % 2:
-        raise ValueError(f'Pooling with switches needs an even height and width, not {h}x{w}.')
-    windows = x.reshape(b, h // 2, 2, w // 2, 2, c)
-    upper_left, upper_right = windows[:, :, 0, :, 0], windows[:, :, 0, :, 1]
-    lower_left, lower_right = windows[:, :, 1, :, 0], windows[:, :, 1, :, 1]
-    upper, lower = jnp.maximum(upper_left, upper_right), jnp.maximum(lower_left, lower_right)
-    in_upper = jnp.where(upper_left >= upper_right, 0, 1)
-    in_lower = jnp.where(lower_left >= lower_right, 2, 3)
-    switches = jax.lax.stop_gradient(jnp.where(upper >= lower, in_upper, in_lower).astype(jnp.int8))
-    return jnp.sum(jnp.where(_is_switched(switches), windows, 0), axis=(2, 4)), switches
-
-
-def unpool(x: jax.Array, switches: jax.Array | None = None) -> jax.Array:
-    """Doubles height and width: each value at its switch and zeros elsewhere, or the value four times without switches.
-
-    Equal to torch.nn.functional.max_unpool2d of 2x2 squares with switches, and to nearest-neighbour upsampling without.
-
-    Args:
-        x: Maps, [b, h, w, c].
-        switches: Positions from `max_pool_switches`, [b, h, w, c], or None.
-
-    Returns:
-        [b, 2 h, 2 w, c].
-    """
-    b, h, w, c = x.shape
-    values = jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c))
-    if switches is not None:
-        values = jnp.where(_is_switched(switches), values, 0)
-    return values.reshape(b, 2 * h, 2 * w, c)
-
-
 def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0) -> jax.Array:
     """Convolution without bias; equal to torch.nn.functional.conv2d.
 
@@ -244,10 +197,35 @@ def conv_transpose_4x4(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return phases.reshape(b, 2 * h + 2, 2 * w + 2, d)[:, 1:-1, 1:-1]
 
 
+def row_conv(x: jax.Array, kernel: jax.Array, *, padding: int = 0) -> jax.Array:
+    """`conv` with stride 1 as one matrix product of rows: fast on a CPU where maps are small and channels few.
+
+    An output row is the product of k whole input rows, [k w c], with a banded matrix [k w c, w' d] made of the kernel.
+    Most of the band matrix is zero, so that it has more products than a convolution, by a factor of about w' / k.
+
+    Args:
+        x: Images, [b, h, w, c].
+        kernel: [k, k, c, d].
+        padding: Zeros on all four sides.
+
+    Returns:
+        [b, h + 2 padding - k + 1, the same of w, d].
+    """
+    k, _, c, d = kernel.shape
+    b, h, w, _ = x.shape
+    out_h, out_w = h + 2 * padding - k + 1, w + 2 * padding - k + 1
+    column, tap, out_column = np.arange(w)[:, None], np.arange(k)[:, None, None], np.arange(out_w)
+    is_under = (column + padding == out_column + tap).astype(np.float32)  # [k, w, w']: tap j of output y reads column x
+    band = jnp.einsum('ijcd,jxy->ixcyd', kernel, is_under.astype(kernel.dtype)).reshape(k * w * c, out_w * d)
+    rows = jnp.pad(x.reshape(b, h, w * c), ((0, 0), (padding, padding), (0, 0)))
+    rows = jnp.concatenate([rows[:, i : i + out_h] for i in range(k)], axis=-1)
+    return (rows.reshape(b * out_h, k * w * c) @ band).reshape(b, out_h, out_w, d)
+
+
 def conv_transpose(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Transposed convolution with stride 1, no padding and no bias: equal to torch.nn.functional.conv_transpose2d.
 
-    It is the full correlation with the kernel turned by 180 degrees.
+    It is the full correlation with the kernel turned by 180 degrees, computed as `row_conv`.
 
     Args:
         x: Images, [b, h, w, c].
@@ -256,7 +234,7 @@ def conv_transpose(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
         [b, h + k - 1, w + k - 1, d].
     """
-    return conv(x, kernel[::-1, ::-1], padding=kernel.shape[0] - 1)
+    return row_conv(x, kernel[::-1, ::-1], padding=kernel.shape[0] - 1)
 
 
 class Conv(nn.Module):
@@ -269,6 +247,7 @@ class Conv(nn.Module):
         padding: Zeros on all four sides.
         use_bias: Adds one number per channel.
         dtype: Compute dtype.
+        by_rows: Computes it as `row_conv`, for small maps of few channels; stride 1 only.
     """
 
     features: int
@@ -277,13 +256,18 @@ class Conv(nn.Module):
     padding: int = 0
     use_bias: bool = False
     dtype: str = 'float32'
+    by_rows: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[b, h, w, c] -> [b, h', w', features]."""
         dtype = compute_dtype(self.dtype)
         kernel = self.param('kernel', he_fan_out, (self.size, self.size, x.shape[-1], self.features), jnp.float32)
-        y = conv(x.astype(dtype), kernel.astype(dtype), stride=self.stride, padding=self.padding)
+        if self.by_rows:
+            assert self.stride == 1
+            y = row_conv(x.astype(dtype), kernel.astype(dtype), padding=self.padding)
+        else:
+            y = conv(x.astype(dtype), kernel.astype(dtype), stride=self.stride, padding=self.padding)
         if self.use_bias:
             bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
             y = y + bias.astype(dtype).reshape(1, 1, 1, -1)
@@ -338,12 +322,6 @@ class ConvTranspose4x4(nn.Module):
             bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
             y = y + bias.astype(dtype).reshape(1, 1, 1, -1)
         return y
-
-
-def _is_switched(switches: jax.Array) -> jax.Array:
-    """Which pixel of each 2x2 square is the maximum: [b, h, w, c] -> bool [b, h, 2, w, 2, c]."""
-    positions = jnp.arange(4, dtype=switches.dtype).reshape(1, 1, 2, 1, 2, 1)
-    return switches[:, :, None, :, None] == positions
 
 
 def _forward(model: nn.Module, variables: Any, image: jax.Array) -> dict[str, jax.Array]:

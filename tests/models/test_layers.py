@@ -227,22 +227,6 @@ def test_conv_transpose_equals_the_sum_it_stands_for(shape):
     np.testing.assert_allclose(y, padded[:, 1:-1, 1:-1], rtol=1e-4, atol=1e-4)
 
 
-def test_switches_name_the_first_maximum_and_unpooling_puts_values_there():
-    rows = [[3, 9, 0, 0], [9, 1, 0, 0], [-2, -3, 5, 6], [-1, -4, 7, 8]]  # ties of 9, and of 0 as after a ReLU
-    x = np.array(rows, np.float32).reshape(1, 4, 4, 1)
-    maxima, switches = layers.max_pool_switches(x)
-    np.testing.assert_array_equal(maxima[0, ..., 0], [[9, 0], [-1, 8]])
-    np.testing.assert_array_equal(switches[0, ..., 0], [[1, 0], [2, 3]])
-    values = np.array([[10.0, 20.0], [30.0, 40.0]], np.float32).reshape(1, 2, 2, 1)
-    placed = [[0, 10, 20, 0], [0, 0, 0, 0], [0, 0, 0, 0], [30, 0, 0, 40]]
-    np.testing.assert_array_equal(layers.unpool(values, switches)[0, ..., 0], placed)
-    np.testing.assert_array_equal(layers.unpool(values)[0, ..., 0], np.kron(values[0, ..., 0], np.ones((2, 2))))
-    gradient = jax.grad(lambda x: jnp.sum(layers.max_pool_switches(x)[0] * values))(x)
-    np.testing.assert_array_equal(gradient[0, ..., 0], placed)
-    with pytest.raises(ValueError, match='even height and width, not 3x4'):
-        layers.max_pool_switches(x[:, :3])
-
-
 def test_a_transposed_convolution_spreads_each_pixel_over_the_kernel():
     np_rng = np.random.default_rng(0)
     x, kernel = np_rng.normal(size=(2, 3, 4, 2)), np_rng.normal(size=(5, 5, 2, 3))
@@ -251,3 +235,15 @@ def test_a_transposed_convolution_spreads_each_pixel_over_the_kernel():
         for column in range(4):
             expected[:, row : row + 5, column : column + 5] += np.einsum('bc,ijcd->bijd', x[:, row, column], kernel)
     np.testing.assert_allclose(layers.conv_transpose(jnp.asarray(x), jnp.asarray(kernel)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('padding', [0, 4])
+def test_a_convolution_by_rows_equals_a_convolution(padding):
+    np_rng = np.random.default_rng(1)
+    x, kernel = np_rng.normal(size=(2, 9, 7, 3)), np_rng.normal(size=(5, 5, 3, 4))
+    args = (jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
+    cotangent = jnp.asarray(np_rng.normal(size=(2, 5 + 2 * padding, 3 + 2 * padding, 4)), jnp.float32)
+    found = vjp(functools.partial(layers.row_conv, padding=padding), *args, cotangent=cotangent)
+    expected = vjp(functools.partial(layers.conv, padding=padding), *args, cotangent=cotangent)
+    for ours, theirs in zip(found, expected):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
