@@ -1,20 +1,32 @@
-"""What each channel of a code carries: reconstructions from single channels, and what is lost without one."""
+"""Classifiers with a decoder: answers, reconstructions, and what each channel of their code carries."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import matplotlib.figure
+
 from humalign_jax import storage
-from humalign_jax.report import figures
+from humalign_jax.report import figures, numbers
 from humalign_jax.report.columns import column_of, table_of
 from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import channels as plots
+from humalign_jax.report.plots import curves, style
 from humalign_jax.report.section import Block, Options, Section, Words
-from humalign_jax.report.sentences import Passage, Sentence, passages_of, say
+from humalign_jax.report.sentences import Passage, Sentence, listed, passages_of, say
 from humalign_jax.report.study import Entry, Study
-from humalign_jax.report.tables import Table
+from humalign_jax.report.tables import Cell, Row, Table, number_cell
 
 SCORES = 'channels/'
+_NETWORKS = (  # head, score, better
+    ('Accuracy', 'accuracy', 'larger'),
+    ('Macro F1', 'macro_f1', 'larger'),
+    ('Cross-entropy, nats', 'cross_entropy', 'smaller'),
+    ('MSE, squared units of the input', 'mse', 'smaller'),
+    ('PSNR, dB', 'psnr', 'larger'),
+    ('SSIM', 'ssim', 'larger'),
+)
 _COLUMNS = (  # head, score, mode
     ('MSE alone', 'mse', 'keep_only'),
     ('PSNR alone, dB', 'psnr', 'keep_only'),
@@ -33,23 +45,105 @@ _WITHOUT = 'The decoder of {} sees the pooled values only: what its reconstructi
 
 
 def section(study: Study, options: Options) -> Section | None:
-    """Pictures, bars and tables of each network's channels; None without scores of channels."""
-    blocks: list[Block] = []
+    """Networks that may have a decoder, and each network's channels; None without either."""
+    blocks: list[Block] = [*_networks(study), *_classes(study), *_curves(study, options), *_reconstructions(study)]
     for model in _models(study):
         blocks += [Words(f'Channels of {model}', is_heading=True), Words(_about_positions(study, model))]
         blocks += [*_bars(study, options, model), *_table(study, model), *_pictures(study, model)]
-    said = passages(study)
-    return Section(92, 'channels', 'What single channels carry', tuple(blocks), said) if blocks else None
+    title = 'Reconstructions and single channels'
+    return Section(92, 'channels', title, tuple(blocks), passages(study)) if blocks else None
 
 
 def passages(study: Study) -> tuple[Passage, ...]:
-    """The strongest and the weakest channel of each layer, and what they are told outside the code."""
-    sentences: list[Sentence] = []
+    """Accuracy with and without a decoder; the strongest and the weakest channel of each layer; switches."""
+    accuracy, sentences = _trained(study, 'accuracy'), []
+    kinds = [[entry for entry in accuracy.values() if bool(entry.get('decoder')) is kind] for kind in (True, False)]
+    if all(kinds):
+        words = 'Accuracy with a decoder, which is trained together with the classifier: '
+        sentences.append(say(words, *listed(kinds[0]), '; without one: ', *listed(kinds[1]), '.'))
     for model in _models(study):
         for layer in _layers(study, model):
             sentences.append(_extremes(study, model, layer))
         sentences.append(say(_about_positions(study, model)))
-    return passages_of(('What single channels carry', sentences))
+    return passages_of(('Reconstructions and single channels', sentences))
+
+
+def _trained(study: Study, name: str) -> dict[str, Entry]:
+    """A test score of each network whose training says whether it has a decoder."""
+    found = {e.model: e for e in study.find(name) if e.get('decoder') is not None and not e.is_baseline}
+    return {model: found[model] for model in study.models if model in found}
+
+
+def _networks(study: Study) -> Iterator[Table]:
+    """Answers and reconstructions of the test images, a row for each network."""
+    columns = [column_of(head, better, _trained(study, name)) for head, name, better in _NETWORKS]
+    details = {
+        model: f'decoder, unpools by {entry.get("unpool")}' if entry.get('decoder') else 'no decoder'
+        for model, entry in _trained(study, 'accuracy').items()
+    }
+    caption = 'Answers to the test images and their reconstructions.'
+    table = table_of(study, 'decoders', caption, columns, details=details, rows=(list(details), []))
+    if table is not None:
+        yield table
+
+
+def _classes(study: Study) -> Iterator[Table]:
+    """Classification report: precision, recall and F1 of each class, three columns for each network."""
+    heads, rows = ['Class'], {}
+    for model, entry in _trained(study, 'accuracy').items():
+        found = study.array(f'{entry.run}/per_class.npy')
+        if found is None:
+            continue
+        values, sidecar = found
+        heads += [f'{model}: {measure}' for measure in ('precision', 'recall', 'F1')]
+        for name, (precision, _, f1, _) in zip(sidecar['class_names'], values):
+            recall = next((e for e in study.find(f'accuracy/{name}') if e.run == entry.run), None)
+            cells = Cell(numbers.text(float(precision), 3)), number_cell(recall), Cell(numbers.text(float(f1), 3))
+            rows.setdefault(str(name), [Cell(str(name))]).extend(cells)
+    whole = tuple(Row(tuple(cells)) for cells in rows.values() if len(cells) == len(heads))
+    if whole:
+        notes = ('Brackets: 95 % intervals of the recall, which is the accuracy of the class.',)
+        yield Table('classes', 'Classification report on the test images.', tuple(heads), whole, notes)
+
+
+def _curves(study: Study, options: Options) -> Iterator[Group]:
+    """The loss by epoch, a panel for each network."""
+    panels = []
+    for model, entry in _trained(study, 'accuracy').items():
+        run = study.runs[entry.run]
+        if not any('loss' in row for row in run.metrics):
+            continue
+        label = f'loss ({_trained(study, "loss")[model].get("unit")})'
+        with style.figure_style():
+            figure = matplotlib.figure.Figure(figsize=(style.COLUMN_INCHES, 2.3), layout='constrained')
+            curves.plot_metric(figure.subplots(), run.metrics, 'loss', label=label)
+        alt = f'Loss of {model} by epoch, a line for each split.'
+        panels.append(figures.picture_of(figure, alt, title=model))
+        figures.save(figure, options.figures, storage.file_names([f'loss_{model}'])[0])
+    if panels:
+        yield Group('', 'Loss by epoch of the training images and of held-out ones.', tuple(panels))
+
+
+def _reconstructions(study: Study) -> Iterator[Group]:
+    """Test images and their reconstructions, before training and after some epochs."""
+    for model, entry in _trained(study, 'accuracy').items():
+        found = [
+            (storage.read_json(path.with_suffix('.json')), path)
+            for path in (study.folder / entry.run / 'pictures').glob('reconstructions_epoch_*.png')
+            if path.with_suffix('.json').is_file()
+        ]
+        pictures = []
+        for said, path in sorted(found, key=lambda item: item[0]['epoch']):
+            mean = sum(said['psnr']) / len(said['psnr'])
+            alt = (
+                f'{len(said["ids"])} images and their reconstructions after epoch {said["epoch"]:g}, PSNR {mean:.1f} dB'
+            )
+            title = f'{model}, epoch {said["epoch"]:g}: mean PSNR {mean:.1f} dB'
+            pictures.append(figures.picture_of_file(path, alt, pixelated=False))
+            pictures[-1] = dataclasses.replace(pictures[-1], title=title)
+        if pictures:
+            rows = '; '.join(map(str, said['rows']))
+            yield Group('', f'Test images and their reconstructions by {model}. Rows: {rows}.', tuple(pictures), 'wide')
 
 
 def _found(study: Study, model: str, **where: Any) -> list[Entry]:
