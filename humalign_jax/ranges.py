@@ -106,6 +106,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
         (
             'every_epochs', 'pictures_every_epochs', 'kl_warmup_epochs', 'warmup_epochs', 'kl_weight',
             'weight_decay', 'clip_norm', 'start_learning_rate', 'end_learning_rate', 'kl_nats', 'mean_variance',
+            'reconstruction_weight',
         ),
         _NOT_NEGATIVE,
     ),
@@ -118,13 +119,16 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'features', 'files', 'fit', 'headline', 'human', 'human_measure', 'ids_file', 'image', 'include', 'index',
             'join', 'kind', 'labels_file', 'layer', 'layers', 'levels', 'measure', 'measures', 'model', 'model_name',
             'name', 'names', 'network', 'noise_files', 'over', 'pairs', 'root', 'run', 'schedule', 'split', 'study',
-            'target', 'title', 'validation', 'ids',
+            'target', 'title', 'unpool', 'validation', 'ids',
             'categories', 'highest', 'lowest', 'question',
         ),
         _Text(),
     ),
     **dict.fromkeys(
-        ('bottleneck', 'decay_all', 'flip', 'grey', 'invert', 'keep_maxpool', 'nesterov', 'pixels', 'write_rdms'),
+        (
+            'bottleneck', 'decay_all', 'decoder', 'flip', 'grey', 'invert', 'keep_maxpool', 'nesterov', 'pixels',
+            'test_curves', 'write_rdms',
+        ),
         _Switch(),
     ),
 }  # fmt: skip

@@ -8,6 +8,8 @@ from scipy import stats
 
 from humalign_jax.records import Score
 
+CLASS_MEASURES = ('precision', 'recall', 'f1', 'n')  # columns of `class_measures`
+
 
 def proportion(name: str, k: int, n: int, provenance: Mapping[str, Any]) -> Score:
     """A share k / n with its Wilson interval.
@@ -60,26 +62,65 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, n_classes: int
     return np.bincount(labels * n_classes + predictions, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
+def class_measures(counts: np.ndarray) -> np.ndarray:
+    """Precision, recall, F1 and number of images of each class, as columns: [k, k] with true classes in rows -> [k, 4].
+
+    NaN where a denominator is 0: precision of a class that is never predicted, recall of a class without images, F1 of
+    a class with neither. Otherwise equal to sklearn.metrics.precision_recall_fscore_support.
+    """
+    counts = np.asarray(counts, np.float64)
+    hits, n_true, n_predicted = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    with np.errstate(invalid='ignore'):  # 0 / 0
+        return np.stack([hits / n_predicted, hits / n_true, 2 * hits / (n_true + n_predicted), n_true], axis=1)
+
+
+def macro_f1(counts: np.ndarray, provenance: Mapping[str, Any]) -> Score:
+    """The mean of the classes' F1 with the delta method's interval, clipped to [0, 1]: counts [k, k], true in rows.
+
+    Classes with neither images nor predictions are left out. The counts are taken as multinomial, and the interval's
+    standard error follows from the derivative of macro F1 with respect to the cells' probabilities.
+
+    References:
+        Takahashi, Yamamoto, Kuchiba & Koyama (2022). doi:10.1007/s10489-021-02635-5
+    """
+    f1 = class_measures(counts)[:, 2]
+    kept, n = np.isfinite(f1), int(counts.sum())
+    f1, shares = f1[kept], np.asarray(counts, np.float64)[np.ix_(kept, kept)] / n
+    size = shares.sum(axis=0) + shares.sum(axis=1)  # F1 = 2 p_ii / (p_i. + p_.i)
+    slope = (np.diag(2 / size) - (f1 / size)[:, None] - (f1 / size)[None, :]) / len(f1)
+    variance = (np.sum(shares * slope**2) - np.sum(shares * slope) ** 2) / n
+    value, half = float(f1.mean()), float(stats.norm.ppf(0.975) * np.sqrt(max(0.0, variance)))
+    low, high = max(0.0, value - half), min(1.0, value + half)
+    return Score('macro_f1', value, low, high, n, 'normal, standard error by the delta method', provenance=provenance)
+
+
 def classification_scores(
-    values: Mapping[str, np.ndarray], labels: np.ndarray, class_names: Sequence[str], provenance: Mapping[str, Any]
+    values: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    provenance: Mapping[str, Any],
+    *,
+    unit: str = 'nats',
 ) -> tuple[list[Score], np.ndarray]:
-    """Accuracy, loss, accuracy of each class, and every cell of the confusion matrix.
+    """Accuracy, loss, macro F1, accuracy of each class, and every cell of the confusion matrix.
 
     Args:
         values: `loss` and `prediction`, each [n].
         labels: True classes, [n].
         class_names: Names of the k classes.
         provenance: Provenance of every score.
+        unit: Of the loss.
 
     Returns:
-        The scores (`accuracy`, `loss`, `accuracy/<class>`, `confusion/<true>/<predicted>`, the last as the share of the
-        true class's images), and the counts [k, k] with true classes in rows.
+        The scores (`accuracy`, `loss`, `macro_f1`, `accuracy/<class>`, `confusion/<true>/<predicted>`, the last as the
+        share of the true class's images), and the counts [k, k] with true classes in rows.
     """
     n_classes = len(class_names)
     counts = confusion_matrix(np.asarray(labels, np.int64), np.asarray(values['prediction'], np.int64), n_classes)
     scores = [
         proportion('accuracy', int(counts.trace()), int(counts.sum()), provenance),
-        mean('loss', values['loss'], {**provenance, 'unit': 'nats'}),
+        mean('loss', values['loss'], {**provenance, 'unit': unit}),
+        macro_f1(counts, provenance),
     ]
     per_class = counts.sum(axis=1)
     for true, name in enumerate(class_names):

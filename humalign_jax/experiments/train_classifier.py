@@ -8,8 +8,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from humalign_jax import objectives, settings, storage
-from humalign_jax.alignment import scoring
+from humalign_jax import objectives, settings
 from humalign_jax.report.plots import curves
 from humalign_jax.train import loop
 from humalign_jax.wiring import images, trained_on, training
@@ -31,11 +30,9 @@ def make_task(config: ConfigDict) -> loop.Task:
     def write_scores(
         folder: pathlib.Path, split: str, values: Mapping[str, np.ndarray], provenance: Mapping[str, Any]
     ) -> None:
-        scored, provenance = setup.images[split], {**provenance, 'trained_towards': setup.target}
-        scores, counts = scoring.classification_scores(values, scored.labels, scored.class_names, provenance)
+        provenance = {**provenance, 'trained_towards': setup.target}
+        scores = images.write_classification(folder, setup.images[split], values, provenance)
         training.write_scores(folder, scores)
-        sidecar = {'axes': ['true class', 'predicted class'], 'class_names': scored.class_names, **provenance}
-        storage.write_array(folder / 'confusion.npy', counts, sidecar)
         accuracy, loss = scores[0], scores[1]
         logging.info(
             '%s on %s: accuracy %.4f [%.4f, %.4f], loss %.4f nats, n = %d, checkpoint of step %d.',

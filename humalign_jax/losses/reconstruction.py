@@ -10,3 +10,8 @@ def l1(recon: jax.Array, image: jax.Array) -> jax.Array:
     Summed, not averaged, because the KL divergence of a VAE is summed over latents.
     """
     return jnp.abs(recon - image).sum(axis=(1, 2, 3))
+
+
+def mse(recon: jax.Array, image: jax.Array) -> jax.Array:
+    """Squared differences averaged over pixels and channels: [b, h, w, c], [b, h, w, c] -> [b]."""
+    return jnp.mean((recon - image) ** 2, axis=(1, 2, 3))

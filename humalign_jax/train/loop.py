@@ -87,11 +87,12 @@ class Task:
         examples: What training batches are made of.
         evaluate: `state -> {metric: value}` on the validation examples.
         metrics: Names of those metrics.
+        also_evaluate: `evaluate` of further splits by name, for the curves; they choose nothing.
         digests: Hashes of the data, by name; a run does not go on with other data. Asked when training begins.
         score: `(folder, state on the host, split)` writes the scores of a split into the folder; None if it has none.
         make_watch: Makes what is watched, when training begins; None for nothing.
         pictures: `state -> {name: uint8 [h, w, 3]}` for TensorBoard, or None.
-        pictures_every: Steps between them.
+        pictures_every: Steps between them; the first are of the state before training.
         setup: What the experiment has read from its config, for those who open the run.
     """
 
@@ -102,6 +103,7 @@ class Task:
     evaluate: Callable[[TrainState], Mapping[str, float]]
     metrics: Sequence[str]
     digests: Callable[[], Mapping[str, str]]
+    also_evaluate: Mapping[str, Callable[[TrainState], Mapping[str, float]]] = dataclasses.field(default_factory=dict)
     score: Callable[[pathlib.Path, TrainState, str], None] | None = None
     make_watch: Callable[[], Watcher] | None = None
     pictures: Callable[[TrainState], Mapping[str, Any]] | None = None
@@ -182,11 +184,14 @@ class _Loop:
                 self._writer.write_hparams(dict(recipe.hyperparameters))
             if self._watch is not None:
                 writers.write_bands(self._writer, self._watch.bands, step=step)
-            self._started = time.perf_counter()
             examples = self._task.examples
+            on_devices = devices_lib.replicate((state, dict(examples.arrays), run_key(recipe.seed)), recipe.devices)
+            if step == 0 and self._task.pictures_every:
+                self._draw(step, on_devices[0])
+            self._started = time.perf_counter()
             run_steps(
                 devices_lib.map_over_devices(self._task.train_step(), recipe.devices, donate=(0,)),
-                *devices_lib.replicate((state, dict(examples.arrays), run_key(recipe.seed)), recipe.devices),
+                *on_devices,
                 plan=plan,
                 rows_of=lambda epoch: batches.epoch_order(examples.n, recipe.batch_size, seed=recipe.seed, epoch=epoch),
                 devices=recipe.devices,
@@ -207,11 +212,12 @@ class _Loop:
         is_better, measured = False, {}
         if plan.is_due(step, plan.eval_every):
             is_better = self._measure(step, 'validation', task.evaluate, state, measured)
+            for split, evaluate in task.also_evaluate.items():
+                self._write(step, split, dict(evaluate(state)))
         if self._watch is not None and plan.is_due(step, plan.watch_every):
             is_better |= self._measure_watch(step, self._watch, state, measured)
-        if task.pictures is not None and plan.is_due(step, task.pictures_every):
-            pictures = task.pictures(state)
-            self._writer.write_images(step, {name: picture[None] for name, picture in pictures.items()})
+        if plan.is_due(step, task.pictures_every):
+            self._draw(step, state)
         stopped_by = self._stop.requested  # read once: a later signal waits for the next dispatch
         if is_better or stopped_by or plan.is_due(step, plan.checkpoint_every):
             self._save(step, state, measured)
@@ -226,6 +232,11 @@ class _Loop:
             )  # fmt: skip
             raise SystemExit(signals.EXIT_SAVED)
         return state
+
+    def _draw(self, step: int, state: TrainState) -> None:
+        assert self._task.pictures is not None
+        pictures = self._task.pictures(state)
+        self._writer.write_images(step, {name: picture[None] for name, picture in pictures.items()})
 
     def _log(self, step: int, state: TrainState) -> tuple[TrainState, dict[str, float]]:
         """Writes the means since the last row and starts new sums; stops the run if a step was not finite."""

@@ -11,9 +11,10 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from humalign_jax import data, devices, models, settings
+from humalign_jax import data, devices, models, settings, storage
+from humalign_jax.alignment import scoring
 from humalign_jax.data import pipeline, splits
-from humalign_jax.records import ImageSet
+from humalign_jax.records import ImageSet, Score
 from humalign_jax.train import batches, forward, loop
 from humalign_jax.train.state import TrainState
 from humalign_jax.wiring import provenance, targets, trained_on, training
@@ -131,6 +132,7 @@ def make_task(
     write_scores: Callable[[pathlib.Path, str, Mapping[str, np.ndarray], Mapping[str, Any]], None],
     pictures: Callable[[TrainState], Mapping[str, np.ndarray]] | None = None,
     pictures_every: int = 0,
+    test_curves: bool = False,
 ) -> loop.Task:
     """The task of an experiment on images.
 
@@ -142,6 +144,7 @@ def make_task(
         write_scores: `(folder, split, values {name: [n]}, provenance)` turns per-image values into the run's scores.
         pictures: `state -> {name: uint8 [h, w, 3]}`, or None.
         pictures_every: Steps between pictures.
+        test_curves: Measures the test images too at each evaluation, for the curves; they choose nothing.
     """
     recipe = setup.recipe
 
@@ -150,8 +153,8 @@ def make_task(
         of_split = examples(setup.images[split], setup.prepare_plain, target=setup.target)
         return forward.Forward(measure, of_split, batch_size=recipe.batch_size, devices=recipe.devices)
 
-    def evaluate(state: TrainState) -> dict[str, float]:
-        return forward.means(values_of('validation')(state.params, state.model_state), metrics)
+    def evaluate(state: TrainState, split: str = 'validation') -> dict[str, float]:
+        return forward.means(values_of(split)(state.params, state.model_state), metrics)
 
     def score(folder: pathlib.Path, state: TrainState, split: str) -> None:
         on_devices = devices.replicate((state.params, state.model_state), recipe.devices)
@@ -189,6 +192,7 @@ def make_task(
         examples=examples(setup.images['train'], setup.prepare, target=setup.target),
         evaluate=evaluate,
         metrics=metrics,
+        also_evaluate={'test': functools.partial(evaluate, split='test')} if test_curves else {},
         digests=digests,
         score=score,
         make_watch=make_watch if setup.probe else None,
@@ -196,6 +200,34 @@ def make_task(
         pictures_every=pictures_every,
         setup=setup,
     )
+
+
+def write_classification(
+    folder: pathlib.Path,
+    scored: ImageSet,
+    values: Mapping[str, np.ndarray],
+    provenance: Mapping[str, Any],
+    *,
+    unit: str = 'nats',
+) -> list[Score]:
+    """Writes a classifier's counts and measures of each class, `confusion.npy` and `per_class.npy`, with sidecars.
+
+    Args:
+        folder: Where to.
+        scored: The images.
+        values: `loss` and `prediction` of each image, [n].
+        provenance: Provenance of scores and sidecars.
+        unit: Of the loss.
+
+    Returns:
+        The scores of `scoring.classification_scores`, which the caller writes.
+    """
+    scores, counts = scoring.classification_scores(values, scored.labels, scored.class_names, provenance, unit=unit)
+    said = {'class_names': scored.class_names, **provenance}
+    storage.write_array(folder / 'confusion.npy', counts, {'axes': ['true class', 'predicted class'], **said})
+    of_classes = {'axes': ['true class', 'measure'], 'measures': scoring.CLASS_MEASURES, **said}
+    storage.write_array(folder / 'per_class.npy', scoring.class_measures(counts), of_classes)
+    return scores
 
 
 def train_and_score(task: loop.Task, folder: pathlib.Path) -> TrainState:

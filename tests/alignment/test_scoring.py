@@ -53,7 +53,7 @@ def test_confusions_equal_scikit_learns_and_their_cells_are_shares_of_the_true_c
     scores, counts = scoring.classification_scores(values, labels, names, {'seed': 0})
     np.testing.assert_array_equal(counts, metrics.confusion_matrix(labels, predictions))
     by_name = {score.name: score for score in scores}
-    assert len(by_name) == 2 + 4 + 16
+    assert len(by_name) == 3 + 4 + 16
     assert by_name['accuracy'].value == metrics.accuracy_score(labels, predictions)
     recall = metrics.recall_score(labels, predictions, average=None)
     for i, name in enumerate(names):

@@ -22,10 +22,7 @@ PLACE = pathlib.Path('runs/deconv')
 
 def _opened(**model):
     """A run of random weights, which is as good as a trained one here."""
-    config = load_config('vae', 'tiny')  # XXX
-    config.preprocess.update(mean=(0.5,) * 3, std=(0.5,) * 3)
-    with config.unlocked():
-        config.model = dict(name='deconv', decoder=True, unpool='switches', dtype='float32')
+    config = load_config('deconv', 'tiny')
     config.data.update(n_train=96, n_test=30, n_validation=16)
     config.model.update(model)
     setup = images.read(config)

@@ -11,7 +11,11 @@ from matplotlib.axes import Axes
 from humalign_jax import storage
 from humalign_jax.report.plots import style
 
-_STYLES = {'train': (style.COLOURS[0], '-'), 'validation': (style.COLOURS[3], 'o-')}
+_STYLES = {
+    'train': (style.COLOURS[0], '-'),
+    'validation': (style.COLOURS[3], 'o-'),
+    'test': (style.COLOURS[1], 's--'),
+}
 
 
 def plot_metric(axes: Axes, rows: Sequence[Mapping[str, Any]], metric: str, *, label: str) -> Axes:
