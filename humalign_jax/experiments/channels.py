@@ -30,8 +30,8 @@ SECTIONS = ('experiment', 'seed', 'run', 'checkpoint', 'names', 'batch_size', 'n
 LAYERS = ('z1', 'z2')  # whose channels the model's argument `keep` multiplies
 _DONE = {'keep_only': 'one channel of {} kept, the others dropped', 'drop_one': 'one channel of {} dropped'}
 _UNITS = {  # of the scores of each mode: column of `channels.VALUES`, unit, better direction
-    'mse': ('squared units of the input', 'smaller'),
-    'mse_to_full': ('squared units of the input', 'smaller'),
+    'mse': ('squared units of the preprocessed images', 'smaller'),
+    'mse_to_full': ('squared units of the preprocessed images', 'smaller'),
     'psnr': ('dB', 'larger'),
 }
 

@@ -23,7 +23,7 @@ _NETWORKS = (  # head, score, better
     ('Accuracy', 'accuracy', 'larger'),
     ('Macro F1', 'macro_f1', 'larger'),
     ('Cross-entropy, nats', 'cross_entropy', 'smaller'),
-    ('MSE, squared units of the input', 'mse', 'smaller'),
+    ('MSE', 'mse', 'smaller'),
     ('PSNR, dB', 'psnr', 'larger'),
     ('SSIM', 'ssim', 'larger'),
 )
@@ -81,8 +81,9 @@ def _networks(study: Study) -> Iterator[Table]:
         model: f'decoder, unpools by {entry.get("unpool")}' if entry.get('decoder') else 'no decoder'
         for model, entry in _trained(study, 'accuracy').items()
     }
-    caption = 'Answers to the test images and their reconstructions.'
-    table = table_of(study, 'decoders', caption, columns, details=details, rows=(list(details), []))
+    caption = 'Classification and reconstruction of the test images.'
+    notes = ['The MSE is in squared units of the preprocessed images.'] if columns[3].of else []
+    table = table_of(study, 'decoders', caption, columns, notes, details=details, rows=(list(details), []))
     if table is not None:
         yield table
 
@@ -197,7 +198,8 @@ def _pictures(study: Study, model: str) -> Iterator[Group]:
         caption = (
             f'{stimulus} ({said["label"]}), reconstructed by {model} from channels of {layer}: each one kept alone, '
             'then each one dropped. Panels in a fixed range can be compared; a panel stretched from its minimum to its '
-            'maximum shows structure and hides brightness and contrast.'
+            'maximum shows structure and hides brightness and contrast. An even panel is the decoder’s bias alone: the '
+            'channel is silent.'
         )
         yield Group('', caption, tuple(pictures), layout='wide' if len(said['mse']) > 8 else 'panels')
 
