@@ -54,6 +54,7 @@ def test_networks_with_and_without_a_decoder_stand_in_one_table(page):
     text = (page[1] / 'tables' / 'decoders.md').read_text().replace('\\', '')
     assert '| both decoder, unpools by switches | **0.62 [0.52, 0.72]** | 0.0830 [0.0810, 0.0850] |' in text
     assert '| plain no decoder | 0.51 [0.41, 0.61] | – |' in text
+    assert page[0].count('The decoder of both unpools with switches') == 2  # in the section and among the sentences
     assert re.search('Accuracy with a decoder, .*: both .*without one: plain', page[0])
 
 

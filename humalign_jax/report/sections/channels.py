@@ -47,8 +47,10 @@ _WITHOUT = 'The decoder of {} sees the pooled values only: what its reconstructi
 def section(study: Study, options: Options) -> Section | None:
     """Networks that may have a decoder, and each network's channels; None without either."""
     blocks: list[Block] = [*_networks(study), *_classes(study), *_curves(study, options), *_reconstructions(study)]
-    for model in _models(study):
-        blocks += [Words(f'Channels of {model}', is_heading=True), Words(_about_positions(study, model))]
+    models = _models(study)
+    blocks += [Words(said) for model, said in _about_positions(study).items() if blocks and model not in models]
+    for model in models:
+        blocks += [Words(f'Channels of {model}', is_heading=True), Words(_about_positions(study)[model])]
         blocks += [*_bars(study, options, model), *_table(study, model), *_pictures(study, model)]
     title = 'Reconstructions and single channels'
     return Section(92, 'channels', title, tuple(blocks), passages(study)) if blocks else None
@@ -61,10 +63,13 @@ def passages(study: Study) -> tuple[Passage, ...]:
     if all(kinds):
         words = 'Accuracy with a decoder, which is trained together with the classifier: '
         sentences.append(say(words, *listed(kinds[0]), '; without one: ', *listed(kinds[1]), '.'))
-    for model in _models(study):
-        for layer in _layers(study, model):
-            sentences.append(_extremes(study, model, layer))
-        sentences.append(say(_about_positions(study, model)))
+    psnr = _trained(study, 'psnr').values()
+    kinds = [[e for e in psnr if (e.get('unpool') == 'switches') is kind] for kind in (True, False)]
+    if all(kinds):
+        words = 'PSNR of reconstructions with switches, in dB: '
+        sentences.append(say(words, *listed(kinds[0]), '; without switches: ', *listed(kinds[1]), '.'))
+    sentences += [_extremes(study, model, layer) for model in _models(study) for layer in _layers(study, model)]
+    sentences += [say(said) for said in _about_positions(study).values()]
     return passages_of(('Reconstructions and single channels', sentences))
 
 
@@ -171,9 +176,10 @@ def _of_channels(study: Study, model: str, layer: str, name: str, mode: str) -> 
     return sorted(found, key=lambda entry: entry.get('channel'))
 
 
-def _about_positions(study: Study, model: str) -> str:
-    with_switches = any(entry.get('unpool') == 'switches' for entry in _found(study, model))
-    return (_SWITCHES if with_switches else _WITHOUT).format(model)
+def _about_positions(study: Study) -> dict[str, str]:
+    """What each network's decoder is told outside the code."""
+    unpool = {e.model: e.get('unpool') for e in study.entries if e.get('unpool')}
+    return {model: (_SWITCHES if kind == 'switches' else _WITHOUT).format(model) for model, kind in unpool.items()}
 
 
 def _pictures(study: Study, model: str) -> Iterator[Group]:
