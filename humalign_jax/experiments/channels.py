@@ -29,7 +29,8 @@ from humalign_jax.wiring.images import examples
 SECTIONS = ('experiment', 'seed', 'run', 'checkpoint', 'names', 'batch_size', 'n_devices', 'pictures')
 LAYERS = ('z1', 'z2')  # whose channels the model's argument `keep` multiplies
 _DONE = {'keep_only': 'one channel of {} kept, the others dropped', 'drop_one': 'one channel of {} dropped'}
-_UNITS = {  # of the scores of each mode: column of `channels.VALUES`, unit, better direction
+_CORRECT = channels.VALUES.index('correct')
+_UNITS = {  # of the means of columns of `channels.VALUES`, and the better direction
     'mse': ('squared units of the preprocessed images', 'smaller'),
     'mse_to_full': ('squared units of the preprocessed images', 'smaller'),
     'psnr': ('dB', 'larger'),
@@ -122,36 +123,41 @@ def channel_scores(full: np.ndarray, by_layer: Mapping[str, np.ndarray], provena
         by_layer: The same for every mode and channel by name of the layer, [n, 2, m, 4].
         provenance: Provenance of every score.
     """
-    scores, correct = [], channels.VALUES.index('correct')
-
-    def averages(values: np.ndarray, said: Mapping[str, Any], left_out: Sequence[str] = ()) -> None:
-        for name, (unit, better) in _UNITS.items():
-            if name not in left_out:
-                column = channels.VALUES.index(name)
-                whole = {} if name == 'mse_to_full' or left_out else {'all_channels': float(full[:, column].mean())}
-                more = {**said, 'unit': unit, 'better': better, **whole}
-                scores.append(scoring.mean(f'channels/{name}', values[:, column], more))
-        whole = {} if left_out else {'all_channels': float(full[:, correct].mean())}
-        more = {**said, 'unit': 'share of images', 'better': 'larger', **whole}
-        n_right = int(values[:, correct].sum())
-        scores.append(scoring.proportion('channels/accuracy', n_right, len(values), more))
-
-    averages(full, {**provenance, 'mode': 'all'}, left_out=('mse_to_full',))
+    scores = _averages(full, {**provenance, 'mode': 'all'})
     for layer, of_layer in by_layer.items():
-        for i, mode in enumerate(channels.MODES):
-            for channel in range(of_layer.shape[2]):
-                values, said = of_layer[:, i, channel], {**provenance, 'layer': layer, 'channel': channel, 'mode': mode}
-                averages(values, said)
-                if mode == 'drop_one':
-                    rise = values[:, 0].astype(np.float64) - full[:, 0]
-                    more = {**said, 'unit': _UNITS['mse'][0], 'better': 'none'}
-                    scores.append(scoring.mean('channels/mse_rise', rise, more))
-                    more = {**said, 'unit': 'share of images', 'better': 'none'}
-                    lost = scoring.paired_difference(
-                        'channels/accuracy_lost', full[:, correct], values[:, correct], more
-                    )
-                    scores.append(lost)
+        for (i, mode), channel in itertools.product(enumerate(channels.MODES), range(of_layer.shape[2])):
+            values, said = of_layer[:, i, channel], {**provenance, 'layer': layer, 'channel': channel, 'mode': mode}
+            scores += _averages(values, said, full)
+            if mode == 'drop_one':
+                scores += _losses(values, said, full)
     return scores
+
+
+def _averages(values: np.ndarray, said: Mapping[str, Any], full: np.ndarray | None = None) -> list[Score]:
+    """Averages over images, [n, 4]; `full`, the values with all channels, adds its average as `all_channels`."""
+    scores = []
+    for name, (unit, better) in _UNITS.items():
+        if name == 'mse_to_full' and full is None:
+            continue
+        column, more = channels.VALUES.index(name), {**said, 'unit': unit, 'better': better}
+        if full is not None and name != 'mse_to_full':
+            more['all_channels'] = float(full[:, column].mean(dtype=np.float64))
+        scores.append(scoring.mean(f'channels/{name}', values[:, column], more))
+    right, more = values[:, _CORRECT], {**said, 'unit': 'share of images', 'better': 'larger'}
+    if full is not None:
+        more['all_channels'] = float(full[:, _CORRECT].mean(dtype=np.float64))
+    return [*scores, scoring.proportion('channels/accuracy', int(right.sum()), len(right), more)]
+
+
+def _losses(values: np.ndarray, said: Mapping[str, Any], full: np.ndarray) -> list[Score]:
+    """What a dropped channel costs, image by image: rise in MSE and accuracy lost."""
+    rise = values[:, 0].astype(np.float64) - full[:, 0]
+    of_rise = {**said, 'unit': _UNITS['mse'][0], 'better': 'none'}
+    of_lost = {**said, 'unit': 'share of images', 'better': 'none'}
+    return [
+        scoring.mean('channels/mse_rise', rise, of_rise),
+        scoring.paired_difference('channels/accuracy_lost', full[:, _CORRECT], values[:, _CORRECT], of_lost),
+    ]
 
 
 def _network(opened: runs.OpenRun) -> channels.Forward:
