@@ -119,7 +119,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'features', 'files', 'fit', 'headline', 'human', 'human_measure', 'ids_file', 'image', 'include', 'index',
             'join', 'kind', 'labels_file', 'layer', 'layers', 'levels', 'measure', 'measures', 'model', 'model_name',
             'name', 'names', 'network', 'noise_files', 'over', 'pairs', 'root', 'run', 'schedule', 'split', 'study',
-            'target', 'title', 'unpool', 'validation',
+            'target', 'title', 'unpool', 'validation', 'ids',
             'file', 'key', 'renames',
             'categories', 'highest', 'lowest', 'question',
             'images', 'rdm', 'runs', 'source',
@@ -137,9 +137,8 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
 _BY_SECTION = {'recipe_epochs': _POSITIVE, 'runs': _Text()}  # sections whose keys are names of networks
 _LISTS = (
     'arms', 'arrays', 'baselines', 'files', 'headline', 'include', 'layers', 'levels', 'mean', 'measures', 'names',
-    'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories',
-    'flatten', 'renames',
-    'runs',
+    'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories', 'ids',
+    'flatten', 'renames', 'runs',
 )  # fmt: skip
 
 

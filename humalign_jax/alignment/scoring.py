@@ -35,6 +35,28 @@ def mean(name: str, values: np.ndarray, provenance: Mapping[str, Any]) -> Score:
     return Score(name, average, low, high, len(values), "Student's t over images", provenance=provenance)
 
 
+def paired_difference(name: str, first: np.ndarray, second: np.ndarray, provenance: Mapping[str, Any]) -> Score:
+    """Difference of two shares of the same images, first - second, with the adjusted Wald interval.
+
+    Args:
+        name: Name of the score.
+        first: Whether each image counts in the first share, 0 or 1, [n].
+        second: The same of the second share, [n].
+        provenance: Provenance of the score.
+
+    References:
+        Bonett & Price (2012), Adjusted Wald confidence interval for a difference of binomial proportions based on
+        paired data. doi:10.3102/1076998611411915
+    """
+    first, second = np.asarray(first, bool), np.asarray(second, bool)
+    n, only_first, only_second = len(first), int((first & ~second).sum()), int((second & ~first).sum())
+    a, b = (only_first + 1) / (n + 2), (only_second + 1) / (n + 2)
+    half = float(stats.norm.ppf(0.975)) * np.sqrt((a + b - (a - b) ** 2) / (n + 2))
+    low, high = max(a - b - half, -1.0), min(a - b + half, 1.0)
+    value = (only_first - only_second) / n
+    return Score(name, value, float(low), float(high), n, 'adjusted Wald for paired shares', provenance=provenance)
+
+
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, n_classes: int) -> np.ndarray:
     """Counts, rows true class, columns predicted class: [n], [n] -> int64 [k, k]."""
     return np.bincount(labels * n_classes + predictions, minlength=n_classes**2).reshape(n_classes, n_classes)

@@ -11,25 +11,17 @@ from humalign_jax import settings, workdir
 from humalign_jax.wiring import layer_folders
 from humalign_jax.wiring.stages import Stage, run_stages
 
-SECTIONS = (
-    'experiment',
-    'seed',
-    'data',
-    'human',
-    'networks',
-    'include',
-    'runs',
-    'extract',
-    'alignment',
-    'human_rsa',
-    'latents',
-    'soft_labels',
-    'report',
-)
+SECTIONS = ('experiment', 'seed', 'data', 'networks', 'include', 'runs', 'report')
 RATINGS = 'ratings'  # the section that a study may lack: similarity ratings of pairs of its test images
 TRAINING_SECTIONS = ('experiment', 'model', 'preprocess', 'objective', 'optimizer', 'train', 'watch')
-CLASSIFIER, VAE = 'train_classifier', 'train_vae'
+CLASSIFIER, VAE, DECONV = 'train_classifier', 'train_vae', 'train_deconv'
+STAGES = {  # further sections that a study with such a network has
+    CLASSIFIER: ('human', 'extract', 'alignment', 'human_rsa', 'soft_labels'),
+    VAE: ('human', 'extract', 'human_rsa', 'latents'),
+    DECONV: ('channels',),
+}
 PIXELS = 'pixels'  # the baseline that needs no network
+_OPTIONAL = {section for sections in STAGES.values() for section in sections}
 
 
 def run(config: ConfigDict, workdir: str) -> None:
@@ -57,24 +49,30 @@ def make_stages(config: ConfigDict, folder: pathlib.Path) -> list[Stage]:
     settings.check_keys(config.runs, config.networks.keys(), 'config.runs')
     for name, network in config.networks.items():
         settings.check_keys(network, (*TRAINING_SECTIONS, 'layers'), f'config.networks.{name}')
-        if network.experiment not in (CLASSIFIER, VAE):
-            raise ValueError(f'config.networks.{name}.experiment={network.experiment!r} must be {CLASSIFIER} or {VAE}.')
-    classifiers = [name for name, network in config.networks.items() if network.experiment == CLASSIFIER]
-    vaes = [name for name, network in config.networks.items() if network.experiment == VAE]
-    if config.soft_labels.network and config.soft_labels.network not in classifiers:
+        if network.experiment not in STAGES:
+            raise ValueError(f'config.networks.{name}.experiment={network.experiment!r} must be {" or ".join(STAGES)}.')
+        settings.check_keys(config, (*SECTIONS, *STAGES[network.experiment]), 'config', optional=_OPTIONAL)
+    classifiers, vaes, deconvs = (
+        [name for name, network in config.networks.items() if network.experiment == kind] for kind in STAGES
+    )
+    fine_tuned = config.soft_labels.network if 'soft_labels' in config else ''
+    if fine_tuned and fine_tuned not in classifiers:
         raise ValueError(
-            f'config.soft_labels.network={config.soft_labels.network!r} must be a classifier of this study '
+            f'config.soft_labels.network={fine_tuned!r} must be a classifier of this study '
             f"({', '.join(classifiers)}), or '' for none."
         )
     stages = [_training(config, name, folder) for name, given in config.runs.items() if not given]
-    stages += [_pixels(config)]
-    stages += [_extraction(config, name, folder, split) for name in classifiers for split in ('test', 'validation')]
-    stages += [_extraction(config, name, folder, 'test') for name in vaes]
-    stages += [_alignment(config, name, folder) for name in classifiers]
-    stages += [_human_rsa(config, folder)]
+    if compared := classifiers + vaes:
+        stages += [_pixels(config)]
+        stages += [_extraction(config, name, folder, split) for name in classifiers for split in ('test', 'validation')]
+        stages += [_extraction(config, name, folder, 'test') for name in vaes]
+        stages += [_alignment(config, name, folder) for name in classifiers]
+        stages += [_human_rsa(config, sorted(compared), folder)]
     stages += [_latents(config, name, folder) for name in vaes]
     stages += [_ratings(config, folder)] if RATINGS in config else []
-    if config.soft_labels.network:
+    if decoders := [name for name in deconvs if config.networks[name].model.decoder]:
+        stages.append(_channels(config, decoders, folder))
+    if fine_tuned:
         stages.append(_soft_labels(config, folder))
     stages.append(_report(config, folder, stages))
     return stages
@@ -86,7 +84,7 @@ def included(config: ConfigDict) -> ConfigDict:
     Raises:
         ValueError: A section is unknown or missing, or there is no such network.
     """
-    settings.check_keys(config, SECTIONS, 'config', optional=(RATINGS,))
+    settings.check_keys(config, SECTIONS, 'config', optional={*_OPTIONAL, RATINGS})
     for name in tuple(config.include):
         if name not in config.networks:
             raise ValueError(f'config.include has {name!r}.{settings.nearest(name, config.networks.keys())}')
@@ -182,9 +180,9 @@ def _alignment(config: ConfigDict, name: str, folder: pathlib.Path) -> Stage:
     return Stage(f'alignment/{name}', _stage_config('alignment', config, config.alignment, **given), (test, validation))
 
 
-def _human_rsa(config: ConfigDict, folder: pathlib.Path) -> Stage:
-    """All networks at once, because they are compared with each other."""
-    inputs = tuple(folder / 'features' / name / 'test' for name in (*config.networks.keys(), PIXELS))
+def _human_rsa(config: ConfigDict, names: list[str], folder: pathlib.Path) -> Stage:
+    """All these networks at once, because they are compared with each other."""
+    inputs = tuple(folder / 'features' / name / 'test' for name in (*names, PIXELS))
     folders = tuple(str(path) for path in inputs)
     stimuli = dict(layer_folders.NO_STIMULI)
     given = dict(features=folders, stimuli=stimuli, names=(), human=_human(config), simulated=dict(n_models=0))
@@ -206,6 +204,13 @@ def _ratings(config: ConfigDict, folder: pathlib.Path) -> Stage:
     given = dict(runs=tuple(str(_run_folder(config, name, folder)) for name in names), names=names, data=data)
     inputs = tuple(folder / 'networks' / name for name in names)
     return Stage(RATINGS, _stage_config(RATINGS, config, config.ratings, **given), inputs)
+
+
+def _channels(config: ConfigDict, names: list[str], folder: pathlib.Path) -> Stage:
+    """All networks with a decoder at once."""
+    run = ','.join(str(_run_folder(config, name, folder)) for name in names)
+    section = _stage_config('channels', config, config.channels, run=run, names=tuple(names))
+    return Stage('channels', section, tuple(folder / 'networks' / name for name in names))
 
 
 def _soft_labels(config: ConfigDict, folder: pathlib.Path) -> Stage:

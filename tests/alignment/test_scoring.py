@@ -8,6 +8,20 @@ from sklearn import metrics
 from humalign_jax.alignment import scoring
 
 
+def test_the_interval_of_a_paired_difference_is_that_of_the_r_package_statpsych():
+    """Its example ci.prop.ps(.05, 12, 4, 26, 6)."""
+    first = np.repeat([0, 0, 1, 1], [12, 4, 26, 6])
+    second = np.repeat([0, 1, 0, 1], [12, 4, 26, 6])
+    score = scoring.paired_difference('lost', first, second, {})
+    assert score.value == pytest.approx(22 / 48) and score.n == 48
+    assert (score.low, score.high) == pytest.approx((0.2548067, 0.6251933), abs=1e-6)
+
+
+def test_a_paired_difference_of_equal_answers_is_zero_with_an_interval():
+    score = scoring.paired_difference('lost', np.ones(100), np.ones(100), {})
+    assert score.value == 0.0 and score.low == -score.high < 0.0
+
+
 def test_a_proportion_has_wilsons_interval():
     score = scoring.proportion('accuracy', 81, 263, {})
     z, n, p = stats.norm.ppf(0.975), 263, 81 / 263

@@ -60,6 +60,32 @@ def test_only_the_networks_that_are_asked_for_are_studied(config, tmp_path):
         names(config, tmp_path)
 
 
+def test_a_study_of_decoders_alone_compares_their_channels_and_no_people(tmp_path):
+    config = load_config('latent_recon', 'tiny')
+    assert names(config, tmp_path) == [
+        'networks/classifier', 'networks/deconv', 'networks/deconv_nearest', 'channels', 'report'
+    ]  # fmt: skip
+    channels = study.make_stages(config, tmp_path)[3]
+    assert channels.config.run == f'{tmp_path}/networks/deconv,{tmp_path}/networks/deconv_nearest'
+    assert channels.config.names == ('deconv', 'deconv_nearest')  # the classifier has nothing to decode
+    del config.channels
+    with pytest.raises(ValueError, match='config lacks channels: add it'):
+        names(config, tmp_path)
+
+
+def test_a_study_of_one_decoder_ends_with_a_page_about_its_channels(tmp_path):
+    config = load_config('latent_recon', 'tiny')
+    config.include = ('deconv',)
+    config.data.update(n_train=96, n_test=20, n_validation=32)
+    config.networks.deconv.objective.pictures_every_epochs = 1.0
+    config.networks.deconv.train.update(epochs=1.0, n_devices=1)
+    config.channels.update(n_devices=1, pictures={'ids': ()})
+    study.run(config, str(tmp_path))
+    page = (tmp_path / 'report' / 'report.html').read_text(encoding='utf-8')
+    assert 'deconv, epoch 0: mean PSNR' in page and 'deconv, epoch 1: mean PSNR' in page
+    assert '<table id="table-channels_deconv"' in page and '<table id="table-classes"' in page
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [

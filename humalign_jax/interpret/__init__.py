@@ -1,0 +1,1 @@
+"""What parts of a network carry: measured on any function of the right form, without training."""
