@@ -58,10 +58,10 @@ class DigitNet(nn.Module):
         keys = layers.check_keys('DigitNet', keys, image.shape[0]) if drops else None
 
         x = image.astype(layers.compute_dtype(self.dtype))
-        x = nn.relu(layers.Conv(10, 5, use_bias=True, dtype=self.dtype, name='convolution1')(x))
+        x = nn.relu(layers.Conv(10, 5, use_bias=True, dtype=self.dtype, by_rows=True, name='convolution1')(x))
         x = layers.named(self, 'conv1', x)
         x = layers.named(self, 'conv1_pooled', layers.max_pool(x, 2))
-        x = nn.relu(layers.Conv(20, 5, use_bias=True, dtype=self.dtype, name='convolution2')(x))
+        x = nn.relu(layers.Conv(20, 5, use_bias=True, dtype=self.dtype, by_rows=True, name='convolution2')(x))
         x = layers.named(self, 'conv2', x)
         if keys is not None:
             ones = jnp.ones((x.shape[0], 1, 1, x.shape[-1]), x.dtype)

@@ -38,8 +38,7 @@ def _lengths(study: Study, recipe_epochs: Mapping[str, float]) -> list[Sentence]
         run = study.runs.get(f'networks/{model}')
         if run is not None and run.config.get('weights'):
             file = pathlib.PurePath(run.config['weights']['file']).name
-            elsewhere = f'was trained elsewhere: its weights are those of {file}.'
-            sentences.append(say(f'{model} {"has random weights." if file == "synthetic" else elsewhere}'))
+            sentences.append(say(f'{model} was not trained here: its weights were imported ({file}).'))
             continue
         if run is None or not run.config.get('train'):
             continue

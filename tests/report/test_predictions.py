@@ -55,7 +55,7 @@ def test_the_page_shows_the_strip_of_each_run_that_left_one(tmp_path, make_page)
     assert 'alt="Images that net calls 3, 5 (wrong, it is 8)."' in text
 
 
-def test_the_page_says_that_an_imported_network_was_trained_elsewhere(tmp_path, make_page):
+def test_the_page_says_that_the_weights_of_a_network_were_imported(tmp_path, make_page):
     where = tmp_path / 'networks' / 'net'
     score = Score('accuracy', 0.5, 0.4, 0.6, 9, 'wilson', provenance={'model': 'net', 'data': 'mnist/test'})
     storage.write_jsonl(where / 'scores.jsonl', [score.to_json()])
@@ -63,4 +63,4 @@ def test_the_page_says_that_an_imported_network_was_trained_elsewhere(tmp_path, 
     storage.write_json(where / 'config.json', config)
     make_page(tmp_path)
     text = (tmp_path / 'report' / 'report.html').read_text(encoding='utf-8')
-    assert 'net was trained elsewhere: its weights are those of net.pt.' in text and '>nan<' not in text
+    assert 'net was not trained here: its weights were imported (net.pt).' in text and '>nan<' not in text
