@@ -138,3 +138,10 @@ def test_impossible_options_and_factors_are_refused():
     model, variables, _ = network()
     with pytest.raises(ValueError, match=r'vectors of 6 and 16 factors.*not of shapes \(16,\), \(6,\)'):
         model.apply(variables, IMAGE, keep=ALL[::-1])
+
+
+def test_bfloat16_stays_near_float32():
+    _, variables, apply = network(unpool='nearest')  # switches jump between nearly equal values
+    for half, whole in zip(network(unpool='nearest', dtype='bfloat16')[2](variables, IMAGE), apply(variables, IMAGE)):
+        assert half.dtype == jnp.float32
+        assert 0 < np.linalg.norm(half - whole) / np.linalg.norm(whole) < 0.05
