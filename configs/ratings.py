@@ -46,8 +46,8 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         n_permutations=1000,
     )
     if size == 'tiny':
-        c.ratings.source = 'course'
-        c.data.name = ''
+        c.ratings.update(source='course')
+        c.data.update(name='')
     elif size != 'full':
         raise ValueError(f'configs/ratings.py has no variant {size!r}: full or tiny.')
     return c
