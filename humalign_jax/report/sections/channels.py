@@ -256,9 +256,9 @@ def _extremes(study: Study, model: str, layer: str) -> Sentence:
     needed, spare = (choose(rise, key=lambda e: e.score.value) for choose in (max, min))
     best = min(alone, key=lambda e: e.score.value)
     return say(
-        f'{model}, {layer}: accuracy falls most without channel #{costly.get("channel")}, by ', costly,
-        f', and least without #{cheap.get("channel")}, by ', cheap,
-        f'; the MSE of the reconstruction rises most without #{needed.get("channel")}, by ', needed,
-        f', and least without #{spare.get("channel")}, by ', spare,
-        f'; of single channels #{best.get("channel")} rebuilds the images best (MSE ', best, ').',
+        f'{model}, {layer}: the accuracy lost without a channel is largest for #{costly.get("channel")} (', costly,
+        f') and smallest for #{cheap.get("channel")} (', cheap,
+        f'); the rise in MSE without a channel is largest for #{needed.get("channel")} (', needed,
+        f') and smallest for #{spare.get("channel")} (', spare,
+        f'); alone, #{best.get("channel")} rebuilds the images best (MSE ', best, ').',
     )  # fmt: skip
