@@ -1,4 +1,4 @@
-"""PhilNet, the VAE and the ResNets once more in plain PyTorch: the independent reference for tests and timings.
+"""PhilNet, the VAE, the ResNets and Deconv once more in plain PyTorch: the independent reference for tests and timings.
 
 Modules carry the names of their Flax twins, so `load_flax` can copy weights by name. Vectors made from maps are
 flattened in h, w, c order, as in the Flax models; that is the only liberty taken.
@@ -153,6 +153,23 @@ class TorchResNet(nn.Module):
         for name in self.block_names:
             x = self.get_submodule(name)(x)
         return self.classifier(x.mean(dim=(2, 3)))
+
+
+class TorchDeconv(nn.Module):
+    """The published network: its module names and its NCHW flattening, so its state_dict is that of a checkpoint."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 6, 5), nn.Conv2d(6, 16, 5)
+        self.deconv1, self.deconv2 = nn.ConvTranspose2d(6, 3, 5), nn.ConvTranspose2d(16, 6, 5)
+        self.fc1, self.fc2, self.fc3 = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, 10)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        z1, where1 = F.max_pool2d(F.relu(self.conv1(x)), 2, return_indices=True)
+        z2, where2 = F.max_pool2d(F.relu(self.conv2(z1)), 2, return_indices=True)
+        logits = self.fc3(F.relu(self.fc2(F.relu(self.fc1(z2.flatten(1))))))
+        x = self.deconv2(F.relu(F.max_unpool2d(z2, where2, 2)))
+        return logits, self.deconv1(F.relu(F.max_unpool2d(x, where1, 2)))
 
 
 def load_flax(module: nn.Module, variables: Mapping) -> None:

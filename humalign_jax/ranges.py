@@ -119,7 +119,8 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'features', 'files', 'fit', 'headline', 'human', 'human_measure', 'ids_file', 'image', 'include', 'index',
             'join', 'kind', 'labels_file', 'layer', 'layers', 'levels', 'measure', 'measures', 'model', 'model_name',
             'name', 'names', 'network', 'noise_files', 'over', 'pairs', 'root', 'run', 'schedule', 'split', 'study',
-            'target', 'title', 'unpool', 'validation', 'ids',
+            'target', 'title', 'unpool', 'validation',
+            'file', 'ids', 'key', 'renames',
             'categories', 'highest', 'lowest', 'question',
         ),
         _Text(),
@@ -135,7 +136,8 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
 _BY_SECTION = {'recipe_epochs': _POSITIVE, 'runs': _Text()}  # sections whose keys are names of networks
 _LISTS = (
     'arms', 'arrays', 'baselines', 'files', 'headline', 'include', 'layers', 'levels', 'mean', 'measures', 'names',
-    'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories', 'ids',
+    'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories',
+    'flatten', 'ids', 'renames',
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ _NOTES = ('config.json', 'provenance.json', 'inputs.json', DATA, 'error.txt', lo
 # Settings that change no number. A study compares the runs in `runs` by content.
 NO_PART = ('root', 'n_devices', 'runs')
 # Settings that name files or folders.
-_PATHS = ('run', 'study', 'features', 'validation', 'files', 'noise_files', 'ids_file', 'labels_file')
+_PATHS = ('run', 'study', 'features', 'validation', 'file', 'files', 'noise_files', 'ids_file', 'labels_file')
 
 
 class RefusedError(ValueError):

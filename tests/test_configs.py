@@ -29,7 +29,7 @@ def _variants(file):
 
 def _trains(file):
     """Whether a config describes a training run with nothing to be given."""
-    if file.startswith('configs/sweeps/'):
+    if file.startswith('configs/sweeps/') or 'optimizer' not in _function(file)():
         return False
     module = importlib.import_module(f'humalign_jax.experiments.{_function(file)().experiment}')
     return hasattr(module, 'make_task')
@@ -69,6 +69,13 @@ def test_one_step_of_the_tiny_variant_trains_and_scores(file, tmp_path):
     config = _function(file)('tiny')
     config.train.update(max_steps=1, n_devices=1)
     importlib.import_module(f'humalign_jax.experiments.{config.experiment}').run(config, str(tmp_path))
+    assert (tmp_path / 'scores.jsonl').stat().st_size > 0
+
+
+def test_the_tiny_variant_of_an_import_needs_no_file(tmp_path):
+    config = _function('configs/import_checkpoint.py')('tiny')
+    config.train.update(n_devices=1)
+    importlib.import_module('humalign_jax.experiments.import_checkpoint').run(config, str(tmp_path))
     assert (tmp_path / 'scores.jsonl').stat().st_size > 0
 
 

@@ -1,11 +1,14 @@
 """Trains a classifier with a deconvolution decoder, draws its reconstructions, and scores its best checkpoint on test.
 
-`config.model.decoder=False` trains the classifier alone. Beside what every training run leaves, the workdir has
-`metrics.jsonl` with rows of the splits train (means since the row before, of augmented images), validation (chooses
-the checkpoint) and test (for the curves only, if `config.objective.test_curves`), each with `loss`, `cross_entropy`,
-`accuracy` and, with a decoder, `mse`; `figures/curves.png`; `confusion.npy` and `per_class.npy` [k, 4] (precision,
-recall, F1, number of images) with sidecars; and `pictures/reconstructions_epoch_000.png` and so on, before training
-(000) and every `config.objective.pictures_every_epochs`, with a `.json` beside each that names images and errors.
+`config.model.decoder=False` trains the classifier alone. Beside what every run of a classifier leaves, the workdir has:
+
+- `metrics.jsonl`: rows of the splits train (means since the row before, of augmented images), validation (chooses the
+  checkpoint) and test (for the curves only, if `config.objective.test_curves`), each with `loss`, `cross_entropy`,
+  `accuracy` and, with a decoder, `mse`;
+- `per_class.npy`, [k, 4]: precision, recall, F1 and number of images of each class;
+- `pictures/reconstructions_epoch_000.png` and so on, before training (000) and every
+  `config.objective.pictures_every_epochs`, each with a `.json` that names images and errors;
+- `validation/scores.jsonl`: the scores of the validation images. Choose among runs by these.
 """
 
 import dataclasses
@@ -15,15 +18,13 @@ from typing import Any, cast
 
 import jax
 import numpy as np
-from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import losses, models, objectives, settings, storage
-from humalign_jax.alignment import scoring
 from humalign_jax.report.plots import curves, pictures, reconstructions
 from humalign_jax.train import loop, plan
 from humalign_jax.train.state import TrainState
-from humalign_jax.wiring import images, training
+from humalign_jax.wiring import classifiers, images
 
 _N_PICTURES = 8
 
@@ -33,7 +34,9 @@ def run(config: ConfigDict, workdir: str) -> None:
     folder, task = pathlib.Path(workdir), make_task(config)
     if task.pictures_every:
         task = dataclasses.replace(task, pictures=make_drawing(task.setup, config, folder / 'pictures'))
-    images.train_and_score(task, folder)
+    best = images.train_and_score(task, folder)
+    assert task.score is not None
+    task.score(folder / 'validation', best, 'validation')
     labels = {'loss': 'loss', 'cross_entropy': 'cross-entropy (nats)', 'accuracy': 'accuracy'}
     if 'mse' in task.metrics:
         labels['mse'] = 'MSE (preprocessed pixels)'
@@ -48,35 +51,17 @@ def make_task(config: ConfigDict) -> loop.Task:
     if not isinstance(model, models.Deconv):
         raise ValueError(f"train_deconv trains the model 'deconv', not config.model.name={setup.model_name!r}.")
     weight = section['reconstruction_weight']
-    kept = {'decoder': model.decoder}
+    kept, unit, more = {'decoder': model.decoder}, 'cross-entropy in nats', {'cross_entropy': 'nats'}
     if model.decoder:
         kept |= {'unpool': model.unpool, 'reconstruction_weight': weight}
-    unit = 'cross-entropy in nats' + (f' + {weight:g} * mse' if model.decoder else '')
-    reconstruction_units = {
-        'cross_entropy': 'nats',
-        'mse': 'mean over values of preprocessed pixels',
-        'psnr': 'dB, intensities in [0, 1]',
-        'ssim': '',
-    }
+        unit = f'{unit} + {weight:g} * mse'
+        more |= {'mse': 'mean over values of preprocessed pixels', 'psnr': 'dB, intensities in [0, 1]', 'ssim': ''}
 
     def write_scores(
         folder: pathlib.Path, split: str, values: Mapping[str, np.ndarray], provenance: Mapping[str, Any]
     ) -> None:
         provenance = {**provenance, 'trained_towards': setup.target, **kept}
-        scores = images.write_classification(folder, setup.images[split], values, provenance, unit=unit)
-        of_images = [
-            scoring.mean(name, values[name], {**provenance, 'unit': unit})
-            for name, unit in reconstruction_units.items()
-            if name in values
-        ]
-        training.write_scores(folder, [*scores[:3], *of_images, *scores[3:]])
-        accuracy, macro_f1 = scores[0], scores[2]
-        logging.info(
-            '%s on %s: accuracy %.4f [%.4f, %.4f], macro F1 %.4f, %s; n = %d, checkpoint of step %d.',
-            setup.model_name, provenance['data'], accuracy.value, accuracy.low, accuracy.high, macro_f1.value,
-            ', '.join(f'{score.name} {score.value:.4f}' for score in of_images), accuracy.n,
-            provenance['checkpoint_step'],
-        )  # fmt: skip
+        classifiers.write_scores(setup, folder, split, values, provenance, unit=unit, more=more)
 
     every = plan.epochs_to_steps(section['pictures_every_epochs'], setup.recipe.plan.steps_per_epoch)
     draws = model.decoder and every > 0
@@ -132,6 +117,7 @@ def make_drawing(
             described = {
                 'rows': ['originals', 'reconstructions clipped to [0, 1]', 'reconstructions, min-max of each image'],
                 'data': shown.name,
+                'simulated': shown.simulated,
                 'ids': list(shown.ids[chosen]),
                 'classes': names,
                 'step': int(step),

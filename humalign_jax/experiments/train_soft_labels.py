@@ -85,7 +85,7 @@ def set_up(config: ConfigDict) -> FineTuning:
     """
     _check(config)
     opened = runs.open_run(config.run, str(config.checkpoint), root=config.human.root)
-    if opened.config.experiment != 'train_classifier':
+    if opened.config.experiment not in ('train_classifier', 'import_checkpoint'):
         raise ValueError(f'config.run={config.run!r} is a run of {opened.config.experiment}: give a classifier.')
     images, answers = _join(config, opened)
     folds = splits.stratified_folds(images.labels, config.folds, config.seed)

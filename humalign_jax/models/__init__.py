@@ -6,7 +6,7 @@ from humalign_jax.models.layers import capture, layer_names
 from humalign_jax.models.philnet import PhilNet
 from humalign_jax.models.registry import MODELS, make_model, model_options
 from humalign_jax.models.resnet import ResNet, ResNet18, ResNet34, ResNet50
-from humalign_jax.models.torch_import import read_state_dict, to_flax
+from humalign_jax.models.torch_import import from_flax, read_state_dict, to_flax, write_safetensors
 from humalign_jax.models.vae import VAE
 
 __all__ = [
@@ -20,9 +20,11 @@ __all__ = [
     'ResNet34',
     'ResNet50',
     'capture',
+    'from_flax',
     'layer_names',
     'make_model',
     'model_options',
     'read_state_dict',
     'to_flax',
+    'write_safetensors',
 ]

@@ -42,10 +42,9 @@ class Deconv(nn.Module):
     # Arguments of `torch_import.to_flax` for a checkpoint of the published network.
     from_torch: ClassVar[dict[str, Any]] = {
         'renames': (
-            ('^conv', 'convolution'),
-            ('^deconv', 'deconvolution'),
+            (r'^(de)?conv(\d)$', r'\1convolution\2'),
             ('^fc3$', 'classifier'),
-            ('^fc', 'hidden'),
+            (r'^fc(\d)$', r'hidden\1'),
         ),
         'flatten': {'hidden1': N_CHANNELS[1]},
         'transposed': ('deconvolution1', 'deconvolution2'),

@@ -28,7 +28,7 @@ class DigitNet(nn.Module):
 
     # Arguments of `torch_import.to_flax` for a checkpoint of the course's network.
     from_torch: ClassVar[dict[str, Any]] = {
-        'renames': (('^conv', 'convolution'), ('^fc1$', 'hidden'), ('^fc2$', 'classifier')),
+        'renames': ((r'^conv(\d)$', r'convolution\1'), ('^fc1$', 'hidden'), ('^fc2$', 'classifier')),
         'flatten': {'hidden': 20},
     }
 

@@ -1,7 +1,7 @@
 """Classification: cross-entropy to hard or soft labels."""
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ def make_classification_objective(model: nn.Module, *, label_smoothing: float = 
     """Mean cross-entropy to `batch['soft_label']`, which is one-hot where labels are hard.
 
     Args:
-        model: Classifier returning logits, [b, k].
+        model: Classifier returning logits, [b, k], or a tuple whose first part they are.
         label_smoothing: Weight of the uniform distribution in the targets, in [0, 1).
 
     Returns:
@@ -29,9 +29,8 @@ def make_classification_objective(model: nn.Module, *, label_smoothing: float = 
     def objective(params, model_state, batch, keys, step):
         del step
         variables = {'params': params, **model_state}
-        logits, model_state = model.apply(
-            variables, batch['image'], train=True, keys=keys, mutable=list(model_state)
-        )  # [b, k]
+        out, model_state = model.apply(variables, batch['image'], train=True, keys=keys, mutable=list(model_state))
+        logits = _logits(out)  # [b, k]
         target = losses.smooth_labels(batch['soft_label'], label_smoothing)
         loss = losses.cross_entropy(logits, target).mean()  # [b] -> []
         accuracy = (jnp.argmax(logits, axis=-1) == batch['label']).mean()
@@ -49,10 +48,15 @@ def make_classification_measure(model: nn.Module) -> Callable:
     """
 
     def measure(params, model_state, batch) -> dict[str, jax.Array]:
-        logits = cast(jax.Array, model.apply({'params': params, **model_state}, batch['image'], train=False))
+        logits = _logits(model.apply({'params': params, **model_state}, batch['image'], train=False))
         prediction = jnp.argmax(logits, axis=-1)
         correct = (prediction == batch['label']).astype(jnp.float32)
         loss = losses.cross_entropy(logits, batch['soft_label'])
         return {'loss': loss, 'accuracy': correct, 'prediction': prediction}
 
     return measure
+
+
+def _logits(out: Any) -> jax.Array:
+    """The logits of a classifier's output, of which they may be the first part."""
+    return cast(jax.Array, out[0] if isinstance(out, tuple) else out)

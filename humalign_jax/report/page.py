@@ -179,7 +179,7 @@ def _run_facts(run: Run) -> dict[str, Any]:
         'seed': run.config.get('seed', last.get('seed', '')),
         'devices': ', '.join(f'{n} × {d}' for d, n in collections.Counter(last.get('devices') or ()).items()),
         'versions': ', '.join(f'{name} {version}' for name, version in versions.items()),
-        'epochs': f'{reading.epochs_run(run.config, run.metrics):g}' if run.config.get('train') else '',
+        'epochs': f'{reading.epochs_run(run.config, run.metrics):g}' if 'epochs' in run.config.get('train', {}) else '',
     }
 
 

@@ -4,6 +4,7 @@ A sentence appears only if its numbers are there.
 """
 
 import math
+import pathlib
 from collections.abc import Mapping, Sequence
 
 from humalign_jax.report import relations
@@ -31,10 +32,14 @@ def epochs_run(config: Mapping, metrics: Sequence[Mapping]) -> float:
 
 
 def _lengths(study: Study, recipe_epochs: Mapping[str, float]) -> list[Sentence]:
-    """How long each network was trained, and whether its recipe is longer."""
+    """How long each network was trained, and whether its recipe is longer; of imported ones, from which file."""
     sentences = []
     for model in study.models:
         run = study.runs.get(f'networks/{model}')
+        if run is not None and run.config.get('weights'):
+            file = pathlib.PurePath(run.config['weights']['file']).name
+            sentences.append(say(f'{model} was trained elsewhere: its weights are those of {file}.'))
+            continue
         if run is None or not run.config.get('train'):
             continue
         epochs = epochs_run(run.config, run.metrics)

@@ -11,10 +11,9 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from humalign_jax import data, devices, models, settings, storage
-from humalign_jax.alignment import scoring
+from humalign_jax import data, devices, models, settings
 from humalign_jax.data import pipeline, splits
-from humalign_jax.records import ImageSet, Score
+from humalign_jax.records import ImageSet
 from humalign_jax.train import batches, forward, loop
 from humalign_jax.train.state import TrainState
 from humalign_jax.wiring import provenance, targets, trained_on, training
@@ -200,34 +199,6 @@ def make_task(
         pictures_every=pictures_every,
         setup=setup,
     )
-
-
-def write_classification(
-    folder: pathlib.Path,
-    scored: ImageSet,
-    values: Mapping[str, np.ndarray],
-    provenance: Mapping[str, Any],
-    *,
-    unit: str = 'nats',
-) -> list[Score]:
-    """Writes a classifier's counts and measures of each class, `confusion.npy` and `per_class.npy`, with sidecars.
-
-    Args:
-        folder: Where to.
-        scored: The images.
-        values: `loss` and `prediction` of each image, [n].
-        provenance: Provenance of scores and sidecars.
-        unit: Of the loss.
-
-    Returns:
-        The scores of `scoring.classification_scores`, which the caller writes.
-    """
-    scores, counts = scoring.classification_scores(values, scored.labels, scored.class_names, provenance, unit=unit)
-    said = {'class_names': scored.class_names, **provenance}
-    storage.write_array(folder / 'confusion.npy', counts, {'axes': ['true class', 'predicted class'], **said})
-    of_classes = {'axes': ['true class', 'measure'], 'measures': scoring.CLASS_MEASURES, **said}
-    storage.write_array(folder / 'per_class.npy', scoring.class_measures(counts), of_classes)
-    return scores
 
 
 def train_and_score(task: loop.Task, folder: pathlib.Path) -> TrainState:

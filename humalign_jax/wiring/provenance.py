@@ -79,6 +79,11 @@ def note_files(folder: pathlib.Path, *, source: str, root: str) -> None:
     differing = sorted(name for name, verdict in verdicts.items() if verdict == 'differs')
     if differing:
         logging.warning('Not the published CIFAR-10, but perhaps a copy encoded anew: %s.', ', '.join(differing))
+    note(folder, {'cifar10_files': verdicts})
+
+
+def note(folder: pathlib.Path, facts: Mapping[str, Any]) -> None:
+    """Adds facts to what `provenance.json` says of this start of the run."""
     path = folder / 'provenance.json'
     *earlier, now = storage.read_json(path) if path.exists() else [{}]
-    storage.write_json(path, [*earlier, {**now, 'cifar10_files': verdicts}])
+    storage.write_json(path, [*earlier, {**now, **facts}])

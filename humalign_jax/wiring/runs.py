@@ -68,7 +68,8 @@ def open_run(run: str | os.PathLike, checkpoint: str = 'best', *, root: str = ''
             f'{folder} is a run of {config.get("experiment")!r}, which leaves no checkpoint; '
             'give a run of an experiment that trains, such as train_classifier.'
         )
-    if 'preprocess' in config and 'watch' not in config:  # images of versions that could not watch alignment yet
+    # Trained on images by a version that could not watch alignment yet.
+    if 'preprocess' in config and 'optimizer' in config and 'watch' not in config:
         config.watch = watch_lib.OFF
     if root:
         config.data.root = root

@@ -60,3 +60,34 @@ def test_confusions_equal_scikit_learns_and_their_cells_are_shares_of_the_true_c
         assert by_name[f'accuracy/{name}'].value == pytest.approx(recall[i])
         shares = [by_name[f'confusion/{name}/{other}'].value for other in names]
         assert sum(shares) == pytest.approx(1.0) and shares[i] == pytest.approx(recall[i])
+
+
+def test_measures_of_each_class_equal_scikit_learns():
+    np_rng = np.random.default_rng(1)
+    labels, predictions = np_rng.integers(0, 4, 200), np_rng.integers(0, 3, 200)  # class 3 is never predicted
+    counts = scoring.confusion_matrix(labels, predictions, 4)
+    found = scoring.class_measures(counts)
+    expected = metrics.precision_recall_fscore_support(labels, predictions, zero_division=np.nan)
+    np.testing.assert_allclose(found, np.stack(expected, axis=1), rtol=1e-12)
+    assert np.isnan(found[3, 0]) and found[3, 1] == 0
+    macro = metrics.f1_score(labels, predictions, average='macro')
+    assert scoring.macro_f1(counts, {}).value == pytest.approx(macro, rel=1e-12)
+
+
+def test_the_interval_of_macro_f1_is_that_of_a_bootstrap_over_images():
+    np_rng = np.random.default_rng(2)
+    labels = np_rng.choice(4, 600, p=(0.4, 0.3, 0.2, 0.1))
+    predictions = np.where(np_rng.uniform(size=600) < 0.6, labels, np_rng.integers(0, 4, 600))
+    score = scoring.macro_f1(scoring.confusion_matrix(labels, predictions, 4), {})
+    rows = np_rng.integers(0, 600, size=(4000, 600))
+    counts = [scoring.confusion_matrix(labels[row], predictions[row], 4) for row in rows]
+    error = np.std([scoring.class_measures(one)[:, 2].mean() for one in counts])
+    assert (score.high - score.low) / 2 / 1.96 == pytest.approx(error, rel=0.05)
+    assert score.low < score.value < score.high and score.n == 600
+
+
+def test_macro_f1_leaves_out_classes_that_do_not_occur():
+    counts = np.zeros((3, 3), np.int64)
+    counts[:2, :2] = [[5, 0], [0, 4]]
+    score = scoring.macro_f1(counts, {})
+    assert (score.value, score.low, score.high) == (1.0, 1.0, 1.0)

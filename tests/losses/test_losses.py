@@ -34,6 +34,12 @@ def test_smoothing_keeps_a_distribution():
     np.testing.assert_allclose(smooth[0], [0.925, 0.025, 0.025, 0.025], rtol=1e-6)
 
 
+def test_mse_is_averaged_over_pixels_and_channels():
+    image = np.zeros((2, 4, 4, 3), np.float32)
+    recon = np.stack([np.full((4, 4, 3), 0.5), np.full((4, 4, 3), -2.0)]).astype(np.float32)
+    np.testing.assert_allclose(losses.mse(recon, image), [0.25, 4.0])
+
+
 def test_l1_is_summed_over_pixels_and_channels():
     image = np.zeros((2, 4, 4, 3), np.float32)
     recon = np.stack([np.full((4, 4, 3), 0.5), np.full((4, 4, 3), -1.0)]).astype(np.float32)

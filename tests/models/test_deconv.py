@@ -16,8 +16,11 @@ ALL = (np.ones(6, np.float32), np.ones(16, np.float32))
 
 @functools.cache
 def network(**options):
-    model = models.Deconv(**options)
-    return model, jax.jit(model.init)(jax.random.key(0), IMAGE), jax.jit(model.apply)
+    """The model, random variables, and its compiled forward pass."""
+    model, np_rng = models.Deconv(**options), np.random.default_rng(2)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), IMAGE))
+    variables = jax.tree.map(lambda leaf: np_rng.normal(0.0, 0.1, leaf.shape).astype(np.float32), shapes)
+    return model, variables, jax.jit(model.apply)
 
 
 def n_parameters(model):
@@ -92,7 +95,6 @@ def test_vmap_over_rows_of_factors_equals_one_row_at_a_time():
 @pytest.mark.parametrize(('unpool', 'passes'), [('switches', True), ('nearest', False)])
 def test_only_switches_carry_position_past_the_code(unpool, passes):
     _, variables, apply = network(unpool=unpool)
-    variables = jax.tree.map(lambda leaf: leaf + 0.1 if leaf.ndim == 1 else leaf, variables)  # biases to be placed
     _, recon = apply(variables, IMAGE, keep=(ALL[0], np.zeros(16, np.float32)))  # all images have the same code z2
     assert (np.abs(recon[0] - recon[1]).max() > 1e-3) == passes
 
@@ -136,3 +138,10 @@ def test_impossible_options_and_factors_are_refused():
     model, variables, _ = network()
     with pytest.raises(ValueError, match=r'vectors of 6 and 16 factors.*not of shapes \(16,\), \(6,\)'):
         model.apply(variables, IMAGE, keep=ALL[::-1])
+
+
+def test_bfloat16_stays_near_float32():
+    _, variables, apply = network(unpool='nearest')  # switches jump between nearly equal values
+    for half, whole in zip(network(unpool='nearest', dtype='bfloat16')[2](variables, IMAGE), apply(variables, IMAGE)):
+        assert half.dtype == jnp.float32
+        assert 0 < np.linalg.norm(half - whole) / np.linalg.norm(whole) < 0.05

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from humalign_jax import models
-from humalign_jax.models import layers
+from humalign_jax.models import layers, switches
 
 torch = pytest.importorskip('torch')
 
@@ -178,3 +178,76 @@ def test_conv_transpose_equals_torch(shape):
     np.testing.assert_allclose(nchw(y), expected.detach(), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(nchw(x_gradient), their_x.grad, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(kernel_gradient.transpose(2, 3, 0, 1), their_kernel.grad, rtol=1e-4, atol=2e-4)
+
+
+def test_pooling_and_unpooling_with_switches_equal_torch_with_ties():
+    np_rng = np.random.default_rng(6)
+    x = np.maximum(np_rng.integers(-2, 3, size=(3, 8, 6, 4)), 0).astype(np.float32)  # ties at zero and above
+    values, weights = (np_rng.normal(size=shape).astype(np.float32) for shape in ((3, 4, 3, 4), x.shape))
+
+    @jax.jit
+    def both(x, values, weights):
+        maxima, pullback, where = jax.vjp(switches.max_pool, x, has_aux=True)
+        placed, unpool_pullback = jax.vjp(lambda values: switches.unpool(values, where), values)
+        return maxima, where, placed, *pullback(values), *unpool_pullback(weights)
+
+    maxima, where, placed, pool_gradient, unpool_gradient = both(x, values, weights)
+    their_x, their_values = nchw(x).requires_grad_(), nchw(values).requires_grad_()
+    expected, indices = torch.nn.functional.max_pool2d(their_x, 2, return_indices=True)
+    expected_placed = torch.nn.functional.max_unpool2d(their_values, indices, 2)
+    expected.backward(nchw(values))
+    expected_placed.backward(nchw(weights))
+    row, column = indices.numpy() // 6 % 2, indices.numpy() % 6 % 2  # within the 2x2 square
+    np.testing.assert_array_equal(nchw(where), 2 * row + column)
+    for ours, theirs in (
+        (maxima, expected),
+        (placed, expected_placed),
+        (pool_gradient, their_x.grad),
+        (unpool_gradient, their_values.grad),
+    ):
+        np.testing.assert_allclose(nchw(ours), theirs.detach(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(('shape', 'd'), [((2, 10, 10, 16), 6), ((2, 28, 28, 6), 3), ((1, 1, 2, 3), 2)])
+def test_conv_transpose_of_stride_1_equals_torch(shape, d):
+    np_rng = np.random.default_rng(7)
+    x = np_rng.normal(size=shape).astype(np.float32)
+    kernel = (np_rng.normal(size=(5, 5, shape[-1], d)) / np.sqrt(25 * shape[-1])).astype(np.float32)
+    weights = np_rng.normal(size=(shape[0], shape[1] + 4, shape[2] + 4, d)).astype(np.float32)
+
+    @jax.jit
+    def value_and_gradients(weights, x, kernel):
+        y, pullback = jax.vjp(layers.conv_transpose, x, kernel)
+        return y, *pullback(weights)
+
+    y, x_gradient, kernel_gradient = value_and_gradients(weights, x, kernel)
+    their_x = nchw(x).requires_grad_()
+    their_kernel = torch.from_numpy(kernel.transpose(2, 3, 0, 1).copy()).requires_grad_()
+    expected = torch.nn.functional.conv_transpose2d(their_x, their_kernel)
+    expected.backward(nchw(weights))
+    kernel_gradient = kernel_gradient.transpose(2, 3, 0, 1)
+    pairs = (nchw(y), expected.detach()), (nchw(x_gradient), their_x.grad), (kernel_gradient, their_kernel.grad)
+    for ours, theirs in pairs:
+        assert np.linalg.norm(np.asarray(ours) - theirs.numpy()) < 1e-6 * np.linalg.norm(theirs.numpy())
+
+
+def test_deconv_equals_the_published_network_and_reads_its_checkpoint():
+    torch.manual_seed(8)
+    twin, model = twins.TorchDeconv(), models.Deconv()
+    image = np.random.default_rng(8).normal(size=(5, 32, 32, 3)).astype(np.float32)
+    template = jax.eval_shape(lambda: model.init(jax.random.key(0), image))
+    state = {name: tensor.numpy() for name, tensor in twin.state_dict().items()}
+    variables = models.to_flax(state, template, **model.from_torch)
+
+    @jax.jit
+    def loss(variables):
+        logits, recon = model.apply(variables, image)
+        return jnp.sum(jax.nn.log_softmax(logits)[:, 3]) + jnp.sum(recon**2) / 100, (logits, recon)
+
+    gradients, (logits, recon) = jax.grad(loss, has_aux=True)(variables)
+    their_logits, their_recon = twin(nchw(image))
+    np.testing.assert_allclose(logits, their_logits.detach(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(nchw(recon), their_recon.detach(), rtol=1e-5, atol=1e-6)
+    (torch.log_softmax(their_logits, dim=1)[:, 3].sum() + (their_recon**2).sum() / 100).backward()
+    their_gradients = {name: parameter.grad.numpy() for name, parameter in twin.named_parameters()}
+    assert_trees_close(gradients, models.to_flax(their_gradients, template, **model.from_torch), 1e-4)

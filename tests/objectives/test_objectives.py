@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from humalign_jax import models, objectives
+from humalign_jax import losses, models, objectives
 
 
 def _batch(n=6, side=8, n_classes=10):
@@ -97,8 +97,60 @@ def test_the_vae_is_measured_at_the_mean_of_its_code(vae):
     np.testing.assert_allclose(values['loss'], values['l1'] + values['kl'], rtol=1e-5)
 
 
+@pytest.fixture(scope='module')
+def deconv():
+    model = models.make_model('deconv', image_shape=(16, 16, 3))
+    batch = _batch(side=16)
+    shapes, np_rng = jax.eval_shape(lambda: model.init(jax.random.key(0), batch['image'])), np.random.default_rng(1)
+    params = jax.tree.map(lambda leaf: np_rng.normal(0.0, 0.1, leaf.shape).astype(np.float32), shapes['params'])
+    return model, batch, params, {}
+
+
+def _outputs(model, params, batch):
+    logits, recon = model.apply({'params': params}, batch['image'])
+    return special.log_softmax(np.asarray(logits, np.float64), axis=1), np.asarray(recon, np.float64)
+
+
+def test_the_deconv_loss_is_cross_entropy_plus_weighted_mse(deconv):
+    model, batch, params, model_state = deconv
+    objective = objectives.make_deconv_objective(model, reconstruction_weight=3.0)
+    loss, (_, metrics) = objective(params, model_state, batch, None, 0)
+    log_p, recon = _outputs(model, params, batch)
+    cross_entropy = -log_p[np.arange(6), batch['label']].mean()
+    mse = np.mean((recon - batch['image']) ** 2)
+    assert float(metrics['cross_entropy']) == pytest.approx(cross_entropy, rel=1e-5)
+    assert float(metrics['mse']) == pytest.approx(mse, rel=1e-5)
+    assert float(loss) == pytest.approx(cross_entropy + 3.0 * mse, rel=1e-5)
+
+
+def test_without_decoder_the_deconv_loss_is_the_cross_entropy(deconv):
+    _, batch, params, model_state = deconv
+    model = models.make_model('deconv', image_shape=(16, 16, 3), decoder=False)
+    loss, (_, metrics) = objectives.make_deconv_objective(model)(params, model_state, batch, None, 0)
+    assert float(loss) == float(metrics['cross_entropy']) and 'mse' not in metrics
+    values = objectives.make_deconv_measure(model, mean=(0.5,) * 3, std=(0.5,) * 3)(params, model_state, batch)
+    np.testing.assert_array_equal(values['loss'], values['cross_entropy'])
+    assert not {'mse', 'psnr', 'ssim'} & set(values)
+
+
+def test_the_deconv_is_measured_per_image_with_psnr_and_ssim_of_intensities(deconv):
+    model, batch, params, model_state = deconv
+    measure = objectives.make_deconv_measure(model, reconstruction_weight=3.0, mean=(0.5,) * 3, std=(0.25,) * 3)
+    values = measure(params, model_state, batch)
+    log_p, recon = _outputs(model, params, batch)
+    mse = np.mean((recon - batch['image']) ** 2, axis=(1, 2, 3))
+    np.testing.assert_allclose(values['mse'], mse, rtol=1e-5)
+    np.testing.assert_allclose(values['loss'], -log_p[np.arange(6), batch['label']] + 3.0 * mse, rtol=1e-5)
+    np.testing.assert_allclose(values['psnr'], -10 * np.log10(mse * 0.25**2), rtol=1e-5)
+    shown = [(0.25 * x + 0.5).astype(np.float32) for x in (recon, batch['image'])]
+    np.testing.assert_allclose(values['ssim'], losses.ssim(*shown), rtol=1e-3, atol=1e-5)
+    np.testing.assert_array_equal(values['prediction'], log_p.argmax(axis=1))
+
+
 def test_impossible_weights_are_refused(vae):
     with pytest.raises(ValueError, match=r'label_smoothing must be in \[0, 1\)'):
         objectives.make_classification_objective(vae[0], label_smoothing=1.0)
     with pytest.raises(ValueError, match='must not be negative'):
         objectives.make_vae_objective(vae[0], kl_weight=-1.0)
+    with pytest.raises(ValueError, match='must not be negative'):
+        objectives.make_deconv_objective(vae[0], reconstruction_weight=-1.0)

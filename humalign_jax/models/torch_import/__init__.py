@@ -2,5 +2,6 @@
 
 from humalign_jax.models.torch_import.state_dict import read_state_dict
 from humalign_jax.models.torch_import.variables import to_flax
+from humalign_jax.models.torch_import.written import from_flax, write_safetensors
 
-__all__ = ['read_state_dict', 'to_flax']
+__all__ = ['from_flax', 'read_state_dict', 'to_flax', 'write_safetensors']

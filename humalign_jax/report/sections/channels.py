@@ -204,8 +204,8 @@ def _pictures(study: Study, model: str) -> Iterator[Group]:
         caption = (
             f'{stimulus} ({said["label"]}), reconstructed by {model} from channels of {layer}: each one kept alone, '
             'then each one dropped. Panels in a fixed range can be compared; a panel stretched from its minimum to its '
-            'maximum shows structure and hides brightness and contrast. Channels whose panels look alike when kept alone '
-            'are silent for this image: the decoder draws its biases, and with switches the positions.'
+            'maximum shows structure and hides brightness and contrast. Channels whose panels look alike when kept '
+            'alone are silent for this image: the decoder draws its biases, and with switches the positions.'
         )
         yield Group('', caption, tuple(pictures), layout='wide' if len(said['mse']) > 8 else 'panels')
 
