@@ -161,7 +161,7 @@ def test_the_page_of_a_folder_with_channels_has_a_section_about_them(done, tmp_p
     page = load_page(done[0], tmp_path)
     assert '<section id="channels"' in page and 'unpools with switches' in page
     assert page.count('reconstructed by deconv from channels of z') == 2
-    assert 'accuracy falls most without channel #' in page and '<table id="table-channels_deconv"' in page
+    assert 'accuracy lost without a channel is largest for #' in page and '<table id="table-channels_deconv"' in page
 
 
 def test_a_page_without_channels_has_no_such_section(tmp_path, load_page):

@@ -204,8 +204,8 @@ def _pictures(study: Study, model: str) -> Iterator[Group]:
         caption = (
             f'{stimulus} ({said["label"]}), reconstructed by {model} from channels of {layer}: each one kept alone, '
             'then each one dropped. Panels in a fixed range can be compared; a panel stretched from its minimum to its '
-            'maximum shows structure and hides brightness and contrast. An even panel is the decoder’s bias alone: the '
-            'channel is silent.'
+            'maximum shows structure and hides brightness and contrast. Channels whose panels look alike when kept '
+            'alone are silent for this image: the decoder draws its biases, and with switches the positions.'
         )
         yield Group('', caption, tuple(pictures), layout='wide' if len(said['mse']) > 8 else 'panels')
 
@@ -256,9 +256,9 @@ def _extremes(study: Study, model: str, layer: str) -> Sentence:
     needed, spare = (choose(rise, key=lambda e: e.score.value) for choose in (max, min))
     best = min(alone, key=lambda e: e.score.value)
     return say(
-        f'{model}, {layer}: accuracy falls most without channel #{costly.get("channel")}, by ', costly,
-        f', and least without #{cheap.get("channel")}, by ', cheap,
-        f'; the MSE of the reconstruction rises most without #{needed.get("channel")}, by ', needed,
-        f', and least without #{spare.get("channel")}, by ', spare,
-        f'; of single channels #{best.get("channel")} rebuilds the images best (MSE ', best, ').',
+        f'{model}, {layer}: the accuracy lost without a channel is largest for #{costly.get("channel")} (', costly,
+        f') and smallest for #{cheap.get("channel")} (', cheap,
+        f'); the rise in MSE without a channel is largest for #{needed.get("channel")} (', needed,
+        f') and smallest for #{spare.get("channel")} (', spare,
+        f'); alone, #{best.get("channel")} rebuilds the images best (MSE ', best, ').',
     )  # fmt: skip
