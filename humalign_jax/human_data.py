@@ -115,7 +115,9 @@ class Triplets:
                 f'({int(same.sum())} such trials): a triplet has three different stimuli.'
             )
         if odd.shape != (len(items),) or not np.isin(odd, (0, 1, 2)).all():
-            raise ValueError(f'{what}: odd must be the place 0, 1 or 2 of the odd one out in each of {len(items)} trials.')
+            raise ValueError(
+                f'{what}: odd must be the place 0, 1 or 2 of the odd one out in each of {len(items)} trials.'
+            )
         object.__setattr__(self, 'items', np.ascontiguousarray(items, dtype=np.int32))
         object.__setattr__(self, 'odd', odd.astype(np.int8))
         for field in ('participants', 'kinds'):
@@ -157,31 +159,28 @@ class Triplets:
         chosen = {field: None if values is None else np.asarray(values)[trials] for field, values in fields.items()}
         return dataclasses.replace(self, items=self.items[trials], odd=self.odd[trials], **chosen)
 
-    def join(self, ids: np.ndarray, *, what: str, shared: bool = False) -> 'Triplets':
+    def join(self, ids: np.ndarray, *, what: str) -> 'Triplets':
         """The trials with items as rows of other ids.
 
         Args:
             ids: Ids that features have, unique, [m].
             what: Name of the features, for messages.
-            shared: Whether trials with a stimulus that the features lack are left out; otherwise they are an error.
 
         Raises:
-            ValueError: The features lack stimuli (the message names the first few), or no trial is left.
+            ValueError: The features lack stimuli that trials show; the message names the first few.
         """
         rows = {stimulus: row for row, stimulus in enumerate(np.asarray(ids, dtype=np.str_).tolist())}
         row_of = np.array([rows.get(stimulus, -1) for stimulus in self.ids.tolist()], dtype=np.int32)
         items = row_of[self.items]
-        kept = (items >= 0).all(axis=1)
-        if not kept.all() and not (shared and kept.any()):
+        if items.min() < 0:
             used = np.unique(self.items)
-            missing = self.ids[used[row_of[used] < 0]]
+            missing, n_trials = self.ids[used[row_of[used] < 0]], int((items < 0).any(axis=1).sum())
             raise ValueError(
                 f'{what} lacks {len(missing)} of the {len(used)} stimuli of {self.name!r}, the first of them '
-                f'{", ".join(map(repr, missing[:3].tolist()))}, which {np.sum(~kept)} of {len(kept)} trials show; its ids '
+                f'{", ".join(map(repr, missing[:3].tolist()))}, which {n_trials} of {len(self)} trials show; its ids '
                 f'are such as {str(np.asarray(ids)[0])!r}.'
             )
-        taken = self.take(kept)
-        return dataclasses.replace(taken, ids=np.asarray(ids, dtype=np.str_), items=items[kept])
+        return dataclasses.replace(self, ids=np.asarray(ids, dtype=np.str_), items=items)
 
 
 @dataclasses.dataclass(frozen=True)

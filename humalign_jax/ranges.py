@@ -82,7 +82,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
     **dict.fromkeys(
         (
             'n_devices', 'max_steps', 'max_images', 'n_images', 'n_bootstrap', 'n_permutations', 'n_models',
-            'n_stimuli', 'n_subjects', 'n_validation', 'n_validation_folds', 'n_test', 'which_folds',
+            'n_stimuli', 'n_subjects', 'n_triplets', 'n_validation', 'n_validation_folds', 'n_test', 'which_folds',
             'crop_padding_px', 'warmup_steps',
         ),
         _COUNT,

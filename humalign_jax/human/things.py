@@ -2,8 +2,8 @@
 
 A folder holds `concepts.tsv` and choices in one of these forms:
 
-    triplets_large_final_correctednc_correctedorder.csv   4.7 million trials, tab-separated with a header: image1, image2,
-        image3 (concepts, from 1), choice (place of the odd one out, from 1), subject_id
+    triplets_large_final_correctednc_correctedorder.csv   4.7 million trials, tab-separated with a header: image1,
+        image2, image3 (concepts, from 1), choice (place of the odd one out, from 1), subject_id
     triplets.npz        `triplets` [t, 3], concepts from 0, column 2 is the odd one out
     any .txt            three numbers a line, concepts from 0, the third is the odd one out
 
@@ -72,8 +72,8 @@ def load_concepts(folder: str | os.PathLike) -> Concepts:
     path = pathlib.Path(folder) / CONCEPTS_FILE
     if not path.is_file():
         raise ValueError(
-            f'{folder} holds no {CONCEPTS_FILE}: put the table of THINGS concepts there, tab-separated, with the columns '
-            'unique_id and triplet_source_index in the order of unique_id (third_party/things/README.md).'
+            f'{folder} holds no {CONCEPTS_FILE}: put the table of THINGS concepts there, tab-separated, with the '
+            'columns unique_id and triplet_source_index in the order of unique_id (third_party/things/README.md).'
         )
     lines = [line.split('\t') for line in text.lines_of(text.read_text(path)[0]) if line]
     header, rows = lines[0], lines[1:]
@@ -132,8 +132,8 @@ def load_triplets(folder: str | os.PathLike, *, file: str = '', numbering: str =
     if wrong.any():
         trial, place = np.argwhere(wrong)[0]
         raise ValueError(
-            f'{path}: trial {trial} (from 0) has the concept {items[trial, place]}, but the {len(concepts.ids)} concepts '
-            f'are {first} to {len(concepts.ids) + first - 1} there ({int(wrong.any(axis=1).sum())} such trials).'
+            f'{path}: trial {trial} (from 0) has the concept {items[trial, place]}, but the {len(concepts.ids)} '
+            f'concepts are {first} to {len(concepts.ids) + first - 1} there ({wrong.any(axis=1).sum()} such trials).'
         )
     items = concepts.rows(items - first, numbering or 'unique_id')
     provenance = {
