@@ -13,6 +13,7 @@ import numpy as np
 
 from humalign_jax.devices import compiled, spread
 from humalign_jax.human_data import Triplets
+from humalign_jax.records import Features, Rdm
 
 MEASURES = ('cosine', 'dot')
 CHANCE = 1.0 / 3.0
@@ -94,6 +95,33 @@ def similarity_matrix(features: np.ndarray, measure: str) -> np.ndarray:
     for start in range(0, len(rows), _ROWS_PER_BLOCK):
         made[start : start + _ROWS_PER_BLOCK] = rows[start : start + _ROWS_PER_BLOCK] @ rows.T
     return made
+
+
+def choice_rdm(features: Features, measure: str, *, temperature: float) -> Rdm:
+    """Dissimilarities as an odd-one-out experiment measures them: 1 - probability that a pair is kept.
+
+    The probability is that of a softmax over the three similarities of a triplet divided by the temperature, averaged
+    over all third stimuli of the features.
+
+    Args:
+        features: Features of n stimuli, at least 3; choose the stimuli of the experiment first.
+        measure: One of `MEASURES`.
+        temperature: In units of the similarity; 1 for dot products of embeddings fitted to such choices.
+
+    References:
+        Hebart et al. (2020). doi:10.1038/s41562-020-00951-3
+    """
+    rows = _rows(np.asarray(features.values), measure)
+    logits = (rows @ rows.T) / temperature
+    n = len(logits)
+    kept = np.zeros((n, n))
+    for third in range(n):
+        others = (logits, logits[:, third, None], logits[None, third])  # similarities of the triplet's three pairs
+        top = np.maximum(np.maximum(*others[:2]), others[2])
+        share = np.exp(logits - top) / sum(np.exp(other - top) for other in others)
+        share[third], share[:, third] = 0.0, 0.0
+        kept += share / (n - 2)
+    return Rdm(1.0 - kept[np.triu_indices(n, 1)], features.ids, features.name, f'odd one out, {measure}')
 
 
 def _rows(features: np.ndarray, measure: str) -> np.ndarray:

@@ -92,8 +92,8 @@ def _bars(study: Study, options: Options, human: str) -> Group | None:
         stem = f'odd_one_out_{_people(study).index(human)}'
         figures.save(figure, options.figures, stem)
     caption = (
-        f'How often each representation makes the odd one out that {human} chose: the item outside its most similar '
-        f'pair, without any fit. 95 % intervals over {next(iter(found.values())).get("over")}; dashed: chance.'
+        f'Share of trials ({human}) in which the item outside a representation’s most similar pair is the one that was '
+        f'chosen; nothing is fitted. 95 % intervals over {next(iter(found.values())).get("over")}; dashed: chance.'
     )
     return Group(stem, caption, (picture,), layout='wide' if len(names) > 6 else 'panels')
 
