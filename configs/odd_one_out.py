@@ -41,6 +41,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
     )
     c.choices = dict(
         folds=5,  # of the cross-validation of temperature and position bias
+        penalty=1.0,  # weight of the ridge penalty of slope and biases; 0: maximum likelihood
         per='participant',  # one temperature for each participant; all: one for all trials
     )
     c.repeats_within = False  # True: ceilings from triplets that one person answered several times

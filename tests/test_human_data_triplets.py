@@ -15,7 +15,7 @@ def _triplets(items=((0, 1, 2), (3, 2, 0)), odd=(2, 0), **changes):
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'items': ((0, 1, 2), (3, 3, 0))}, r'trial 1 \(from 0\) shows a stimulus twice, bus, bus, cat \(1 such trials\)'),
+        ({'items': ((0, 1, 2), (3, 3, 0))}, r'trial 1 \(from 0\) shows a stimulus twice, bus, bus, cat \(1 such'),
         ({'items': ((0, 1, 4), (3, 2, 0))}, r'trial 0 \(from 0\) has the item 4, outside 0 to 3 \(1 such trials\)'),
         ({'items': ((0, 1, 2), (-1, 2, 0))}, 'trial 1 .* has the item -1'),
         ({'odd': (2, 3)}, 'odd must be the place 0, 1 or 2 of the odd one out'),
@@ -45,7 +45,7 @@ def test_joining_gives_rows_of_the_features_and_keeps_what_was_chosen():
 
 
 def test_stimuli_that_features_lack_are_named_with_the_trials_that_show_them():
-    with pytest.raises(ValueError, match="net lacks 1 of the 4 stimuli of 'people', the first of them 'bus', which 1 of 2"):
+    with pytest.raises(ValueError, match=r"net lacks 1 of the 4 stimuli of 'people', .* 'bus', which 1 of 2 trials"):
         _triplets().join(np.array(['cat', 'dog', 'car']), what='net')
 
 

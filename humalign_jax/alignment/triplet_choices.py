@@ -3,12 +3,16 @@
 The probability that a person chooses item k is a softmax over the three items of (support of k + bias of place k) / T.
 The support is divided by its standard deviation over all trials, which no choice enters, so that the temperature T has
 one meaning for all representations. It is fitted as logits s z + c with slope s = 1 / T and c the biases in logits of
-the first and the third place; that of the second is 0. Maximum likelihood in a box: ln T in [-4.6, 4.6], biases in
-[-10, 10]. All participants of a fold are fitted at once by a projected Newton method with Levenberg's damping.
+the first and the third place; that of the second is 0. The loss is the negative log-likelihood plus a ridge penalty,
+half the squares of s and c, within a box: ln T in [-4.6, 4.6], biases in [-10, 10]. Without the penalty, people with
+few trials get extreme parameters, and single held-out choices dominate the likelihood. All participants of a fold are
+fitted at once by a projected Newton method with Levenberg's damping.
 
-Folds are stratified by the chosen place. Every trial is scored by parameters fitted to other trials.
+Every trial is scored by parameters fitted to other trials. Folds are random: folds stratified by the chosen place would
+tell the model how often each place is chosen in the held-out trials.
 
 References:
+    le Cessie & van Houwelingen (1992), Ridge estimators in logistic regression. doi:10.2307/2347628
     Hebart et al. (2020), softmax over the three similarities. doi:10.1038/s41562-020-00951-3
     Levenberg (1944). doi:10.1090/qam/10666
     Bertsekas (1982), projected Newton methods. doi:10.1137/0320018
@@ -32,6 +36,7 @@ HIGHEST = (float(np.exp(4.6)), 10.0, 10.0)
 TRIALS_PER_BLOCK = 32  # a block holds trials of one participant, and sums over it are made before sums over blocks
 BLOCKS_PER_JOB = 1 << 13
 _MOST_STEPS = 100
+_ROUNDING = 1e-6  # relative error of a sum in float32, below which a loss is not called larger
 _SMALL = 1e-5  # a step below this in all parameters ends a fit
 
 
@@ -66,6 +71,7 @@ def cross_validate(
     seed: int = 0,
     pooled: bool = False,
     with_support: bool = True,
+    penalty: float = 1.0,
     devices: Sequence[jax.Device] | None = None,
 ) -> Choices:
     """Fits temperature and position biases to each participant, and scores each choice out of sample.
@@ -80,6 +86,7 @@ def cross_validate(
         seed: Seed of the folds.
         pooled: One temperature and bias for all trials; so it is where no participants are known.
         with_support: False for the model of position bias alone.
+        penalty: Weight of the ridge penalty; 0 for maximum likelihood.
         devices: Where to compute; None for all.
 
     Raises:
@@ -105,16 +112,15 @@ def cross_validate(
         )
     free = np.array([with_support, triplets.in_order, triplets.in_order])
     run_devices = list(jax.local_devices() if devices is None else devices)
-    fold = _folds(person, triplets.odd, folds, seed)
+    fold = _folds(person, folds, seed)
     jobs = _jobs(person, fitted)
 
     def one(device: int, item: tuple['_Job', int]) -> tuple[np.ndarray, np.ndarray]:
         job, number = item
         inside = job.trials >= 0
         train = np.where(inside, fold[job.trials] != number, False)
-        arrays = (z[job.trials], triplets.odd[job.trials].astype(np.int32), train, job.owner, free)
-        chunk = jax.device_put([np.asarray(a, np.float32 if a.dtype == np.float64 else a.dtype) for a in arrays])
-        chunk = jax.device_put(chunk, run_devices[device])
+        arrays = (z[job.trials].astype(np.float32), triplets.odd[job.trials].astype(np.int32), train, job.owner)
+        chunk = jax.device_put((*arrays, free, np.float32(penalty)), run_devices[device])
         parameters, nll = _fit(*chunk, n_people=job.n_slots)
         return np.asarray(parameters)[: len(job.people)], np.asarray(nll)
 
@@ -130,9 +136,9 @@ def cross_validate(
     return Choices(held_out, temperature, biases.mean(axis=0), len(fitted), int(few.sum()), int(one_place.sum()))
 
 
-def _folds(person: np.ndarray, odd: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Fold of each trial, [t]: a person's trials, sorted by chosen place and then at random, are dealt out in turns."""
-    order = np.lexsort((np.random.default_rng(seed).random(len(person)), odd, person))
+def _folds(person: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Fold of each trial, [t]: the trials of a person, in random order, are dealt out in turns."""
+    order = np.lexsort((np.random.default_rng(seed).random(len(person)), person))
     starts = np.concatenate([[0], np.cumsum(np.bincount(person))])[person[order]]
     fold = np.empty(len(person), np.int64)
     fold[order] = (np.arange(len(person)) - starts) % folds
@@ -155,7 +161,7 @@ def _jobs(person: np.ndarray, fitted: np.ndarray) -> list[_Job]:
     counts = np.bincount(person)
     starts = np.concatenate([[0], np.cumsum(counts)])
     n_blocks = -(-counts[fitted] // TRIALS_PER_BLOCK)
-    room = max(min(BLOCKS_PER_JOB, int(n_blocks.sum())), int(n_blocks.max()))
+    room = _power_of_2(max(min(BLOCKS_PER_JOB, int(n_blocks.sum())), int(n_blocks.max())))
     ends = np.cumsum(n_blocks)
     groups, first = [], 0
     while first < len(fitted):
@@ -163,7 +169,7 @@ def _jobs(person: np.ndarray, fitted: np.ndarray) -> list[_Job]:
         last = int(np.searchsorted(ends, before + room, side='right'))
         groups.append(fitted[first:last])
         first = last
-    n_slots = max(len(group) for group in groups)
+    n_slots = _power_of_2(max(len(group) for group in groups))
     jobs = []
     for group in groups:
         trials, owner = np.full((room, TRIALS_PER_BLOCK), -1), np.zeros(room, np.int32)
@@ -178,8 +184,19 @@ def _jobs(person: np.ndarray, fitted: np.ndarray) -> list[_Job]:
     return jobs
 
 
+def _power_of_2(n: int) -> int:
+    """The next power of 2, so that few shapes are compiled."""
+    return 1 << (n - 1).bit_length()
+
+
 def _fit_one(
-    z: jax.Array, odd: jax.Array, train: jax.Array, owner: jax.Array, free: jax.Array, n_people: int
+    z: jax.Array,
+    odd: jax.Array,
+    train: jax.Array,
+    owner: jax.Array,
+    free: jax.Array,
+    penalty: jax.Array,
+    n_people: int,
 ) -> tuple[jax.Array, jax.Array]:
     """Parameters of each participant, [p, 3], and negative log-likelihood of each choice, [b, r].
 
@@ -189,9 +206,10 @@ def _fit_one(
         train: Which trials are fitted, [b, r].
         owner: Participant of each block, [b].
         free: Which of slope and two biases are fitted, [3].
+        penalty: Weight of the ridge penalty.
         n_people: Number of participants, p.
     """
-    low, high = jnp.array(LOWEST), jnp.array(HIGHEST)
+    low, high, free = jnp.array(LOWEST)[None], jnp.array(HIGHEST)[None], free[None]
     weight = train.astype(jnp.float32)
 
     def total(values: jax.Array) -> jax.Array:
@@ -208,7 +226,7 @@ def _fit_one(
         return -jnp.take_along_axis(log_p, odd[..., None], axis=-1)[..., 0]
 
     def evaluate(parameters: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Summed loss [p], gradient [p, 3] and Hessian [p, 3, 3]."""
+        """Penalised loss [p], its gradient [p, 3] and Hessian [p, 3, 3]."""
         log_p = log_probabilities(parameters)
         p = jnp.exp(log_p)
         residual = p - jax.nn.one_hot(odd, 3)
@@ -221,7 +239,8 @@ def _fit_one(
         entries += [with_first, p[..., 0] * (1 - p[..., 0]), both]
         entries += [with_third, both, p[..., 2] * (1 - p[..., 2])]
         sums = total(jnp.concatenate([loss_of(log_p)[..., None], gradient, jnp.stack(entries, axis=-1)], axis=-1))
-        return sums[:, 0], sums[:, 1:4], sums[:, 4:].reshape(-1, 3, 3)
+        loss = sums[:, 0] + 0.5 * penalty * (parameters**2).sum(axis=1)
+        return loss, sums[:, 1:4] + penalty * parameters, sums[:, 4:].reshape(-1, 3, 3) + penalty * jnp.eye(3)[None]
 
     def step(carry):
         parameters, damping, loss, gradient, hessian, _, count = carry
@@ -230,11 +249,11 @@ def _fit_one(
         curvature = jnp.diagonal(hessian, axis1=1, axis2=2)
         kept = hessian * moving[:, :, None] * moving[:, None, :]
         ridge = damping[:, None] * (curvature + 1e-3) * moving + (1.0 - moving) + 1e-6
-        change = -jnp.linalg.solve(kept + jax.vmap(jnp.diag)(ridge), (gradient * moving)[..., None])[..., 0]
+        change = -_solve(kept + ridge[:, :, None] * jnp.eye(3)[None], gradient * moving)
         candidate = jnp.clip(parameters + change * moving, low, high)
         candidate = jnp.where(free, candidate, parameters)
         new = evaluate(candidate)
-        better = new[0] <= loss
+        better = new[0] <= loss * (1.0 + _ROUNDING)
         size = jnp.abs(candidate - parameters) / (1.0 + jnp.abs(parameters))
         is_open = (size.max(axis=1) > _SMALL) & (damping < 1e6)
 
@@ -249,11 +268,18 @@ def _fit_one(
         )
         return (*state, is_open, count + 1)
 
-    start = jnp.where(free, jnp.array([1.0, 0.0, 0.0]), 0.0)
+    start = jnp.where(free, jnp.array([[1.0, 0.0, 0.0]]), 0.0)
     parameters = jnp.broadcast_to(start, (n_people, 3))
     carry = (parameters, jnp.full(n_people, 1e-3), *evaluate(parameters), jnp.ones(n_people, bool), jnp.int32(0))
     done = jax.lax.while_loop(lambda carry: carry[5].any() & (carry[6] < _MOST_STEPS), step, carry)
     return done[0], loss_of(log_probabilities(done[0]))
+
+
+def _solve(matrix: jax.Array, vector: jax.Array) -> jax.Array:
+    """Solution of 3 x 3 systems by Cramer's rule: [p, 3, 3], [p, 3] -> [p, 3]."""
+    a, b, c = matrix[:, 0], matrix[:, 1], matrix[:, 2]
+    columns = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], axis=2)
+    return (columns * vector[:, None, :]).sum(axis=2) / (a * columns[:, :, 0]).sum(axis=1)[:, None]
 
 
 _fit = compiled(_fit_one, static_argnames=('n_people',))

@@ -65,8 +65,9 @@ def _scores(
     run_devices = devices.local_devices(config.n_devices, where='config.n_devices')
     options: dict[str, Any] = {'n_bootstrap': config.n_bootstrap, 'seed': config.seed}
     pooled = config.choices.per == 'all'
-    fit: dict[str, Any] = {'folds': config.choices.folds, 'seed': config.seed, 'pooled': pooled, 'devices': run_devices}
-    about_fit = {'folds': config.choices.folds, 'temperature_per': config.choices.per}
+    about_fit = {'folds': config.choices.folds, 'penalty': config.choices.penalty}
+    fit: dict[str, Any] = {**about_fit, 'seed': config.seed, 'pooled': pooled, 'devices': run_devices}
+    about_fit['temperature_per'] = config.choices.per
     ceilings = triplet_scores.ceilings_of(triplets, within=config.repeats_within)
     scores: list[Score] = []
     credits: dict[tuple[str, str], np.ndarray] = {}
@@ -78,6 +79,11 @@ def _scores(
         predictions = odd_one_out.predict(np.asarray(features.values), trials, measure, devices=run_devices)
         credits[source.name, measure] = predictions.credit
         scores += triplet_scores.accuracy_scores(predictions, trials, said, ceilings, **options)
+        if not np.ptp(predictions.support) > 0:
+            logging.warning(
+                '%s, %s: all similarities are equal, so that no choice model is fitted.', source.name, measure
+            )
+            continue
         choices = triplet_choices.cross_validate(predictions.support, trials, **fit)
         scores += triplet_scores.choice_scores(choices, trials, {**said, **about_fit}, ceilings, **options)
     if config.reference:
@@ -114,7 +120,7 @@ def _check(config: ConfigDict) -> None:
     for section, keys in (
         ('stimuli', ('dataset', 'split', 'ids_file')),
         ('human', ('name', 'root', 'file', 'numbering', 'n_triplets')),
-        ('choices', ('folds', 'per')),
+        ('choices', ('folds', 'per', 'penalty')),
         ('simulated', ('n_stimuli', 'n_triplets', 'n_subjects')),
     ):
         settings.check_keys(config[section], keys, f'config.{section}')

@@ -24,7 +24,7 @@ SOURCES = ('things', 'levels', 'cifar10h')
 JOINS = ('exact', 'shared', 'position')
 TRUTH, NOISY, UNRELATED = 'true latents', 'latents with noise', 'noise'  # simulated representations
 TEMPERATURE = 0.64  # of simulated observers, in units of cosine similarity: that of `synthetic.triplet_probabilities`
-PLACE_BIAS = (0.3, 0.0, -0.2)  # of simulated observers, logits
+PLACE_BIAS = (0.6, 0.0, -0.4)  # of simulated observers, logits
 _ANSWERS_PER_SET = 5  # simulated answers to each triplet
 
 

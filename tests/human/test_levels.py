@@ -38,7 +38,7 @@ def test_experimental_trials_become_triplets_with_ids_of_images(tmp_path, protoc
 @pytest.mark.parametrize(
     ('trial', 'message'),
     [
-        (_trial(selected_image='n09.JPEG'), "participant 'ann', trial 0 .*: selected_image 'n09' must be one of the three"),
+        (_trial(selected_image='n09.JPEG'), "'ann', trial 0 .*: selected_image 'n09' must be one of the three"),
         (_trial(triplet_type='easy'), "triplet_type 'easy' must be one of between_class"),
         (_trial(image2Path=None), 'lacks image2Path as text'),
         (_trial(('a.JPEG', 'a.JPEG', 'b.JPEG')), 'shows a stimulus twice, a, a, b'),
@@ -58,7 +58,7 @@ class _Hostile:
 
 def test_a_pickle_that_would_run_something_is_refused_and_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match='is not a pickle of plain arrays.*mkdir'):
+    with pytest.raises(ValueError, match=r'is not a pickle of plain arrays.*mkdir'):
         levels.load_triplets(_write(tmp_path, {'ann': [_trial(rt=_Hostile())]}))
     assert not (tmp_path / 'ran').exists()
 

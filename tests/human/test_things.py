@@ -11,7 +11,10 @@ from humalign_jax.human import things
 from humalign_jax.records import Features, Rdm
 
 # In unique_id order 'camera_lens' precedes 'camera1'; in the order of file names it follows.
-CONCEPTS = 'index\tunique_id\tword\ttriplet_source_index\n0\tbed\tbed\t0\n1\tcamera_lens\tlens\t2\n2\tcamera1\tcamera\t1\n3\tdog\tdog\t3\n'
+CONCEPTS = (
+    'index\tunique_id\tword\ttriplet_source_index\n'
+    '0\tbed\tbed\t0\n1\tcamera_lens\tlens\t2\n2\tcamera1\tcamera\t1\n3\tdog\tdog\t3\n'
+)
 ORIGINAL = 'image1\timage2\timage3\tchoice\tRT\tsubject_id\n1\t2\t3\t3\t900\tp1\n4\t3\t1\t1\t\tp2\n'
 
 
@@ -67,7 +70,7 @@ def test_a_damaged_table_is_named(folder, text, message):
 
 
 def test_a_folder_without_concepts_or_choices_says_what_to_get(folder, tmp_path):
-    with pytest.raises(ValueError, match='holds no triplets_large.* or triplets.npz'):
+    with pytest.raises(ValueError, match=r'holds no triplets_large.* or triplets\.npz'):
         things.load_triplets(folder)
     (folder / 'concepts.tsv').write_text(CONCEPTS.replace('\t3\n', '\t2\n'))
     with pytest.raises(ValueError, match='triplet_source_index must hold each of 0 to 3 once'):
