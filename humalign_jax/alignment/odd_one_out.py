@@ -25,7 +25,7 @@ _GATHERED_BYTES = 1 << 28  # features of a chunk of trials
 
 
 @dataclasses.dataclass(frozen=True)
-class Predictions:
+class TripletPredictions:
     """What a representation says of each trial.
 
     Attributes:
@@ -40,7 +40,7 @@ class Predictions:
 
 def predict(
     features: np.ndarray, triplets: Triplets, measure: str = 'cosine', *, devices: Sequence[jax.Device] | None = None
-) -> Predictions:
+) -> TripletPredictions:
     """Zero-shot predictions of a representation, computed in chunks of trials on all devices.
 
     Up to `MOST_STIMULI` stimuli, similarities are computed in float64 and rounded to float32, so that stimuli with
@@ -85,7 +85,7 @@ def predict(
     starts = range(0, len(triplets), size)
     for start, (some, right) in zip(starts, spread(one, starts, len(run_devices))):
         support[start : start + size], credit[start : start + size] = some, right
-    return Predictions(support, credit)
+    return TripletPredictions(support, credit)
 
 
 def similarity_matrix(features: np.ndarray, measure: str) -> np.ndarray:

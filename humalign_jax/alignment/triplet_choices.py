@@ -41,14 +41,14 @@ _SMALL = 1e-5  # a step below this in all parameters ends a fit
 
 
 @dataclasses.dataclass(frozen=True)
-class Choices:
+class ChoiceFit:
     """Held-out fit of the choice model.
 
     Attributes:
         nll: Negative log-likelihood of each choice under parameters fitted to other trials of the participant, nats,
             float64, [t]; NaN for trials of participants who are left out.
-        temperature: Temperature of each fitted participant, in standard deviations of the support, mean over folds in
-            ln T, [p]; NaN where the support is left out of the model.
+        temperature: Temperature of each fitted participant in units of the similarity, mean over folds in ln T, [p];
+            NaN where the support is left out of the model.
         bias: Biases of the first and the third place relative to the second, in logits, mean over folds, [p, 2].
         n_participants: Number of fitted participants, 1 where all trials are pooled.
         n_few: Number of participants left out because they have fewer trials than there are folds.
@@ -73,7 +73,7 @@ def cross_validate(
     with_support: bool = True,
     penalty: float = 1.0,
     devices: Sequence[jax.Device] | None = None,
-) -> Choices:
+) -> ChoiceFit:
     """Fits temperature and position biases to each participant, and scores each choice out of sample.
 
     Participants with fewer trials than folds are left out. Where the order of presentation is known, so are those who
@@ -132,8 +132,10 @@ def cross_validate(
         scored = (job.trials >= 0) & (fold[job.trials] == number)
         held_out[job.trials[scored]] = nll[scored]
     slopes, biases = found[:, fitted, 0], found[:, fitted, 1:]
-    temperature = np.exp(-np.log(slopes).mean(axis=0)) if with_support else np.full(len(fitted), np.nan)
-    return Choices(held_out, temperature, biases.mean(axis=0), len(fitted), int(few.sum()), int(one_place.sum()))
+    temperature = np.full(len(fitted), np.nan)
+    if with_support:
+        temperature = spread_of * np.exp(-np.log(slopes).mean(axis=0))
+    return ChoiceFit(held_out, temperature, biases.mean(axis=0), len(fitted), int(few.sum()), int(one_place.sum()))
 
 
 def _folds(person: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -161,7 +163,7 @@ def _jobs(person: np.ndarray, fitted: np.ndarray) -> list[_Job]:
     counts = np.bincount(person)
     starts = np.concatenate([[0], np.cumsum(counts)])
     n_blocks = -(-counts[fitted] // TRIALS_PER_BLOCK)
-    room = _power_of_2(max(min(BLOCKS_PER_JOB, int(n_blocks.sum())), int(n_blocks.max())))
+    room = _rounded(max(min(BLOCKS_PER_JOB, int(n_blocks.sum())), int(n_blocks.max())))
     ends = np.cumsum(n_blocks)
     groups, first = [], 0
     while first < len(fitted):
@@ -169,7 +171,7 @@ def _jobs(person: np.ndarray, fitted: np.ndarray) -> list[_Job]:
         last = int(np.searchsorted(ends, before + room, side='right'))
         groups.append(fitted[first:last])
         first = last
-    n_slots = _power_of_2(max(len(group) for group in groups))
+    n_slots = _rounded(max(len(group) for group in groups))
     jobs = []
     for group in groups:
         trials, owner = np.full((room, TRIALS_PER_BLOCK), -1), np.zeros(room, np.int32)
@@ -184,9 +186,9 @@ def _jobs(person: np.ndarray, fitted: np.ndarray) -> list[_Job]:
     return jobs
 
 
-def _power_of_2(n: int) -> int:
-    """The next power of 2, so that few shapes are compiled."""
-    return 1 << (n - 1).bit_length()
+def _rounded(n: int) -> int:
+    """The next power of 2, or multiple of `BLOCKS_PER_JOB` beyond that, so that few shapes are compiled."""
+    return 1 << (n - 1).bit_length() if n < BLOCKS_PER_JOB else -(-n // BLOCKS_PER_JOB) * BLOCKS_PER_JOB
 
 
 def _fit_one(

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from humalign_jax.alignment import clusters, odd_one_out
-from humalign_jax.alignment.odd_one_out import Predictions, Repeats
-from humalign_jax.alignment.triplet_choices import CHANCE_NLL, Choices
+from humalign_jax.alignment.odd_one_out import Repeats, TripletPredictions
+from humalign_jax.alignment.triplet_choices import CHANCE_NLL, ChoiceFit
 from humalign_jax.human_data import Triplets
 from humalign_jax.records import Score
 
@@ -35,7 +35,7 @@ def ceilings_of(triplets: Triplets, *, within: bool) -> dict[str, Repeats | None
 
 
 def accuracy_scores(
-    predictions: Predictions,
+    predictions: TripletPredictions,
     triplets: Triplets,
     about: Mapping[str, Any],
     ceilings: Mapping[str, Repeats | None],
@@ -68,7 +68,7 @@ def accuracy_scores(
 
 
 def choice_scores(
-    choices: Choices,
+    choices: ChoiceFit,
     triplets: Triplets,
     about: Mapping[str, Any],
     ceilings: Mapping[str, Repeats | None],
@@ -86,7 +86,7 @@ def choice_scores(
         'n_fitted': choices.n_participants,
         'n_left_out_few_trials': choices.n_few,
         'n_left_out_one_place': choices.n_one_place,
-        'temperature': float(np.median(choices.temperature)),
+        'temperature': float(np.median(choices.temperature)),  # in units of the similarity
     }
     scored, scores = np.isfinite(choices.nll), []
     for kind, mask in _kinds(triplets):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from humalign_jax.alignment import triplet_scores
-from humalign_jax.alignment.odd_one_out import Predictions
-from humalign_jax.alignment.triplet_choices import CHANCE_NLL, Choices
+from humalign_jax.alignment.odd_one_out import TripletPredictions
+from humalign_jax.alignment.triplet_choices import CHANCE_NLL, ChoiceFit
 from humalign_jax.human_data import Triplets
 
 OPTIONS = {'n_bootstrap': 50, 'seed': 0}
@@ -33,7 +33,9 @@ def test_accuracy_is_over_participants_and_triplets_for_all_trials_and_each_kind
     ceilings = triplet_scores.ceilings_of(triplets, within=False)
     about = {**triplet_scores.about_triplets(triplets), 'model': 'net'}
     scores = _named(
-        triplet_scores.accuracy_scores(Predictions(np.zeros((70, 3)), credit), triplets, about, ceilings, **OPTIONS)
+        triplet_scores.accuracy_scores(
+            TripletPredictions(np.zeros((70, 3)), credit), triplets, about, ceilings, **OPTIONS
+        )
     )
     assert {key[1:] for key in scores} == {
         (kind, over) for kind in ('all', 'easy', 'hard') for over in ('participants', 'triplets')
@@ -47,7 +49,7 @@ def test_accuracy_is_over_participants_and_triplets_for_all_trials_and_each_kind
 
 def test_r2_is_the_share_of_the_nll_of_chance_and_left_out_people_are_counted(triplets):
     nll = np.where(triplets.participants == 'ann', 0.5, np.nan)
-    choices = Choices(nll, np.array([2.0]), np.zeros((1, 2)), 1, n_few=0, n_one_place=1)
+    choices = ChoiceFit(nll, np.array([2.0]), np.zeros((1, 2)), 1, n_few=0, n_one_place=1)
     ceilings = triplet_scores.ceilings_of(triplets, within=False)
     scores = _named(triplet_scores.choice_scores(choices, triplets, {}, ceilings, **OPTIONS))
     found = scores['mcfadden_r2', 'all', 'triplets']

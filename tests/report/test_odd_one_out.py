@@ -48,7 +48,7 @@ def test_table_and_sentences_take_intervals_over_participants_where_they_are_kno
     assert '1 of 2 representations agree with people more often than chance (0.333); the most accurate is bear' in html
     assert 'It is below the lower noise ceiling of 0.600.' in html
     assert 'Embeddings trained on such choices reach lynx' in html
-    assert '4 participants have too few trials for the choice model.' in html
+    assert 'Participants with too few trials for the choice model: 4.' in html
     assert 'fitted to each participant in 5-fold cross-validation' in html
 
 

@@ -141,13 +141,13 @@ def _left_out(entries: Sequence[Entry]) -> list[str]:
     """Trials and participants that the scores leave out."""
     lines = []
     for key, words in (
-        ('n_left_out_few_trials', 'participants have too few trials for the choice model'),
-        ('n_left_out_one_place', 'participants always chose the same place and are left out of the choice model'),
-        ('n_trials_unknown_stimuli', 'trials show stimuli that a representation lacks and are left out'),
-        ('n_zero_vectors', 'stimuli have a vector of zeros in one representation, whose similarities count as 0'),
+        ('n_left_out_few_trials', 'Participants with too few trials for the choice model'),
+        ('n_left_out_one_place', 'Participants who always chose the same place, left out of the choice model'),
+        ('n_trials_unknown_stimuli', 'Trials left out because a representation lacks their stimuli'),
+        ('n_zero_vectors', 'Stimuli with a vector of zeros in a representation, whose similarities count as 0'),
     ):
         most = max((int(entry.get(key) or 0) for entry in entries), default=0)
-        lines += [f'{most} {words}.'] if most else []
+        lines += [f'{words}: {most}.'] if most else []
     return lines
 
 
