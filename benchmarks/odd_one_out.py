@@ -70,6 +70,13 @@ def by_us(features, triplets):
     return float(odd_one_out.predict(features, triplets, 'dot').credit.mean(dtype=np.float64))
 
 
+def timed(function):
+    """Result, seconds, and seconds of CPU of all threads, which other programs on the machine hardly change."""
+    start, of_cpu = time.perf_counter(), time.process_time()
+    result = function()
+    return result, time.perf_counter() - start, time.process_time() - of_cpu
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', default='', help='folder with THINGS; made-up data without it')
@@ -92,24 +99,18 @@ def main():
     by_us(features, triplets)  # compiles
     for _ in range(options.rounds):
         for name, (function, trials) in ways.items():
-            start = time.perf_counter()
-            accuracy = function(features, trials)
-            seconds = (time.perf_counter() - start) * n_trials / len(trials)
-            row = rows.setdefault(name, {'seconds': seconds, 'accuracy': accuracy, 'trials_run': len(trials)})
-            row['seconds'] = min(row['seconds'], seconds)
-            print(f'{name:28s} {seconds:8.2f} s, accuracy {accuracy:.6f}', flush=True)
+            accuracy, *found = timed(lambda function=function, trials=trials: function(features, trials))
+            seconds, of_cpu = (value * n_trials / len(trials) for value in found)
+            row = rows.setdefault(name, {'seconds': seconds, 'cpu_seconds': of_cpu, 'accuracy': accuracy})
+            row |= {'seconds': min(row['seconds'], seconds), 'cpu_seconds': min(row['cpu_seconds'], of_cpu)}
+            row['trials_run'] = len(trials)
+            print(f'{name:28s} {seconds:8.2f} s, {of_cpu:.2f} s of CPU, accuracy {accuracy:.6f}', flush=True)
     support = odd_one_out.predict(features, triplets, 'dot').support
-    start = time.perf_counter()
-    triplet_choices.cross_validate(support, triplets)
-    rows['choice model, 5 folds, one temperature, with compilation'] = {'seconds': time.perf_counter() - start}
     people = dataclasses.replace(triplets, participants=np.arange(n_trials) // 400)
-    start = time.perf_counter()
-    found = triplet_choices.cross_validate(support, people)
-    seconds = time.perf_counter() - start
-    rows['choice model, 5 folds, 400 trials a participant, with compilation'] = {
-        'seconds': seconds,
-        'participants': found.n_participants,
-    }
+    for name, trials in (('one temperature', triplets), ('400 trials a participant', people)):
+        found, seconds, of_cpu = timed(lambda trials=trials: triplet_choices.cross_validate(support, trials))
+        row = {'seconds': seconds, 'cpu_seconds': of_cpu, 'n_fitted': found.n_participants}
+        rows[f'choice model, 5 folds, {name}, with compilation'] = row
     print(json.dumps(rows, indent=1))
     data = f'THINGS, {options.features}, the given trials repeated' if options.data else 'made up'
     about = {'n_trials': n_trials, 'n_stimuli': len(features), 'd': features.shape[1], 'data': data}

@@ -120,19 +120,22 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'join', 'kind', 'labels_file', 'layer', 'layers', 'levels', 'measure', 'measures', 'model', 'model_name',
             'name', 'names', 'network', 'noise_files', 'over', 'pairs', 'root', 'run', 'schedule', 'split', 'study',
             'target', 'title', 'validation',
-            'categories', 'highest', 'lowest', 'question',
+            'categories', 'highest', 'lowest', 'question', 'embeddings', 'numbering',
         ),
         _Text(),
     ),
     **dict.fromkeys(
-        ('bottleneck', 'decay_all', 'flip', 'grey', 'invert', 'keep_maxpool', 'nesterov', 'pixels', 'write_rdms'),
+        (
+            'bottleneck', 'decay_all', 'flip', 'grey', 'invert', 'keep_maxpool', 'nesterov', 'pixels', 'repeats_within',
+            'write_rdms',
+        ),
         _Switch(),
     ),
 }  # fmt: skip
 _BY_SECTION = {'recipe_epochs': _POSITIVE, 'runs': _Text()}  # sections whose keys are names of networks
 _LISTS = (
     'arms', 'arrays', 'baselines', 'files', 'headline', 'include', 'layers', 'levels', 'mean', 'measures', 'names',
-    'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories',
+    'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories', 'embeddings',
 )  # fmt: skip
 
 
