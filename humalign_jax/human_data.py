@@ -1,6 +1,7 @@
 """Records of human data, each with stimulus ids.
 
-Answers count how many people chose each class; ratings say how similar the two stimuli of a pair are.
+Answers count how many people chose each class; triplets say which of three stimuli is the odd one out; ratings say how
+similar the two stimuli of a pair are.
 """
 
 import dataclasses
@@ -64,6 +65,122 @@ class Answers:
             )
         chosen = np.array([rows[stimulus] for stimulus in np.asarray(ids).tolist()], dtype=np.int64)
         return dataclasses.replace(self, counts=self.counts[chosen], ids=np.asarray(self.ids)[chosen])
+
+
+@dataclasses.dataclass(frozen=True)
+class Triplets:
+    """Odd-one-out choices: which of three stimuli a person found least similar to the other two.
+
+    Attributes:
+        ids: Stimulus ids, unique, [n].
+        items: The three stimuli of each trial, as rows of `ids`, int32, [t, 3]; three different ones.
+        odd: Place of the chosen odd one in its trial, 0 to 2, int8, [t].
+        name: What a legend calls them, such as 'THINGS triplets'.
+        participants: Who answered each trial, text or whole numbers, [t]; None where it is not known.
+        kinds: Kind of each trial, such as 'within_class', [t]; None where there is one kind.
+        in_order: True if the items of a trial stand in the order of presentation; only then is a position bias defined.
+        simulated: True if a program made the choices; every score derived from them says so.
+        provenance: Where they come from (file, hash, licence).
+    """
+
+    ids: np.ndarray
+    items: np.ndarray
+    odd: np.ndarray
+    name: str
+    participants: np.ndarray | None = None
+    kinds: np.ndarray | None = None
+    in_order: bool = False
+    simulated: bool = False
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        what = f'triplets {self.name!r}'
+        object.__setattr__(self, 'ids', np.asarray(self.ids, dtype=np.str_))
+        records.check_ids(self.ids, len(self.ids), what)
+        items, odd, n = np.asarray(self.items), np.asarray(self.odd), len(self.ids)
+        if items.ndim != 2 or items.shape[1] != 3 or not len(items) or not np.issubdtype(items.dtype, np.integer):
+            raise ValueError(f'{what} must be whole numbers [t, 3] with t above 0, not {items.dtype} {items.shape}.')
+        wrong = (items < 0) | (items >= n)
+        if wrong.any():
+            trial, place = np.argwhere(wrong)[0]
+            raise ValueError(
+                f'{what}: trial {trial} (from 0) has the item {items[trial, place]}, outside 0 to {n - 1} '
+                f'({int(wrong.any(axis=1).sum())} such trials): do its numbers count from 1?'
+            )
+        same = (items[:, 0] == items[:, 1]) | (items[:, 0] == items[:, 2]) | (items[:, 1] == items[:, 2])
+        if same.any():
+            trial = int(np.argmax(same))
+            raise ValueError(
+                f'{what}: trial {trial} (from 0) shows a stimulus twice, {", ".join(self.ids[items[trial]].tolist())} '
+                f'({int(same.sum())} such trials): a triplet has three different stimuli.'
+            )
+        if odd.shape != (len(items),) or not np.isin(odd, (0, 1, 2)).all():
+            raise ValueError(
+                f'{what}: odd must be the place 0, 1 or 2 of the odd one out in each of {len(items)} trials.'
+            )
+        object.__setattr__(self, 'items', np.ascontiguousarray(items, dtype=np.int32))
+        object.__setattr__(self, 'odd', odd.astype(np.int8))
+        for field in ('participants', 'kinds'):
+            values = getattr(self, field)
+            if values is not None and np.shape(values) != (len(items),):
+                raise ValueError(f'{what}: {len(items)} trials but {field} has shape {np.shape(values)}.')
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @classmethod
+    def from_ids(cls, stimuli: np.ndarray, odd: np.ndarray, name: str, **fields: Any) -> 'Triplets':
+        """Triplets whose stimuli are given by id, [t, 3]; the ids are sorted.
+
+        Raises:
+            ValueError: As for the record itself.
+        """
+        ids, items = np.unique(np.asarray(stimuli, dtype=np.str_), return_inverse=True)
+        return cls(ids, items.reshape(np.shape(stimuli)), odd, name, **fields)
+
+    @property
+    def sets(self) -> np.ndarray:
+        """A number for the three stimuli of each trial, equal for repeats in any order, int64, [t]."""
+        a, b, c = np.sort(self.items, axis=1).astype(np.int64).T
+        return (a * len(self.ids) + b) * len(self.ids) + c
+
+    @property
+    def chosen(self) -> np.ndarray:
+        """Rows of `ids` that were chosen as the odd ones, int32, [t]."""
+        return self.items[np.arange(len(self)), self.odd]
+
+    def take(self, trials: np.ndarray) -> 'Triplets':
+        """Some trials, by number or by a mask [t]; the stimuli stay.
+
+        Raises:
+            ValueError: No trial is left.
+        """
+        fields = {field: getattr(self, field) for field in ('participants', 'kinds')}
+        chosen = {field: None if values is None else np.asarray(values)[trials] for field, values in fields.items()}
+        return dataclasses.replace(self, items=self.items[trials], odd=self.odd[trials], **chosen)
+
+    def join(self, ids: np.ndarray, *, what: str) -> 'Triplets':
+        """The trials with items as rows of other ids.
+
+        Args:
+            ids: Ids that features have, unique, [m].
+            what: Name of the features, for messages.
+
+        Raises:
+            ValueError: The features lack stimuli that trials show; the message names the first few.
+        """
+        rows = {stimulus: row for row, stimulus in enumerate(np.asarray(ids, dtype=np.str_).tolist())}
+        row_of = np.array([rows.get(stimulus, -1) for stimulus in self.ids.tolist()], dtype=np.int32)
+        items = row_of[self.items]
+        if items.min() < 0:
+            used = np.unique(self.items)
+            missing, n_trials = self.ids[used[row_of[used] < 0]], int((items < 0).any(axis=1).sum())
+            raise ValueError(
+                f'{what} lacks {len(missing)} of the {len(used)} stimuli of {self.name!r}, the first of them '
+                f'{", ".join(map(repr, missing[:3].tolist()))}, which {n_trials} of {len(self)} trials show; its ids '
+                f'are such as {str(np.asarray(ids)[0])!r}.'
+            )
+        return dataclasses.replace(self, ids=np.asarray(ids, dtype=np.str_), items=items)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,12 +61,13 @@ class _Unbuilt:
         self.memo_keys: list[int] = []
 
 
-def read_pickle(content: bytes, name: PathLike) -> Any:
+def read_pickle(content: bytes, name: PathLike, *, max_opcodes: int | None = None) -> Any:
     """The value of a pickle made of arrays and plain containers.
 
     Args:
         content: The pickle.
         name: Name in messages, such as its path.
+        max_opcodes: Most opcodes that it may have, None for `MAX_OPCODES`; a million cost about 2 s.
 
     Returns:
         The value; arrays are read-only views of the pickle's bytes.
@@ -75,7 +76,7 @@ def read_pickle(content: bytes, name: PathLike) -> Any:
         ValueError: The pickle is damaged or contains anything else; the message gives `name` and the refused part.
     """
     try:
-        machine = Machine(content)
+        machine = Machine(content, max_opcodes=max_opcodes)
         value = machine.run()
         if machine.end != len(content):
             raise ValueError(f'{len(content) - machine.end} bytes follow its end')
@@ -99,8 +100,9 @@ class Machine:
     # What a global means, by its dotted name (a meaning may refer to groups); anything else is refused.
     meanings: ClassVar[tuple[tuple[str, re.Pattern[str]], ...]] = MEANINGS
 
-    def __init__(self, content: bytes, start: int = 0) -> None:
+    def __init__(self, content: bytes, start: int = 0, *, max_opcodes: int | None = None) -> None:
         self.content = content
+        self.max_opcodes = MAX_OPCODES if max_opcodes is None else max_opcodes
         self.end = start
         # What calls may work on in all: each byte twice (once as text, once as an array), and small change. Without it
         # one long string could be converted a hundred thousand times.
@@ -116,8 +118,8 @@ class Machine:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # Python's remarks about odd escapes in old strings help nobody
             for count, (opcode, argument, position) in enumerate(pickletools.genops(file)):
-                if count >= MAX_OPCODES:
-                    raise ValueError(f'it has more than {MAX_OPCODES} opcodes')
+                if count >= self.max_opcodes:
+                    raise ValueError(f'it has more than {self.max_opcodes} opcodes')
                 if opcode.name == 'STOP':
                     break
                 try:

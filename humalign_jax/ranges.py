@@ -83,6 +83,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
         (
             'n_devices', 'max_steps', 'max_images', 'n_images', 'n_bootstrap', 'n_permutations', 'n_models',
             'n_stimuli', 'n_subjects', 'n_validation', 'n_validation_folds', 'n_test', 'which_folds', 'n_influential',
+            'n_triplets',
             'crop_padding_px', 'warmup_steps',
         ),
         _COUNT,
@@ -106,7 +107,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
         (
             'every_epochs', 'pictures_every_epochs', 'kl_warmup_epochs', 'warmup_epochs', 'kl_weight',
             'weight_decay', 'clip_norm', 'start_learning_rate', 'end_learning_rate', 'kl_nats', 'mean_variance',
-            'reconstruction_weight',
+            'reconstruction_weight', 'penalty',
         ),
         _NOT_NEGATIVE,
     ),
@@ -119,17 +120,15 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'features', 'files', 'fit', 'headline', 'human', 'human_measure', 'ids_file', 'image', 'include', 'index',
             'join', 'kind', 'labels_file', 'layer', 'layers', 'levels', 'measure', 'measures', 'model', 'model_name',
             'name', 'names', 'network', 'noise_files', 'over', 'pairs', 'root', 'run', 'schedule', 'split', 'study',
-            'target', 'title', 'unpool', 'validation', 'ids',
-            'file', 'key', 'renames',
-            'categories', 'highest', 'lowest', 'question',
-            'images', 'rdm', 'runs', 'source',
+            'target', 'title', 'unpool', 'validation', 'ids', 'file', 'key', 'renames', 'categories', 'highest',
+            'lowest', 'question', 'images', 'rdm', 'runs', 'source', 'embeddings', 'numbering',
         ),
         _Text(),
     ),
     **dict.fromkeys(
         (
             'bottleneck', 'decay_all', 'decoder', 'flip', 'grey', 'invert', 'keep_maxpool', 'nesterov', 'pixels',
-            'test_curves', 'write_rdms',
+            'test_curves', 'write_rdms', 'repeats_within',
         ),
         _Switch(),
     ),
@@ -137,8 +136,8 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
 _BY_SECTION = {'recipe_epochs': _POSITIVE, 'runs': _Text()}  # sections whose keys are names of networks
 _LISTS = (
     'arms', 'arrays', 'baselines', 'files', 'headline', 'include', 'layers', 'levels', 'mean', 'measures', 'names',
-    'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories', 'ids',
-    'flatten', 'renames', 'runs',
+    'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories', 'ids', 'flatten',
+    'renames', 'runs', 'embeddings',
 )  # fmt: skip
 
 
