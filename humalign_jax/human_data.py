@@ -198,7 +198,8 @@ class Choices:
     """What several people chose in a learning task, trial by trial, and the feedback after each choice.
 
     In category learning people see one stimulus and choose its class; in reward learning they see as many stimuli as
-    there are options and choose one of them. Every person's trials stand together, in the order in which they were made.
+    there are options and choose one of them. Every person's trials stand together, in the order in which they
+    happened.
 
     Attributes:
         participants: Participant of each trial, [m].

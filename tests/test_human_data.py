@@ -112,7 +112,7 @@ def test_choices_know_their_task_and_people():
         ({'choices': np.array([0.0, 1.0, 1.0])}, 'choices must be whole numbers'),
         (
             {'feedback': np.array([[1.0, 2.0], [3.0, 0.0], [5.0, np.nan]])},
-            'participant b, trial 1: the feedback is miss',
+            'participant b, trial 1: the feedback is',
         ),
         ({'trials': np.array([2, 2, 1])}, 'participant a, trial 2: the trial does not come after'),
         ({'participants': np.array(['a', 'b', 'a'])}, 'the trials of each participant must stand together'),

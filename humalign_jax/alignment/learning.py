@@ -100,9 +100,8 @@ def learned_values(choices: Choices, shown: np.ndarray, strengths: Sequence[floa
         ValueError: Other shapes, features that are not finite, or more than two categories.
     """
     if shown.ndim != 3 or shown.shape[:2] != choices.stimuli.shape:
-        raise ValueError(
-            f'{choices.name!r} needs features [{len(choices)}, {choices.stimuli.shape[1]}, d]: {shown.shape}.'
-        )
+        shape = f'[{len(choices)}, {choices.stimuli.shape[1]}, d]'
+        raise ValueError(f'{choices.name!r} needs features {shape}, not {list(shown.shape)}.')
     if not np.isfinite(shown).all():
         first = choices.stimuli[~np.isfinite(shown).all(axis=2)][0]
         raise ValueError(f'features of {str(first)!r} are NaN or infinite.')
@@ -226,8 +225,8 @@ def _sequential_logistic(kernel: jax.Array, right: jax.Array, mask: jax.Array) -
     """
     t = len(right)
     weights, bias, odds = jnp.zeros(t, kernel.dtype), jnp.zeros((), kernel.dtype), []
-    ends = [*range(0, t, _PART), t]
-    for start, end in zip(ends, ends[1:]):
+    for start in range(0, t, _PART):
+        end = min(start + _PART, t)
         part = kernel[:end, :end]
 
         def trial(fit, number, part=part, end=end):

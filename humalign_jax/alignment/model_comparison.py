@@ -69,8 +69,8 @@ def random_effects(log_evidence: np.ndarray) -> ModelSelection:
 def dirichlet_exceedance(alpha: np.ndarray) -> np.ndarray:
     """P(r_k > all other r) for r ~ Dirichlet(alpha), [m] -> [m], by numerical integration.
 
-    r_k is proportional to independent Gamma(alpha_k) variables, so that the probability is the integral over u in (0, 1)
-    of prod_{j != k} F_j(F_k^{-1}(u)), with F_j the distribution function of Gamma(alpha_j).
+    r_k is proportional to independent Gamma(alpha_k) variables; the probability is the integral over u in (0, 1) of
+    prod_{j != k} F_j(F_k^{-1}(u)), with F_j the distribution function of Gamma(alpha_j).
     """
     alpha = np.asarray(alpha, np.float64)
     node, weight = np.polynomial.legendre.leggauss(_NODES)

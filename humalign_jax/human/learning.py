@@ -1,9 +1,7 @@
 """Human learning data: choices with feedback in category and reward learning, one trial a line.
 
-| task | columns |
-| --- | --- |
-| category learning | `participant`, `trial`, `unique_id`, `choice`, `true_category` |
-| reward learning | `participant`, `trial`, `left_unique_id`, `right_unique_id`, `reward_left`, `reward_right`, `choice` |
+    category learning   participant, trial, unique_id, choice, true_category
+    reward learning     participant, trial, left_unique_id, right_unique_id, reward_left, reward_right, choice
 
 Columns may stand in any order; further columns are ignored. The names `image`, `true_category_binary`, `left_image`,
 `right_image`, `left_reward` and `right_reward` are read, too. Without `trial` the lines of a participant are in order.

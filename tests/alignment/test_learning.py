@@ -148,9 +148,8 @@ def test_participants_without_variation_or_with_two_trials_are_left_out_with_the
 def test_stimuli_without_features_are_named():
     features = Features(np.eye(3), np.array(['x/0', 'x/1', 'x/2']), 'net')
     choices = make_choices()
-    with pytest.raises(
-        ValueError, match=r"stimuli of 'made up' have no features in 'net', the first of them '\d+'.*'x/0'"
-    ):
+    message = r"stimuli of 'made up' have no features in 'net', the first of them '\d+'.*'x/0'"
+    with pytest.raises(ValueError, match=message):
         learning.stimulus_rows(choices, features)
 
 
