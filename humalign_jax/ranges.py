@@ -83,6 +83,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
         (
             'n_devices', 'max_steps', 'max_images', 'n_images', 'n_bootstrap', 'n_permutations', 'n_models',
             'n_stimuli', 'n_subjects', 'n_validation', 'n_validation_folds', 'n_test', 'which_folds',
+            'n_participants', 'n_trials', 'dimensions',
             'crop_padding_px', 'warmup_steps',
         ),
         _COUNT,
@@ -106,6 +107,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
         (
             'every_epochs', 'pictures_every_epochs', 'kl_warmup_epochs', 'warmup_epochs', 'kl_weight',
             'weight_decay', 'clip_norm', 'start_learning_rate', 'end_learning_rate', 'kl_nats', 'mean_variance',
+            'penalty',
         ),
         _NOT_NEGATIVE,
     ),
@@ -119,7 +121,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'join', 'kind', 'labels_file', 'layer', 'layers', 'levels', 'measure', 'measures', 'model', 'model_name',
             'name', 'names', 'network', 'noise_files', 'over', 'pairs', 'root', 'run', 'schedule', 'split', 'study',
             'target', 'title', 'validation',
-            'categories', 'highest', 'lowest', 'question',
+            'categories', 'highest', 'lowest', 'question', 'sets', 'array', 'file',
         ),
         _Text(),
     ),
@@ -131,7 +133,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
 _BY_SECTION = {'recipe_epochs': _POSITIVE, 'runs': _Text()}  # sections whose keys are names of networks
 _LISTS = (
     'arms', 'arrays', 'baselines', 'files', 'headline', 'include', 'layers', 'levels', 'mean', 'measures', 'names',
-    'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories',
+    'noise_files', 'pairs', 'sets', 'dimensions', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories',
 )  # fmt: skip
 
 

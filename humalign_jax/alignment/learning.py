@@ -11,7 +11,7 @@ A participant chooses option i with probability softmax(values / T)_i. T is fitt
 than those that it predicts (`predict_choices`).
 
 References:
-    Demircan et al. (2024), NeurIPS. MacKay (1992), Neural Computation 4, 415-447 (Bayesian ridge).
+    Demircan et al. (2024), NeurIPS.
 """
 
 import dataclasses
@@ -22,17 +22,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from humalign_jax.alignment import learners
 from humalign_jax.human_data import Choices
 from humalign_jax.records import Features
 
 STRENGTHS = tuple(10.0 ** (k * 8 / 9 - 4) for k in range(10))  # of the L2 penalty, 1 / C of scikit-learn
-_NEWTON_STEPS, _NEWTON_TOLERANCE = 100, 1e-6  # convergence is quadratic: the error left is far smaller
-_LANES = 16  # fits that take Newton steps together, until the last has converged
-_PART = 30  # trials; the fits of early parts invert smaller matrices
-_STEP_SIZES = 0.5 ** np.arange(12)  # tried in each Newton step, the best is taken
-_RIDGE_PART = 15  # trials, likewise
-_RIDGE_STEPS = 300  # as scikit-learn's max_iter
-_RIDGE_PRIOR = 1e-6  # shape and rate of both gamma priors
 _BISECTIONS = 60
 _LEAST_TEMPERATURE, _MOST_TEMPERATURE = 1e-2, 1e2  # in units of the spread of a participant's values
 
@@ -110,15 +104,18 @@ def learned_values(choices: Choices, shown: np.ndarray, strengths: Sequence[floa
     seen = _in_span(layout, np.asarray(shown, np.float64))
     with jax.enable_x64(True):
         if choices.task == 'reward':
-            return layout.flat(np.asarray(_reward_values(seen, feedback, layout.mask)))
+            return layout.flat(np.asarray(learners.reward_values(seen, feedback, layout.mask)))
         if len(choices.options) != 2:
             raise ValueError(f'{choices.name!r} has {len(choices.options)} categories: two can be learned.')
         penalties = np.sort(np.asarray(strengths, np.float64))[::-1]
-        odds = np.asarray(_category_values(seen[:, :, 0], feedback[:, :, 0], layout.mask, penalties))
+        kernel = np.einsum('ptr,pur->ptu', seen[:, :, 0], seen[:, :, 0], optimize=True)
+        odds = np.asarray(learners.category_values(kernel, feedback[:, :, 0], layout.mask, penalties))
         return layout.flat(np.stack([np.zeros_like(odds), odds], axis=-1))
 
 
-def predict_choices(choices: Choices, values: np.ndarray, *, folds: int, seed: int) -> Predictions:
+def predict_choices(
+    choices: Choices, values: np.ndarray, *, folds: int, seed: int, penalty: float = 1.0
+) -> Predictions:
     """Predictions of choices by softmax(values / T), with T fitted for each participant on other trials.
 
     Args:
@@ -127,6 +124,8 @@ def predict_choices(choices: Choices, values: np.ndarray, *, folds: int, seed: i
         folds: Parts into which each participant's trials are divided at random; T of a part is fitted on all others. As
             many as trials: leave-one-out.
         seed: Of the division.
+        penalty: Weight of the ridge penalty, penalty / 2 times the squared slope of values divided by their root mean
+            square; 0 for maximum likelihood, which is fragile where values have outliers.
 
     Raises:
         ValueError: Values of another shape, or a participant with fewer trials than folds.
@@ -146,11 +145,31 @@ def predict_choices(choices: Choices, values: np.ndarray, *, folds: int, seed: i
         part[number, :n] = np.random.default_rng([seed, number]).permutation(np.arange(n) % folds)
     centred = values - values.mean(axis=1, keepdims=True)
     with jax.enable_x64(True):
-        fitted = _fit_choices(layout.padded(centred), layout.padded(choices.choices), part, layout.mask, folds)
+        fitted = _fit_choices(layout.padded(centred), layout.padded(choices.choices), part, layout.mask, penalty, folds)
         nll, temperature = map(np.asarray, fitted)
     best = values == values.max(axis=1, keepdims=True)
     hit = np.take_along_axis(best, choices.choices[:, None], axis=1)[:, 0] / best.sum(axis=1)
     return Predictions(layout.flat(nll), hit, temperature)
+
+
+def true_dimensions(choices: Choices, shown: np.ndarray) -> np.ndarray:
+    """Which dimension each participant's feedback follows: the one with the largest absolute correlation.
+
+    Args:
+        choices: Of the task; what people chose is not used.
+        shown: Candidate dimensions of the stimuli shown, [m, 1, c] in category learning, [m, k, c] in reward learning.
+
+    Returns:
+        Number of the dimension, int64, [p].
+    """
+    found = []
+    for person in choices.people:
+        own = choices.participants == person
+        x, y = shown[own].reshape(-1, shown.shape[2]), choices.feedback[own].reshape(-1, 1)
+        x, y = x - x.mean(axis=0), y - y.mean()
+        norm = np.sqrt((x**2).sum(axis=0))
+        found.append(np.abs((x * y).sum(axis=0) / np.where(norm > 0, norm, np.inf)).argmax())
+    return np.array(found, np.int64)
 
 
 def of_each_person(choices: Choices, per_trial: np.ndarray, statistic=np.mean) -> np.ndarray:
@@ -186,163 +205,25 @@ class _Layout:
 
 
 def _in_span(layout: _Layout, shown: np.ndarray) -> np.ndarray:
-    """Coordinates of the stimuli in the span of all that a participant saw, [m, k, d] -> [p, t, k, min(d, t k)].
+    """Coordinates of the stimuli in the span of all that a participant saw, [m, k, d] -> [p, t, k, r], r <= t k.
 
     Inner products are those of the features, and so are all fits with a penalty on squared weights. With d of t k or
-    more, the i-th stimulus has zeros beyond coordinate i.
+    more, the i-th stimulus has zeros beyond coordinate i; with less, zeros are added up to a multiple of eight, so that
+    features of about one size need one program.
     """
     k, d = shown.shape[1:]
     n = layout.mask.shape[1] * k
+    r = min(-(-d // 8) * 8, n - 1) if d < n else n
     made = []
     for rows, mask in zip(layout.rows, layout.mask):
         own = np.where(mask[:, None, None], shown[rows], 0.0).reshape(n, d)
-        made.append(own if d < n else np.linalg.qr(own.T, mode='r').T)
-    return np.stack(made).reshape(*layout.mask.shape, k, min(d, n))
-
-
-@jax.jit
-def _category_values(seen: jax.Array, right: jax.Array, mask: jax.Array, strengths: jax.Array) -> jax.Array:
-    """Log odds of category 1 in each trial: [p, t, r], [p, t], [p, t], [s] -> [p, t]."""
-    p, t = right.shape
-    kernel = jnp.einsum('ptr,pur->ptu', seen, seen)
-    lanes = jnp.arange(-(-p * len(strengths) // _LANES) * _LANES) % (p * len(strengths))
-
-    def fit(lane):  # equal strengths take similar numbers of Newton steps and stand together
-        person = lane % p
-        return _sequential_logistic(kernel[person] / strengths[lane // p], right[person], mask[person])
-
-    odds = jax.lax.map(fit, lanes, batch_size=_LANES)[: p * len(strengths)].reshape(len(strengths), p, t)
-    loss = jnp.where(mask[None], jax.nn.softplus((1.0 - 2.0 * right)[None] * odds), 0.0)
-    before = jnp.cumsum(loss, axis=2) - loss
-    return jnp.take_along_axis(odds, jnp.argmin(before, axis=0)[None], axis=0)[0]
-
-
-def _sequential_logistic(kernel: jax.Array, right: jax.Array, mask: jax.Array) -> jax.Array:
-    """Log odds in each trial by a logistic regression on the trials before it: [t, t], [t], [t] -> [t].
-
-    Each fit starts at the one before; early trials use a part of the kernel. Before both categories were seen the odds
-    are 0.
-    """
-    t = len(right)
-    weights, bias, odds = jnp.zeros(t, kernel.dtype), jnp.zeros((), kernel.dtype), []
-    for start in range(0, t, _PART):
-        end = min(start + _PART, t)
-        part = kernel[:end, :end]
-
-        def trial(fit, number, part=part, end=end):
-            seen = mask[:end] & (jnp.arange(end) < number)
-            ones = jnp.where(seen, right[:end], 0.0).sum()
-            both = (ones > 0) & (ones < seen.sum())
-            weights, bias = _fit_logistic(part, right[:end], seen, both, fit)
-            return (weights, bias), jnp.where(both, part[number] @ weights + bias, 0.0)
-
-        (kept, bias), found = jax.lax.scan(trial, (weights[:end], bias), jnp.arange(start, end))
-        weights = weights.at[:end].set(kept)
-        odds.append(found)
-    return jnp.concatenate(odds)
-
-
-def _fit_logistic(
-    kernel: jax.Array, right: jax.Array, seen: jax.Array, wanted: jax.Array, start: tuple[jax.Array, jax.Array]
-) -> tuple[jax.Array, jax.Array]:
-    """Dual weights and bias that minimise the log losses of seen trials + weights' kernel weights / 2.
-
-    Newton's method (Rasmussen & Williams 2006, algorithm 3.1) with a free bias: the eigenvalues of the matrix to be
-    inverted are 1 or more. Of several step sizes the best is taken.
-    """
-    sign = 2.0 * right - 1.0
-    sizes = jnp.asarray(_STEP_SIZES, kernel.dtype)
-    identity = jnp.eye(len(right), dtype=kernel.dtype)
-
-    def step(state):
-        weights, bias, _, n = state
-        latent = kernel @ weights
-        odds = latent + bias
-        p = jax.nn.sigmoid(odds)
-        curvature = jnp.where(seen, p * (1.0 - p), 0.0)
-        root = jnp.sqrt(curvature)
-        target = curvature * odds + jnp.where(seen, right - p, 0.0)  # curvature times Newton's target of the odds
-        factor = jnp.linalg.cholesky(identity + root[:, None] * kernel * root[None])
-        sides = jnp.stack([root * (kernel @ target), root], axis=1)
-        solved = root[:, None] * jax.scipy.linalg.cho_solve((factor, True), sides)
-        of_target, of_ones = target - solved[:, 0], solved[:, 1]
-        new_bias = of_target.sum() / of_ones.sum()
-        move, move_bias = of_target - new_bias * of_ones - weights, new_bias - bias
-        along = kernel @ move
-        tried = odds[None] + sizes[:, None] * (along + move_bias)[None]
-        losses = jnp.where(seen[None], jax.nn.softplus(-sign[None] * tried), 0.0).sum(axis=1)
-        losses += sizes * (move @ latent) + 0.5 * sizes**2 * (move @ along)
-        size = sizes[jnp.argmin(losses)]
-        change = size * (jnp.abs(move).max() + jnp.abs(move_bias))
-        return weights + size * move, bias + size * move_bias, change, n + 1
-
-    def goes_on(state):
-        return wanted & (state[2] > _NEWTON_TOLERANCE) & (state[3] < _NEWTON_STEPS)
-
-    first = (*start, jnp.full((), jnp.inf, kernel.dtype), jnp.zeros((), jnp.int32))
-    return jax.lax.while_loop(goes_on, step, first)[:2]
-
-
-@jax.jit
-def _reward_values(seen: jax.Array, rewards: jax.Array, mask: jax.Array) -> jax.Array:
-    """Expected rewards by a Bayesian ridge on the trials before: [p, t, k, r], [p, t, k], [p, t] -> [p, t, k]."""
-    return jax.vmap(_sequential_ridge)(seen, rewards, mask)
-
-
-def _sequential_ridge(seen: jax.Array, rewards: jax.Array, mask: jax.Array) -> jax.Array:
-    """Expected rewards in each trial: [t, k, r], [t, k], [t] -> [t, k]; carries sums over the trials before."""
-    t, k, r = seen.shape
-    shapes = {'n': (), 'x': (0,), 'y': (), 'xx': (0, 0), 'xy': (0,), 'yy': ()}
-    sums, values = {name: jnp.zeros(shape, seen.dtype) for name, shape in shapes.items()}, []
-
-    def trial(sums, of_trial):
-        x, y, is_trial = of_trial
-        weights, mean_x, mean_y = _bayesian_ridge(sums)
-        found = jnp.where(sums['n'] > 0, (x - mean_x[None]) @ weights + mean_y, 0.0)
-        added = {'n': k * 1.0, 'x': x.sum(axis=0), 'y': y.sum(), 'xx': x.T @ x, 'xy': x.T @ y, 'yy': y @ y}
-        return {name: sums[name] + is_trial * added[name] for name in sums}, found
-
-    for start in range(0, t, _RIDGE_PART):
-        end = min(start + _RIDGE_PART, t)
-        size = k * end if r == k * t else r  # coordinates beyond are zeros until then, see _in_span
-        sums = {name: jnp.pad(v, [(0, size - len(v))] * v.ndim) if v.ndim else v for name, v in sums.items()}
-        sums, found = jax.lax.scan(trial, sums, (seen[start:end, :, :size], rewards[start:end], mask[start:end]))
-        values.append(found)
-    return jnp.concatenate(values)
-
-
-def _bayesian_ridge(sums: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Weights [r], mean features [r] and mean reward [] of scikit-learn's BayesianRidge from sums over n examples.
-
-    The precisions of noise and weights are updated a fixed number of times (MacKay 1992).
-    """
-    n = jnp.maximum(sums['n'], 1.0)
-    mean_x, mean_y = sums['x'] / n, sums['y'] / n
-    covariance = sums['xx'] - n * mean_x[:, None] * mean_x[None]
-    values, vectors = jnp.linalg.eigh(covariance)
-    values = jnp.maximum(values, 0.0)
-    along = vectors.T @ (sums['xy'] - n * mean_x * mean_y)  # of the cross products
-    total = jnp.maximum(sums['yy'] - n * mean_y**2, 0.0)
-
-    def coefficients(noise, prior):
-        return along / (values + prior / noise)
-
-    def update(_, precisions):
-        noise, prior = precisions
-        found = coefficients(noise, prior)
-        squared_error = jnp.maximum(total - 2.0 * found @ along + found @ (values * found), 0.0)
-        determined = (noise * values / (prior + noise * values)).sum()
-        prior = (determined + 2.0 * _RIDGE_PRIOR) / (found @ found + 2.0 * _RIDGE_PRIOR)
-        noise = (n - determined + 2.0 * _RIDGE_PRIOR) / (squared_error + 2.0 * _RIDGE_PRIOR)
-        return noise, prior
-
-    start = (1.0 / (total / n + jnp.finfo(values.dtype).eps), jnp.ones((), values.dtype))
-    return vectors @ coefficients(*jax.lax.fori_loop(0, _RIDGE_STEPS, update, start)), mean_x, mean_y
+        made.append(np.pad(own, ((0, 0), (0, r - d))) if d < n else np.linalg.qr(own.T, mode='r').T)
+    return np.stack(made).reshape(*layout.mask.shape, k, r)
 
 
 @partial(jax.jit, static_argnames='folds')
 def _fit_choices(
-    values: jax.Array, chosen: jax.Array, part: jax.Array, mask: jax.Array, folds: int
+    values: jax.Array, chosen: jax.Array, part: jax.Array, mask: jax.Array, penalty: float, folds: int
 ) -> tuple[jax.Array, jax.Array]:
     """Held-out negative log likelihood [p, t] and temperature [p] of values [p, t, k] and choices [p, t]."""
 
@@ -352,9 +233,10 @@ def _fit_choices(
         of_chosen = jnp.take_along_axis(values, chosen[:, None], axis=1)[:, 0]
 
         def slope(log_inverse, train):
-            """Derivative of the negative log likelihood by 1 / T, which grows with 1 / T."""
-            expected = (jax.nn.softmax(jnp.exp(log_inverse) * values, axis=1) * values).sum(axis=1)
-            return jnp.where(train, expected - of_chosen, 0.0).sum()
+            """Derivative of the penalised negative log likelihood by 1 / T, which grows with 1 / T."""
+            inverse = jnp.exp(log_inverse)
+            expected = (jax.nn.softmax(inverse * values, axis=1) * values).sum(axis=1)
+            return jnp.where(train, expected - of_chosen, 0.0).sum() + penalty * inverse
 
         def fit(fold):
             train = mask & (part != fold)

@@ -16,7 +16,7 @@ import dataclasses
 import numpy as np
 from scipy import special, stats
 
-_TOLERANCE, _MOST_ITERATIONS = 1e-10, 10_000
+_TOLERANCE, _MOST_ITERATIONS = 1e-8, 2_000
 _NODES = 400  # of the quadrature for each model
 
 

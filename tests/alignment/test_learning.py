@@ -103,16 +103,20 @@ def test_a_learner_on_the_true_dimension_solves_the_rule(k):
     assert (values.argmax(axis=1) == right)[late & different].mean() > 0.95
 
 
-def test_choices_are_predicted_at_the_temperature_that_is_best_for_all_other_trials():
+@pytest.mark.parametrize('penalty', [0.0, 1.0])
+def test_choices_are_predicted_at_the_temperature_that_is_best_for_all_other_trials(penalty):
     choices = make_choices(n_people=1, n_trials=10)
     values = np.stack([np.zeros(10), np.random.default_rng(2).normal(1.0 - 2.0 * (choices.choices == 0), 3.0)], axis=1)
-    found = learning.predict_choices(choices, values, folds=10, seed=0)  # as many as trials: leave-one-out
+    # As many folds as trials: leave-one-out.
+    found = learning.predict_choices(choices, values, folds=10, seed=0, penalty=penalty)
     sign = 2 * choices.choices - 1
-    best = []
+    mean_square, best = (values[:, 1] ** 2).mean() / 4, []  # of values less their mean over the two options
     for t in range(10):
         others = np.arange(10) != t
         fit = optimize.minimize_scalar(
-            lambda log, others=others: np.logaddexp(0, -sign * values[:, 1] / np.exp(log))[others].sum(),
+            lambda log, others=others: (
+                np.logaddexp(0, -sign * values[:, 1] / np.exp(log))[others].sum() + penalty * mean_square / np.exp(2 * log) / 2
+            ),
             bounds=(-2.0, 4.0), method='bounded', options={'xatol': 1e-9},
         )  # fmt: skip
         best.append(fit.x)
