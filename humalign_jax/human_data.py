@@ -245,10 +245,10 @@ class Choices:
             if getattr(self, field).shape != shape:
                 raise ValueError(f'{what}: {field} must be {list(shape)}, not {list(getattr(self, field).shape)}.')
         self._refuse((self.choices < 0) | (self.choices >= k), f'the choice is none of the options 0 to {k - 1}')
-        self._refuse(~np.isfinite(self.feedback).all(axis=1), 'the feedback is missing or infinite')
+        self._refuse(np.logical_not(np.isfinite(self.feedback).all(axis=1)), 'the feedback is missing or infinite')
         if self.task == 'category':
-            known = np.isin(self.feedback[:, 0], np.arange(k))
-            self._refuse(~known, f'the feedback is none of the options 0 to {k - 1}')
+            unknown = np.isin(self.feedback[:, 0], np.arange(k), invert=True)
+            self._refuse(unknown, f'the feedback is none of the options 0 to {k - 1}')
         same = self.participants[1:] == self.participants[:-1]
         later = np.concatenate([[True], ~same | (np.diff(self.trials) > 0)])
         self._refuse(~later, 'the trial does not come after the one before it')

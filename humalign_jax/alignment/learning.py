@@ -217,7 +217,7 @@ def _in_span(layout: _Layout, shown: np.ndarray) -> np.ndarray:
     made = []
     for rows, mask in zip(layout.rows, layout.mask):
         own = np.where(mask[:, None, None], shown[rows], 0.0).reshape(n, d)
-        made.append(np.pad(own, ((0, 0), (0, r - d))) if d < n else np.linalg.qr(own.T, mode='r').T)
+        made.append(np.pad(own, ((0, 0), (0, r - d))) if d < n else np.transpose(np.linalg.qr(own.T, mode='r')))
     return np.stack(made).reshape(*layout.mask.shape, k, r)
 
 

@@ -98,7 +98,8 @@ def difference_score(
     probability of the first against the second.
     """
     lead = evidence[model] - evidence[other]
-    p = float(stats.wilcoxon(lead).pvalue) if np.any(lead) else 1.0
+    tested: Any = stats.wilcoxon(lead) if np.any(lead) else None
+    p = 1.0 if tested is None else float(tested.pvalue)
     pxp = float(random_effects(np.stack([evidence[model], evidence[other]], axis=1)).protected[0])
     said = {**about, 'model': model, 'other': other, 'better': 'larger', 'p': p, 'p_test': 'Wilcoxon', 'pxp': pxp}
     return _mean('learning/mcfadden_r2/difference', r2[model] - r2[other], said)

@@ -60,7 +60,7 @@ def random_effects(log_evidence: np.ndarray) -> ModelSelection:
     m = evidence.shape[1]
     alpha, assignment = _posterior(evidence)
     exceedance = dirichlet_exceedance(alpha)
-    null = float(special.logsumexp(evidence - np.log(m), axis=1).sum())
+    null = float(np.sum(special.logsumexp(evidence - np.log(m), axis=1)))
     risk = float(special.expit(null - _free_energy(evidence, alpha, assignment)))
     protected = (1.0 - risk) * exceedance + risk / m
     return ModelSelection(alpha, assignment, alpha / alpha.sum(), exceedance, risk, protected)

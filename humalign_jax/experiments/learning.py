@@ -24,15 +24,15 @@ from humalign_jax.wiring import learning as wiring
 from humalign_jax.wiring.learning import LearningData
 
 KEYS = (
-    'experiment', 'seed', 'features', 'arrays', 'names', 'stimuli', 'reference', 'human', 'rule', 'strengths', 'choices',
-    'simulated',
+    'experiment', 'seed', 'features', 'arrays', 'names', 'stimuli', 'reference', 'human', 'rule', 'strengths',
+    'choices', 'simulated',
 )  # fmt: skip
 TRUE_RULE = 'true rule'  # knows the right answers
 TRUE_DIMENSION = 'true dimension'  # a learner that sees only the dimension of the rule
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
+class _Model:
     """One model of people's choices in one task.
 
     Attributes:
@@ -61,6 +61,9 @@ def run(config: ConfigDict, workdir: str) -> None:
         raise ValueError(
             f'config.reference={config.reference!r} is no model.{settings.nearest(config.reference, known)}'
         )
+    for choices in loaded.sets:
+        for features in (*loaded.models, *([loaded.rule] if loaded.rule is not None else [])):
+            learning.stimulus_rows(choices, features)  # what does not fit is found before any learner is fitted
     folder, scores = pathlib.Path(workdir), []
     for choices in loaded.sets:
         scores += _scores_of_set(config, choices, loaded, folder)
@@ -126,17 +129,17 @@ def _scores_of_set(config: ConfigDict, choices: Choices, loaded: LearningData, f
     return scores
 
 
-def _models(config: ConfigDict, choices: Choices, loaded: LearningData, about: dict[str, Any]) -> list[Model]:
+def _models(config: ConfigDict, choices: Choices, loaded: LearningData, about: dict[str, Any]) -> list[_Model]:
     """Learners on all features, then the baselines."""
 
-    def predicted(name: str, values: np.ndarray, more: dict[str, Any], *, baseline: bool) -> Model:
+    def predicted(name: str, values: np.ndarray, more: dict[str, Any], *, baseline: bool) -> _Model:
         options = settings.plain(config.choices)
         predictions = learning.predict_choices(choices, values, **options, seed=config.seed)
         said = {**about, **more, 'model': name, 'baseline': baseline}
         said |= {'simulated': bool(choices.simulated or more.get('simulated'))}
         finite = predictions.temperature[np.isfinite(predictions.temperature)]
         said |= {'temperature': float(np.median(finite)) if len(finite) else None}
-        return Model(name, values, predictions, said)
+        return _Model(name, values, predictions, said)
 
     strengths, models = tuple(config.strengths), []
     for features in progress.each(loaded.models, choices.name, lambda one: one.name):
@@ -159,4 +162,4 @@ def _models(config: ConfigDict, choices: Choices, loaded: LearningData, about: d
         answers = np.eye(len(choices.options))[choices.feedback[:, 0].astype(np.int64)]
     models.append(predicted(TRUE_RULE, answers, {}, baseline=True))
     said = {**about, 'model': CHANCE, 'baseline': True, 'simulated': choices.simulated}
-    return [*models, Model(CHANCE, None, learning_scores.chance(choices), said)]
+    return [*models, _Model(CHANCE, None, learning_scores.chance(choices), said)]

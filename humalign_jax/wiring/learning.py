@@ -1,4 +1,4 @@
-"""What the experiment `learning` compares: choices of people, features of stimuli, and the true rule; or all simulated."""
+"""What the experiment `learning` compares: choices of people, features of stimuli, the true rule; or all simulated."""
 
 import dataclasses
 import pathlib

@@ -115,7 +115,8 @@ def test_choices_are_predicted_at_the_temperature_that_is_best_for_all_other_tri
         others = np.arange(10) != t
         fit = optimize.minimize_scalar(
             lambda log, others=others: (
-                np.logaddexp(0, -sign * values[:, 1] / np.exp(log))[others].sum() + penalty * mean_square / np.exp(2 * log) / 2
+                np.logaddexp(0, -sign * values[:, 1] / np.exp(log))[others].sum()
+                + penalty * mean_square / np.exp(2 * log) / 2
             ),
             bounds=(-2.0, 4.0), method='bounded', options={'xatol': 1e-9},
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Human learning: how well learners on each model's features predict people's choices, and which model most people use."""
+"""Human learning: how well learners on features predict the choices of people, and the most frequent model."""
 
 import math
 from collections.abc import Sequence
@@ -121,8 +121,8 @@ def _fitted(entry: Entry) -> str:
     """How the numbers were made."""
     learner = 'logistic regression' if entry.get('task') == 'category' else 'Bayesian ridge regression'
     return (
-        f'{entry.get("n_participants")} participants, {entry.get("n_trials")} trials. Learner: {learner}. Temperature of '
-        f'choices: {entry.get("folds")}-fold cross-validation over each participant’s trials. PXP and frequency: '
+        f'{entry.get("n_participants")} participants, {entry.get("n_trials")} trials. Learner: {learner}. Temperature '
+        f'of choices: {entry.get("folds")}-fold cross-validation over each participant’s trials. PXP and frequency: '
         'random-effects model selection among all rows by held-out log likelihood. “true dimension”: the learner sees '
         'the rule’s dimension alone; “true rule”: knows the right answers.'
     )
