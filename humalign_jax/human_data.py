@@ -1,11 +1,11 @@
 """Records of human data, each with stimulus ids.
 
 Answers count how many people chose each class; triplets say which of three stimuli is the odd one out; ratings say how
-similar the two stimuli of a pair are.
+similar the two stimuli of a pair are; choices are those of people who learn from feedback.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -307,3 +307,92 @@ def check_order(counts: np.ndarray, labels: np.ndarray, *, name: str, minimum: f
             'shuffles) or of different images.'
         )
     return agreement
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """What several people chose in a learning task, trial by trial, and the feedback after each choice.
+
+    In category learning people see one stimulus and choose its class; in reward learning they see as many stimuli as
+    there are options and choose one of them. Every person's trials stand together, in the order in which they
+    happened.
+
+    Attributes:
+        participants: Participant of each trial, [m].
+        trials: Number of each trial, increasing within a participant, int64, [m].
+        stimuli: Ids of the stimuli shown, [m, 1] in category learning, [m, k] in reward learning.
+        choices: Number of the chosen option, int64, [m], each in [0, k).
+        feedback: float64; the right option, [m, 1], in category learning, the reward of each option, [m, k], in reward
+            learning.
+        options: Names of the k options, two or more.
+        name: What a legend calls them, such as 'category learning 2024'.
+        simulated: True if a program made the choices; every score derived from them says so.
+        provenance: Where they come from (file, hash, licence).
+    """
+
+    participants: np.ndarray
+    trials: np.ndarray
+    stimuli: np.ndarray
+    choices: np.ndarray
+    feedback: np.ndarray
+    options: tuple[str, ...]
+    name: str
+    simulated: bool = False
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        what = f'choices {self.name!r}'
+        for field, kind in (('participants', np.str_), ('stimuli', np.str_), ('feedback', np.float64)):
+            object.__setattr__(self, field, np.asarray(getattr(self, field), dtype=kind))
+        for field in ('trials', 'choices'):
+            values = np.asarray(getattr(self, field))
+            if not np.issubdtype(values.dtype, np.integer):
+                raise ValueError(f'{what}: {field} must be whole numbers, not {values.dtype}.')
+            object.__setattr__(self, field, values.astype(np.int64))
+        m, k = len(self.participants), len(self.options)
+        if m == 0 or k < 2:
+            raise ValueError(f'{what} have {m} trials and {k} options: at least one trial and two options are needed.')
+        if self.stimuli.shape not in ((m, 1), (m, k)):
+            raise ValueError(
+                f'{what}: {m} trials with {k} options show one stimulus, [{m}, 1], or one for each option, [{m}, {k}], '
+                f'not {list(self.stimuli.shape)}.'
+            )
+        for field, shape in (('trials', (m,)), ('choices', (m,)), ('feedback', self.stimuli.shape)):
+            if getattr(self, field).shape != shape:
+                raise ValueError(f'{what}: {field} must be {list(shape)}, not {list(getattr(self, field).shape)}.')
+        self._refuse((self.choices < 0) | (self.choices >= k), f'the choice is none of the options 0 to {k - 1}')
+        self._refuse(np.logical_not(np.isfinite(self.feedback).all(axis=1)), 'the feedback is missing or infinite')
+        if self.task == 'category':
+            unknown = np.isin(self.feedback[:, 0], np.arange(k), invert=True)
+            self._refuse(unknown, f'the feedback is none of the options 0 to {k - 1}')
+        same = self.participants[1:] == self.participants[:-1]
+        later = np.concatenate([[True], ~same | (np.diff(self.trials) > 0)])
+        self._refuse(~later, 'the trial does not come after the one before it')
+        if np.count_nonzero(~same) + 1 > len(np.unique(self.participants)):
+            raise ValueError(f'{what}: the trials of each participant must stand together.')
+
+    def __len__(self) -> int:
+        return len(self.participants)
+
+    @property
+    def task(self) -> str:
+        """'category' or 'reward'."""
+        return 'category' if self.stimuli.shape[1] == 1 else 'reward'
+
+    @property
+    def people(self) -> list[str]:
+        """Participants in the order of their trials."""
+        return list(dict.fromkeys(self.participants.tolist()))
+
+    def of_people(self, people: Sequence[str]) -> 'Choices':
+        """The trials of these participants."""
+        kept = np.isin(self.participants, list(people))
+        fields = ('participants', 'trials', 'stimuli', 'choices', 'feedback')
+        return dataclasses.replace(self, **{field: getattr(self, field)[kept] for field in fields})
+
+    def _refuse(self, wrong: np.ndarray, why: str) -> None:
+        """Raises ValueError that names the first of the trials for which `wrong`, [m], is true."""
+        if wrong.any():
+            first = int(np.argmax(wrong))
+            where = f'participant {self.participants[first]}, trial {self.trials[first]}'
+            raise ValueError(f'choices {self.name!r}, {where}: {why}.')

@@ -83,7 +83,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
         (
             'n_devices', 'max_steps', 'max_images', 'n_images', 'n_bootstrap', 'n_permutations', 'n_models',
             'n_stimuli', 'n_subjects', 'n_validation', 'n_validation_folds', 'n_test', 'which_folds', 'n_influential',
-            'n_triplets',
+            'n_triplets', 'n_participants', 'n_trials', 'dimensions',
             'crop_padding_px', 'warmup_steps',
         ),
         _COUNT,
@@ -121,7 +121,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'join', 'kind', 'labels_file', 'layer', 'layers', 'levels', 'measure', 'measures', 'model', 'model_name',
             'name', 'names', 'network', 'noise_files', 'over', 'pairs', 'root', 'run', 'schedule', 'split', 'study',
             'target', 'title', 'unpool', 'validation', 'ids', 'file', 'key', 'renames', 'categories', 'highest',
-            'lowest', 'question', 'images', 'rdm', 'runs', 'source', 'embeddings', 'numbering',
+            'lowest', 'question', 'images', 'rdm', 'runs', 'source', 'embeddings', 'numbering', 'sets', 'array',
         ),
         _Text(),
     ),
@@ -137,7 +137,7 @@ _BY_SECTION = {'recipe_epochs': _POSITIVE, 'runs': _Text()}  # sections whose ke
 _LISTS = (
     'arms', 'arrays', 'baselines', 'files', 'headline', 'include', 'layers', 'levels', 'mean', 'measures', 'names',
     'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories', 'ids', 'flatten',
-    'renames', 'runs', 'embeddings',
+    'renames', 'runs', 'embeddings', 'sets', 'dimensions',
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from humalign_jax.human_data import Ratings, check_order
+from humalign_jax.human_data import Choices, Ratings, check_order
 
 
 def test_matching_order_gives_the_share_of_images_whose_majority_is_the_label():
@@ -82,3 +82,49 @@ def test_a_rater_without_ratings_in_a_category_is_left_out_of_it():
 def test_ratings_that_cannot_be_are_refused_by_name(changes, message):
     with pytest.raises(ValueError, match=message):
         _ratings(**changes)
+
+
+def make_choices(**changes):
+    fields = dict(
+        participants=np.array(['a', 'a', 'b']),
+        trials=np.array([1, 2, 1]),
+        stimuli=np.array([['x', 'y'], ['y', 'z'], ['x', 'z']]),
+        choices=np.array([0, 1, 1]),
+        feedback=np.array([[1.0, 2.0], [3.0, 0.0], [5.0, 5.0]]),
+        options=('left', 'right'),
+        name='made up',
+    )
+    return Choices(**{**fields, **changes})
+
+
+def test_choices_know_their_task_and_people():
+    choices = make_choices()
+    assert choices.task == 'reward' and choices.people == ['a', 'b']
+    assert choices.of_people(['b']).stimuli.tolist() == [['x', 'z']]
+    one = make_choices(stimuli=np.array([['x'], ['y'], ['z']]), feedback=np.array([[0], [1], [1]]))
+    assert one.task == 'category'
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'choices': np.array([0, 2, 1])}, 'participant a, trial 2: the choice is none of the options 0 to 1'),
+        ({'choices': np.array([0.0, 1.0, 1.0])}, 'choices must be whole numbers'),
+        (
+            {'feedback': np.array([[1.0, 2.0], [3.0, 0.0], [5.0, np.nan]])},
+            'participant b, trial 1: the feedback is',
+        ),
+        ({'trials': np.array([2, 2, 1])}, 'participant a, trial 2: the trial does not come after'),
+        ({'participants': np.array(['a', 'b', 'a'])}, 'the trials of each participant must stand together'),
+        ({'options': ('left',)}, 'two options are needed'),
+        ({'options': ('left', 'right', 'up')}, r'one for each option, \[3, 3\], not \[3, 2\]'),
+        ({'feedback': np.ones((3, 1))}, r'feedback must be \[3, 2\]'),
+        (
+            {'stimuli': np.array([['x'], ['y'], ['z']]), 'feedback': np.array([[0.0], [0.5], [1.0]])},
+            'participant a, trial 2: the feedback is none of the options',
+        ),
+    ],
+)
+def test_choices_that_cannot_be_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make_choices(**changes)
