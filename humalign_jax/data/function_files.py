@@ -50,7 +50,7 @@ def load_function_file(
         by_item = _matrix(path, storage.read_array(path))
     else:
         raise ValueError(f'{path}: functions are read from .npz, .h5 or .npy.')
-    n, f = np.shape(by_item)
+    n, f = by_item.shape  # type: ignore[misc]
     if item_ids is None or len(item_ids) != n:
         came = 'no ids' if item_ids is None else f'{len(item_ids)} ids'
         raise ValueError(f'{path} has functions of {n} items, but {came} came: give one stimulus id for each row.')
