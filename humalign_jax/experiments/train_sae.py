@@ -29,7 +29,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     best = training.train(task, folder)
     assert task.score is not None
     task.score(folder, best, 'test')
-    setup: sparse_codes.Setup = task.setup
+    setup: sparse_codes.SaeSetup = task.setup
     codes = sparse_codes.encode(setup, best, setup.features, f'sae_{setup.features.name}')
     functions_lib.save_functions(folder / 'codes.npz', codes)
     scores = _code_scores(config, setup, codes, _provenance(config, setup, best, 'all'))
@@ -94,7 +94,7 @@ def make_task(config: ConfigDict) -> loop.Task:
 
 
 def _code_scores(
-    config: ConfigDict, setup: sparse_codes.Setup, codes: functions_lib.Functions, provenance: Mapping[str, Any]
+    config: ConfigDict, setup: sparse_codes.SaeSetup, codes: functions_lib.Functions, provenance: Mapping[str, Any]
 ) -> list[Score]:
     """Share of latents that no training item activates, and how many latents are usable functions, or why not."""
     rule = settings.plain(config.functions)
@@ -112,7 +112,7 @@ def _code_scores(
     return counts
 
 
-def _provenance(config: ConfigDict, setup: sparse_codes.Setup, state: TrainState, split: str) -> dict[str, Any]:
+def _provenance(config: ConfigDict, setup: sparse_codes.SaeSetup, state: TrainState, split: str) -> dict[str, Any]:
     """Provenance of every score."""
     features = setup.features
     rows = setup.rows[split] if split in setup.rows else slice(None)

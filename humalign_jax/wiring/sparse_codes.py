@@ -20,7 +20,7 @@ SPLITS = ('train', 'validation', 'test')
 
 
 @dataclasses.dataclass(frozen=True)
-class Setup:
+class SaeSetup:
     """What the config of `train_sae` says, read once.
 
     Attributes:
@@ -62,7 +62,7 @@ def make_batch(arrays: Mapping[str, jax.Array], rows: jax.Array, keys: jax.Array
     return {'x': x / jnp.where(factor > 0, factor, jnp.maximum(norm, 1e-12))}
 
 
-def read(config: ConfigDict) -> Setup:
+def read(config: ConfigDict) -> SaeSetup:
     """Reads the sections of a config that say what is trained on what, and loads the features.
 
     Raises:
@@ -80,7 +80,7 @@ def read(config: ConfigDict) -> Setup:
     model = models.make_model(**settings.plain(config.model), n_features=train.shape[1])
     if not isinstance(model, models.SparseAutoencoder):
         raise ValueError(f"config.model.name must be 'sae' here, not {config.model.name!r}.")
-    return Setup(
+    return SaeSetup(
         recipe=training.read(config, n_examples=len(train)),
         model=model,
         features=features,
@@ -102,7 +102,7 @@ def _split(n: int, n_validation: int, n_test: int, *, seed: int) -> dict[str, np
     return {split: np.sort(part) for split, part in zip(SPLITS, parts)}
 
 
-def encode(setup: Setup, state: TrainState, features: Features, name: str) -> Functions:
+def encode(setup: SaeSetup, state: TrainState, features: Features, name: str) -> Functions:
     """Codes of all items of a feature matrix, one function for each latent, named `<name>/<latent, five digits>`.
 
     Args:

@@ -43,7 +43,7 @@ def test_directions_and_codes_of_simulated_features_are_recovered(trained):
 def test_scores_say_how_much_is_explained_by_how_many_latents(trained):
     _, folder = trained
     opened, codes = runs.open_run(folder), load_functions(folder / 'codes.npz')
-    setup: sparse_codes.Setup = opened.task.setup
+    setup: sparse_codes.SaeSetup = opened.task.setup
     x = (np.asarray(setup.features.values) - setup.mean) / setup.factor
     x = x[setup.rows['test']]
     recon = codes.dense().T[setup.rows['test']] @ np.asarray(
