@@ -83,8 +83,8 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
         (
             'n_devices', 'max_steps', 'max_images', 'n_images', 'n_bootstrap', 'n_permutations', 'n_models',
             'n_stimuli', 'n_subjects', 'n_validation', 'n_validation_folds', 'n_test', 'which_folds', 'n_influential',
-            'n_triplets', 'n_participants', 'n_trials', 'dimensions',
-            'crop_padding_px', 'warmup_steps',
+            'n_triplets', 'n_participants', 'n_trials', 'dimensions', 'crop_padding_px', 'warmup_steps',
+            'min_positives', 'min_negatives',
         ),
         _COUNT,
     ),
@@ -93,13 +93,14 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'batch_size', 'keep_checkpoints', 'steps_per_dispatch', 'log_every_steps', 'n_draws', 'n_splits',
             'n_train', 'n_observers', 'n_per_class', 'n_samples', 'n_traversed', 'n_dimensions', 'n_pairs',
             'n_between', 'n_classes', 'width_px', 'size_px', 'latent_dim', 'widths', 'stage_sizes', 'image_shape',
+            'n_latents', 'k', 'dead_k', 'n_items', 'n_features', 'n_functions', 'n_active',
         ),
         _POSITIVE_COUNT,
     ),
     **dict.fromkeys(
         (
             'learning_rate', 'epochs', 'eval_every_epochs', 'checkpoint_every_epochs', 'std', 'strengths',
-            'max_memory_gb',
+            'max_memory_gb', 'dead_after_epochs',
         ),
         _POSITIVE,
     ),
@@ -107,7 +108,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
         (
             'every_epochs', 'pictures_every_epochs', 'kl_warmup_epochs', 'warmup_epochs', 'kl_weight',
             'weight_decay', 'clip_norm', 'start_learning_rate', 'end_learning_rate', 'kl_nats', 'mean_variance',
-            'reconstruction_weight', 'penalty',
+            'reconstruction_weight', 'penalty', 'dead_weight', 'noise_sd',
         ),
         _NOT_NEGATIVE,
     ),
@@ -122,13 +123,14 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'name', 'names', 'network', 'noise_files', 'over', 'pairs', 'root', 'run', 'schedule', 'split', 'study',
             'target', 'title', 'unpool', 'validation', 'ids', 'file', 'key', 'renames', 'categories', 'highest',
             'lowest', 'question', 'images', 'rdm', 'runs', 'source', 'embeddings', 'numbering', 'sets', 'array',
+            'ids_column',
         ),
         _Text(),
     ),
     **dict.fromkeys(
         (
             'bottleneck', 'decay_all', 'decoder', 'flip', 'grey', 'invert', 'keep_maxpool', 'nesterov', 'pixels',
-            'test_curves', 'write_rdms', 'repeats_within',
+            'test_curves', 'write_rdms', 'repeats_within', 'unit_norm',
         ),
         _Switch(),
     ),
