@@ -88,7 +88,9 @@ def _read(config: ConfigDict, root: pathlib.Path, path: str, array: str, name: s
     with in_flags(_FLAGS):
         found = files.load_features(place, key=array or None, name=name or array or None)
     if not pairs.has_ids(found):
-        found = dataclasses.replace(found, ids=_ids(config, root, place, len(found.ids)))
+        origin = 'given' if config.stimuli.ids_file else 'dataset'
+        ids, about = _ids(config, root, place, len(found.ids)), {**found.provenance, 'ids': origin}
+        found = dataclasses.replace(found, ids=ids, provenance=about)
     layer_folders.check_finite(found, place, 'Leave it out of config.features.')
     return found
 
