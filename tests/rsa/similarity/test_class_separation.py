@@ -12,7 +12,7 @@ def _classes(sizes, spread):
 
 
 def test_separation_is_one_minus_the_ratio_of_mean_cosine_distances():
-    """Kornblith et al. (2021), equation 11, with classes of one size."""
+    """The definition of Kornblith et al. (2021), with classes of one size."""
     x, labels = _classes([8] * 4, 0.5)
     distances = cdist(x, x, 'cosine')
     within = np.mean([distances[np.ix_(labels == k, labels == k)].mean() for k in range(4)])
