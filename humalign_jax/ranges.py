@@ -83,7 +83,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
         (
             'n_devices', 'max_steps', 'max_images', 'n_images', 'n_bootstrap', 'n_permutations', 'n_models',
             'n_stimuli', 'n_subjects', 'n_validation', 'n_validation_folds', 'n_test', 'which_folds',
-            'crop_padding_px', 'warmup_steps',
+            'crop_padding_px', 'warmup_steps', 'patience', 'after_steps', 'mlp_width',
         ),
         _COUNT,
     ),
@@ -92,6 +92,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'batch_size', 'keep_checkpoints', 'steps_per_dispatch', 'log_every_steps', 'n_draws', 'n_splits',
             'n_train', 'n_observers', 'n_per_class', 'n_samples', 'n_traversed', 'n_dimensions', 'n_pairs',
             'n_between', 'n_classes', 'width_px', 'size_px', 'latent_dim', 'widths', 'stage_sizes', 'image_shape',
+            'n_simulated', 'length', 'per_epoch', 'n_repeats', 'n_layers', 'n_heads', 'min_positives',
         ),
         _POSITIVE_COUNT,
     ),
@@ -106,11 +107,12 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
         (
             'every_epochs', 'pictures_every_epochs', 'kl_warmup_epochs', 'warmup_epochs', 'kl_weight',
             'weight_decay', 'clip_norm', 'start_learning_rate', 'end_learning_rate', 'kl_nats', 'mean_variance',
+            'min_improvement',
         ),
         _NOT_NEGATIVE,
     ),
-    **dict.fromkeys(('human_weight',), _SHARE),
-    **dict.fromkeys(('label_smoothing', 'dropout_rate', 'momentum', 'test_share'), _SHARE_BELOW_1),
+    **dict.fromkeys(('human_weight', 'min_accuracy'), _SHARE),
+    **dict.fromkeys(('label_smoothing', 'dropout_rate', 'momentum', 'test_share', 'held_out_items', 'held_out'), _SHARE_BELOW_1),
     **dict.fromkeys(('mean', 'steps'), _ANY),
     **dict.fromkeys(
         (
@@ -120,18 +122,20 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'name', 'names', 'network', 'noise_files', 'over', 'pairs', 'root', 'run', 'schedule', 'split', 'study',
             'target', 'title', 'validation',
             'categories', 'highest', 'lowest', 'question',
+            'array', 'core', 'export', 'held_out_file', 'held_out_items_file', 'main', 'mid', 'no_decay', 'raw', 'scaling',
+            'use',
         ),
         _Text(),
     ),
     **dict.fromkeys(
-        ('bottleneck', 'decay_all', 'flip', 'grey', 'invert', 'keep_maxpool', 'nesterov', 'pixels', 'write_rdms'),
+        ('bottleneck', 'decay_all', 'embed', 'flip', 'grey', 'invert', 'keep_maxpool', 'nesterov', 'pixels', 'write_rdms'),
         _Switch(),
     ),
 }  # fmt: skip
 _BY_SECTION = {'recipe_epochs': _POSITIVE, 'runs': _Text()}  # sections whose keys are names of networks
 _LISTS = (
     'arms', 'arrays', 'baselines', 'files', 'headline', 'include', 'layers', 'levels', 'mean', 'measures', 'names',
-    'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories',
+    'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories', 'export', 'no_decay',
 )  # fmt: skip
 
 
