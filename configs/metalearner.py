@@ -82,7 +82,7 @@ def get_config(size: str = 'paper') -> ml_collections.ConfigDict:
     )
     c.export = ()  # further files whose features are mapped too
     if size == 'tiny':
-        c.data.update(features='simulated', n_simulated=600, batch_size=64, scaling='rms')
+        c.data.update(features='simulated', n_simulated=1500, batch_size=64, scaling='rms')
         c.functions.update(main='simulated', mid='simulated', min_positives=24, held_out=0.2)
         c.episodes.update(length=24, per_epoch=3200, n_repeats=4)
         c.model.update(n_heads=4, dropout_rate=0.0, dtype='float32')

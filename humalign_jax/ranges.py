@@ -112,7 +112,9 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
         _NOT_NEGATIVE,
     ),
     **dict.fromkeys(('human_weight', 'min_accuracy'), _SHARE),
-    **dict.fromkeys(('label_smoothing', 'dropout_rate', 'momentum', 'test_share', 'held_out_items', 'held_out'), _SHARE_BELOW_1),
+    **dict.fromkeys(
+        ('label_smoothing', 'dropout_rate', 'momentum', 'test_share', 'held_out_items', 'held_out'), _SHARE_BELOW_1
+    ),
     **dict.fromkeys(('mean', 'steps'), _ANY),
     **dict.fromkeys(
         (
@@ -122,13 +124,16 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'name', 'names', 'network', 'noise_files', 'over', 'pairs', 'root', 'run', 'schedule', 'split', 'study',
             'target', 'title', 'validation',
             'categories', 'highest', 'lowest', 'question',
-            'array', 'core', 'export', 'held_out_file', 'held_out_items_file', 'main', 'mid', 'no_decay', 'raw', 'scaling',
-            'use',
+            'array', 'core', 'export', 'held_out_file', 'held_out_items_file', 'main', 'mid', 'no_decay', 'raw',
+            'scaling', 'use',
         ),
         _Text(),
     ),
     **dict.fromkeys(
-        ('bottleneck', 'decay_all', 'embed', 'flip', 'grey', 'invert', 'keep_maxpool', 'nesterov', 'pixels', 'write_rdms'),
+        (
+            'bottleneck', 'decay_all', 'embed', 'flip', 'grey', 'invert', 'keep_maxpool', 'nesterov', 'pixels',
+            'write_rdms',
+        ),
         _Switch(),
     ),
 }  # fmt: skip

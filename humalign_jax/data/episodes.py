@@ -52,7 +52,9 @@ def magnitude_scale(functions: Functions, medians: np.ndarray | None = None) -> 
     return scale if scale > 1e-6 * float(np.abs(values).max()) else 1.0
 
 
-def episode_arrays(features: np.ndarray, functions: Functions, medians: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def episode_arrays(
+    features: np.ndarray, functions: Functions, medians: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """What stays on the devices, for `make_episode_batch`.
 
     Args:
@@ -66,7 +68,7 @@ def episode_arrays(features: np.ndarray, functions: Functions, medians: np.ndarr
         magnitude to the highest, and `n_positive` [f].
 
     Raises:
-        ValueError: Features and functions are of different numbers of items.
+        ValueError: Features and functions are of different numbers of items, or no item is positive.
     """
     if len(features) != functions.n_items:
         raise ValueError(f'{len(features)} features, but {functions.n_items} items of functions {functions.name!r}.')
@@ -76,6 +78,8 @@ def episode_arrays(features: np.ndarray, functions: Functions, medians: np.ndarr
         order = np.argsort(magnitudes, axis=1, kind='stable').astype(np.int32)
         n_positive = np.sum(magnitudes > 0, axis=1, dtype=np.int32)
         return {'features': features, 'magnitudes': magnitudes, 'order': order, 'n_positive': n_positive}
+    if not len(functions.indices):
+        raise ValueError(f'functions {functions.name!r} have no positive item: nothing can be learnt.')
     n_positive = np.diff(functions.indptr)
     place = np.arange(len(functions.indices)) - np.repeat(functions.indptr[:-1], n_positive)
     return {
@@ -99,14 +103,13 @@ def make_episode_batch(rule: EpisodeRule) -> Callable[[Arrays, jax.Array, jax.Ar
     """
 
     def make_batch(arrays: Arrays, rows: jax.Array, keys: jax.Array | None) -> dict[str, jax.Array]:
+        n_functions = len(arrays['order'] if 'order' in arrays else arrays['indptr'][1:])
+        is_training = keys is not None
         if keys is None:
-            function = rows // rule.n_repeats
             keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(rule.seed), rows)
-        else:
-            n_functions = len(arrays['order'] if 'order' in arrays else arrays['indptr'][1:])
-            keys, of_function = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
-            function = jax.vmap(lambda key: jax.random.randint(key, (), 0, n_functions))(of_function)
-        item, binary, magnitude = jax.vmap(lambda f, key: draw_episode(arrays, f, key, rule.length))(function, keys)
+        bits = jax.vmap(lambda key: jax.random.bits(key, (3 * rule.length + 2,)))(keys)
+        function = (bits[:, 0] % n_functions).astype(jnp.int32) if is_training else rows // rule.n_repeats
+        item, binary, magnitude = jax.vmap(draw_episode, (None, 0, 0))(arrays, function, bits[:, 1:])
         return {
             'x': arrays['features'][item],
             'previous': jnp.pad(magnitude[:, :-1] / rule.scale, ((0, 0), (1, 0))),
@@ -119,57 +122,51 @@ def make_episode_batch(rule: EpisodeRule) -> Callable[[Arrays, jax.Array, jax.Ar
     return make_batch
 
 
-def draw_episode(
-    arrays: Arrays, function: jax.Array, key: jax.Array, length: int
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def draw_episode(arrays: Arrays, function: jax.Array, bits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """One episode: items [t], whether they are positive [t], magnitudes [t].
 
     Args:
-        arrays: From `episode_arrays`, with at least `length` items.
+        arrays: From `episode_arrays`, with at least t items.
         function: Row of the function, [].
-        key: Typed PRNG key, [].
-        length: Items of an episode t.
+        bits: Random numbers of 32 bits, uint32, [3 t + 1].
     """
+    length, n_items = len(bits) // 3, len(arrays['features'])
     find = _find_dense if 'order' in arrays else _find_sparse
-    n_items = len(arrays['features'])
-    n_positive = (
-        arrays['n_positive'][function] if 'order' in arrays else jnp.diff(arrays['indptr'])[function]
-    )  # []
-    key_count, key_positive, key_negative, key_order = jax.random.split(key, 4)
-    wanted = jnp.round(length / 2 + length / 20 * jax.random.normal(key_count)).astype(jnp.int32)
-    wanted = jnp.clip(jnp.clip(wanted, 0, length), length - (n_items - n_positive), n_positive)
-    positive = draw_distinct(key_positive, wanted, n_positive, length)
-    negative = draw_distinct(key_negative, length - wanted, n_items - n_positive, length)
-    step = jnp.arange(length)
-    is_positive = step < wanted
+    n_positive = arrays['n_positive'][function] if 'order' in arrays else jnp.diff(arrays['indptr'])[function]
+    normal = jax.scipy.special.ndtri((bits[0].astype(jnp.float32) + 0.5) / 2.0**32)
+    wanted = jnp.round(jnp.clip(length / 2 + length / 20 * normal, 0, length)).astype(jnp.int32)
+    wanted = jnp.clip(wanted, length - (n_items - n_positive), n_positive)
+    counts, sizes = jnp.stack([wanted, length - wanted]), jnp.stack([n_positive, n_items - n_positive])
+    of_positive, of_negative, of_order = bits[1:].reshape(3, length)
+    positive, negative = jax.vmap(draw_distinct)(jnp.stack([of_positive, of_negative]), counts, sizes)
+    is_positive = jnp.arange(length) < wanted
     rank = jnp.where(is_positive, positive, jnp.roll(negative, wanted))
     item, magnitude = find(arrays, function, rank, is_positive, n_positive)
-    order = jax.random.permutation(key_order, length)
+    order = jnp.argsort(of_order)
     return item[order], is_positive[order], magnitude[order]
 
 
-def draw_distinct(key: jax.Array, count: jax.Array, n: jax.Array, length: int) -> jax.Array:
+def draw_distinct(bits: jax.Array, count: jax.Array, n: jax.Array) -> jax.Array:
     """`count` different numbers of 0..n-1, every set of them equally likely, in no random order.
 
     Args:
-        key: Typed PRNG key, [].
-        count: How many, at most n and `length`, [].
+        bits: Random numbers of 32 bits, uint32, [t].
+        count: How many, at most n and t, [].
         n: How many numbers there are, [].
-        length: Size of the result.
 
     Returns:
-        int32, [length], of which the first `count` are drawn.
+        int32, [t], of which the first `count` are drawn.
 
     References:
         Bentley & Floyd (1987). A sample of brilliance. Communications of the ACM 30(9), algorithm F2.
     """
-    largest = n - count + jnp.arange(length)
-    drawn = jax.random.randint(key, (length,), 0, largest + 1)
+    largest = n - count + jnp.arange(len(bits))
+    drawn = (bits % (largest + 1).astype(jnp.uint32)).astype(jnp.int32)
 
     def add(i: int, chosen: jax.Array) -> jax.Array:
         return chosen.at[i].set(jnp.where(jnp.any(chosen == drawn[i]), largest[i], drawn[i]))
 
-    return jax.lax.fori_loop(0, length, add, jnp.full(length, -1, jnp.int32))
+    return jax.lax.fori_loop(0, len(bits), add, jnp.full(len(bits), -1, jnp.int32))
 
 
 def _find_sparse(
@@ -177,12 +174,16 @@ def _find_sparse(
 ) -> tuple[jax.Array, jax.Array]:
     """Items and magnitudes of the rank-th positive or negative items of a sparse function."""
     first, last = arrays['indptr'][function], arrays['indptr'][function] + n_positive
+
     # Positive items before the rank-th negative one: those before which at most `rank` negative items lie.
-    low, high = jnp.full(rank.shape, first), jnp.full(rank.shape, last)
-    for _ in range(len(arrays['features']).bit_length()):
+    def halve(_: int, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = bounds
         middle = (low + high) // 2
         is_before = (low < high) & (arrays['skipped'][middle] <= rank)
-        low, high = jnp.where(is_before, middle + 1, low), jnp.where(is_before, high, middle)
+        return jnp.where(is_before, middle + 1, low), jnp.where(is_before, high, middle)
+
+    bounds = jnp.full(rank.shape, first), jnp.full(rank.shape, last)
+    low, _ = jax.lax.fori_loop(0, len(arrays['features']).bit_length(), halve, bounds)
     place = jnp.where(is_positive, first + rank, 0)
     item = jnp.where(is_positive, arrays['indices'][place], rank + low - first)
     return item, jnp.where(is_positive, arrays['values'][place], 0.0)

@@ -7,7 +7,7 @@ import numpy as np
 from humalign_jax.data.functions import Functions
 from humalign_jax.records import Features, stimulus_ids
 
-NUISANCE_SD = 2.0  # of the dimensions that people do not use; those that they use have 1
+NUISANCE_SD = 1.0  # of the dimensions that people do not use; those that they use have 1
 NOISE_SD = 0.1  # of each feature
 
 

@@ -41,7 +41,7 @@ _N_BOOTSTRAP = 1000
 
 
 def run(config: ConfigDict, workdir: str) -> None:
-    """Trains by `config`, chooses the checkpoint by held-out functions and items, and writes scores, curves, features."""
+    """Trains by `config`, chooses the checkpoint by held-out functions and items, writes scores, curves, features."""
     folder, task = pathlib.Path(workdir), make_task(config)
     best = training.train(task, folder)
     assert task.score is not None
@@ -58,16 +58,24 @@ def make_task(config: ConfigDict) -> loop.Task:
     data = function_data.read(config, n_items=config.episodes.length)
     recipe = training.read(config, n_examples=config.episodes.per_epoch)
     model = _make_model(config.model, n_functions=int(data.train_functions.sum()))
-    dense, has_held_out = data.medians is not None, not data.train_functions.all()
-    kind = 'trained' if isinstance(model, StaticLinear) or not has_held_out else 'held out'
-    summary = objectives.make_episode_summary(model, dense=dense)
+    dense = data.medians is not None
+    measure = objectives.make_episode_measure(model)
+    if isinstance(model, StaticLinear):  # the values of an item are as many as there are functions
+        measure = _summed(measure, dense=dense)
 
     @functools.cache  # arrays go to the devices when they are first needed
-    def sums_of(functions: str) -> Callable[[TrainState], dict[str, np.ndarray]]:
-        return _averaged(summary, _examples(config, data, model, functions, training=False), recipe)
+    def on_held_out_items() -> Callable[[TrainState, np.ndarray | None], dict[str, np.ndarray]]:
+        return _averaged(measure, _examples(config, data, model, training=False), recipe)
+
+    def sums_of(state: TrainState, functions: np.ndarray) -> dict[str, np.ndarray]:
+        if isinstance(model, StaticLinear):
+            return on_held_out_items()(state, None)
+        rows = np.flatnonzero(np.repeat(functions, config.episodes.n_repeats))
+        return objectives.episode_sums(on_held_out_items()(state, rows), dense=dense)
 
     def evaluate(state: TrainState) -> dict[str, float]:
-        sums = sums_of(kind)(state)
+        has_held_out = not data.train_functions.all()
+        sums = sums_of(state, ~data.train_functions if has_held_out else data.train_functions)
         accuracy = forward.means(sums, ('accuracy',))['accuracy']
         if not data.has_magnitudes:
             return {'accuracy': accuracy, 'score': accuracy}
@@ -76,13 +84,18 @@ def make_task(config: ConfigDict) -> loop.Task:
 
     def score(folder: pathlib.Path, state: TrainState, split: str) -> None:
         del split  # held-out items only
-        on_devices = devices.replicate(state, recipe.devices)
-        about = _provenance(config, data, state)
-        kinds = [kind] if kind == 'trained' else ['held out', 'trained']
-        scores = [one for of in kinds for one in _scores(sums_of(of)(on_devices), config, data, {**about, 'of': of})]
+        on_devices, about = devices.replicate(state, recipe.devices), _provenance(config, data, state)
+        if isinstance(model, StaticLinear):
+            parts = {'trained': sums_of(on_devices, data.train_functions)}
+        else:
+            values = on_held_out_items()(on_devices, None)
+            _write_curves(config, data, values, folder, about)
+            sums = objectives.episode_sums(values, dense=dense)
+            of = np.repeat(data.train_functions, config.episodes.n_repeats)
+            parts = {'held out': {name: value[~of] for name, value in sums.items()}} if not of.all() else {}
+            parts['trained'] = {name: value[of] for name, value in sums.items()}
+        scores = [one for of, sums in parts.items() for one in _scores(sums, config, data, {**about, 'of': of})]
         training.write_scores(folder, scores)
-        if isinstance(model, MetaLearner):
-            _write_curves(config, data, model, folder, on_devices, recipe, about)
 
     return loop.Task(
         recipe=recipe,
@@ -90,7 +103,7 @@ def make_task(config: ConfigDict) -> loop.Task:
         make_objective=lambda model: objectives.make_episode_objective(
             model, dense=dense, magnitudes=data.has_magnitudes
         ),
-        examples=_examples(config, data, model, 'trained', training=True),
+        examples=_examples(config, data, model, training=True),
         evaluate=evaluate,
         metrics=('accuracy', 'score', *(('r2',) if data.has_magnitudes else ())),
         digests=data.digests,
@@ -165,41 +178,46 @@ def _make_model(section: ConfigDict, *, n_functions: int) -> MetaLearner | Stati
 
 
 def _examples(
-    config: ConfigDict, data: function_data.FunctionData, model: nn.Module, functions: str, *, training: bool
+    config: ConfigDict, data: function_data.FunctionData, model: nn.Module, *, training: bool
 ) -> batches.Examples:
-    """Episodes, or items for the control: of the training items, or in evaluation of the held-out items.
+    """Episodes, or items for the control: of training functions and items; in evaluation of held-out items.
 
-    Args:
-        config: The config.
-        data: Features and functions.
-        model: Which of the two is trained.
-        functions: 'trained' or 'held out'.
-        training: Whether examples are drawn anew each time.
+    Evaluation episodes are of all functions, in their order; items have all training functions.
     """
-    section = config.episodes
-    features, chosen, medians = data.part(items_held_out=not training, functions_held_out=functions == 'held out')
-    if isinstance(model, StaticLinear):
-        _, trained, of_trained = data.part(items_held_out=False, functions_held_out=False)
+    section, static = config.episodes, isinstance(model, StaticLinear)
+    chosen = data.train_functions if training or static else np.ones(len(data.functions), bool)
+    features, functions, medians = data.part(data.train_items ^ (not training), chosen)
+    n_evaluated = len(features) if static else len(functions) * section.n_repeats
+    n = section.per_epoch if training else n_evaluated
+    if static:
+        _, trained, of_trained = data.part(data.train_items, chosen)
         scales = function_rows.function_scales(trained, of_trained)
-        arrays = function_rows.row_arrays(features, chosen, scales, medians)
-        n = section.per_epoch if training else len(features)
-        return batches.Examples(n, arrays, function_rows.make_row_batch(len(chosen)))
+        arrays = function_rows.row_arrays(features, functions, scales, medians)
+        return batches.Examples(n, arrays, function_rows.make_row_batch(len(functions)))
     rule = episodes.EpisodeRule(section.length, data.scale, section.n_repeats, config.data.split_seed)
-    n = section.per_epoch if training else len(chosen) * section.n_repeats
-    arrays = episodes.episode_arrays(features, chosen, medians)
+    arrays = episodes.episode_arrays(features, functions, medians)
     return batches.Examples(n, arrays, episodes.make_episode_batch(rule))
 
 
+def _summed(measure: Callable, *, dense: bool) -> Callable:
+    """A measure whose values are summed over each row of the batch on the device."""
+
+    def summed(params: Any, model_state: Any, batch: batches.Batch) -> Mapping[str, jax.Array]:
+        return objectives.episode_sums(measure(params, model_state, batch), dense=dense)
+
+    return summed
+
+
 def _averaged(
-    function: Callable, examples: batches.Examples, recipe: loop.Recipe
-) -> Callable[[TrainState], dict[str, np.ndarray]]:
-    """`state -> {name: [n, ...]}` of a measure, with the optimiser's averaged parameters."""
+    measure: Callable, examples: batches.Examples, recipe: loop.Recipe
+) -> Callable[[TrainState, np.ndarray | None], dict[str, np.ndarray]]:
+    """`(state, rows or None for all) -> {name: [n, ...]}` of a measure, with the optimiser's averaged parameters."""
 
-    def measure(given: Any, model_state: Any, batch: batches.Batch) -> Mapping[str, jax.Array]:
-        return function(optimizers.averaged_params(*given), model_state, batch)
+    def measure_averaged(given: Any, model_state: Any, batch: batches.Batch) -> Mapping[str, jax.Array]:
+        return measure(optimizers.averaged_params(*given), model_state, batch)
 
-    values = forward.Forward(measure, examples, batch_size=recipe.batch_size, devices=recipe.devices)
-    return lambda state: values((state.params, state.opt_state), state.model_state)
+    values = forward.Forward(measure_averaged, examples, batch_size=recipe.batch_size, devices=recipe.devices)
+    return lambda state, rows: values((state.params, state.opt_state), state.model_state, rows)
 
 
 def _provenance(config: ConfigDict, data: function_data.FunctionData, state: TrainState) -> dict[str, Any]:
@@ -239,29 +257,22 @@ def _scores(
 
 
 def _write_curves(
-    config: ConfigDict, data: function_data.FunctionData, model: nn.Module, folder: pathlib.Path, on_devices: TrainState,
-    recipe: loop.Recipe, about: Mapping[str, Any],
-) -> None:  # fmt: skip
+    config: ConfigDict,
+    data: function_data.FunctionData,
+    values: Mapping[str, np.ndarray],
+    folder: pathlib.Path,
+    about: Mapping[str, Any],
+) -> None:
     """Writes what the model got right, and its squared errors, at each position of every function's episodes."""
-    measure = objectives.make_episode_measure(model)
-    held_out = ~data.train_functions
-    shape = (len(held_out), config.episodes.n_repeats, config.episodes.length)
-    correct, squared_error = np.zeros(shape, np.uint8), np.zeros(shape, np.float32)
-    for functions, rows in (('held out', held_out), ('trained', ~held_out)):
-        if not rows.any():
-            continue
-        examples = _examples(config, data, model, functions, training=False)
-        values = _averaged(measure, examples, recipe)(on_devices)
-        if data.medians is None:
-            values['squared_error'][values['binary'] == 0] = np.nan
-        correct[rows] = values['correct'].reshape(-1, *shape[1:])
-        squared_error[rows] = values['squared_error'].reshape(-1, *shape[1:])
+    shape = (len(data.functions), config.episodes.n_repeats, config.episodes.length)
+    counted = values['binary'] > 0 if data.medians is None else True
+    squared_error = np.where(counted, values['squared_error'], np.float32(np.nan)).reshape(shape)
     sidecar = {
         **about,
         'axes': ['function', 'episode', 'position'],
         'function_ids': data.functions.function_ids,
-        'functions_held_out': held_out,
+        'functions_held_out': ~data.train_functions,
         'magnitude_sd': data.scale,
     }
-    storage.write_array(folder / 'curves' / 'correct.npy', correct, sidecar)
+    storage.write_array(folder / 'curves' / 'correct.npy', values['correct'].reshape(shape).astype(np.uint8), sidecar)
     storage.write_array(folder / 'curves' / 'squared_error.npy', squared_error, sidecar)

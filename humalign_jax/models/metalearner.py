@@ -150,9 +150,7 @@ class StaticLinear(nn.Module):
     dtype: str = 'float32'
 
     @nn.compact
-    def __call__(
-        self, x: jax.Array, train: bool = False, keys: jax.Array | None = None
-    ) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, x: jax.Array, train: bool = False, keys: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
         """Features [b, d] -> logits [b, f], magnitudes [b, f], float32."""
         del train, keys
         self.param('log_variance', nn.initializers.zeros, (2,), jnp.float32)

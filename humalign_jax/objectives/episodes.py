@@ -1,4 +1,4 @@
-"""Learning functions in context: labels by cross-entropy, magnitudes by squared error, weighted by learned variances."""
+"""Learning functions in context: labels by cross-entropy, magnitudes by squared error, with learned weights."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -74,32 +74,26 @@ def make_episode_measure(model: nn.Module) -> Callable:
     return measure
 
 
-def make_episode_summary(model: nn.Module, *, dense: bool = False) -> Callable:
-    """Sums over the predictions of each row of a batch in evaluation mode.
+def episode_sums(values: Mapping[str, Any], *, dense: bool = False) -> dict[str, Any]:
+    """Sums over the predictions of each row, from the values of `make_episode_measure`, as NumPy or jax arrays.
 
     Returns:
-        `(params, model_state, batch) -> {'accuracy', 'n', 'sum', 'sum_of_squares', 'squared_error'}`, each [b]:
-        the share of right labels, and of the positive items (of dense functions all items) number, sum and sum of
-        squares of the magnitudes, and the sum of the squared errors; for `goodness_of_fit`.
+        `{'accuracy', 'n', 'sum', 'sum_of_squares', 'squared_error'}`, each [b]: the share of right labels, and of the
+        positive items (of dense functions all items) number, sum and sum of squares of the magnitudes, and the sum of
+        the squared errors; for `goodness_of_fit`.
     """
-    measure = make_episode_measure(model)
-
-    def summary(params, model_state, batch) -> dict[str, jax.Array]:
-        values = measure(params, model_state, batch)
-        counted = jnp.ones_like(values['binary']) if dense else values['binary']
-        return {
-            'accuracy': values['correct'].mean(axis=1),
-            'n': counted.sum(axis=1),
-            'sum': (counted * values['magnitude']).sum(axis=1),
-            'sum_of_squares': (counted * jnp.square(values['magnitude'])).sum(axis=1),
-            'squared_error': (counted * values['squared_error']).sum(axis=1),
-        }
-
-    return summary
+    counted = 0 * values['binary'] + 1 if dense else values['binary']
+    return {
+        'accuracy': values['correct'].mean(axis=1),
+        'n': counted.sum(axis=1),
+        'sum': (counted * values['magnitude']).sum(axis=1),
+        'sum_of_squares': (counted * values['magnitude'] ** 2).sum(axis=1),
+        'squared_error': (counted * values['squared_error']).sum(axis=1),
+    }
 
 
 def goodness_of_fit(sums: Mapping[str, np.ndarray]) -> float:
-    """R2 of the magnitudes over all rows together, as sklearn.metrics.r2_score; from `make_episode_summary`."""
+    """R2 of the magnitudes over all rows together, as sklearn.metrics.r2_score; from `episode_sums`."""
     n, total, squares, error = (
         float(np.sum(sums[name], dtype=np.float64)) for name in ('n', 'sum', 'sum_of_squares', 'squared_error')
     )

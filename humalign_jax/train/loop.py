@@ -239,7 +239,9 @@ class _Loop:
     def _is_over(self) -> bool:
         """Whether the validation rows say that the run stops early."""
         stopping = self._task.stopping
-        return stopping is not None and stopping.is_over([row for row in self._rows.rows if row['split'] == 'validation'])
+        return stopping is not None and stopping.is_over(
+            [row for row in self._rows.rows if row['split'] == 'validation']
+        )
 
     def _log(self, step: int, state: TrainState) -> tuple[TrainState, dict[str, float]]:
         """Writes the means since the last row and starts new sums; stops the run if a step was not finite."""

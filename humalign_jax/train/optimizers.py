@@ -69,8 +69,8 @@ def make_optimizer(
     """The optimiser.
 
     Args:
-        name: 'adamw' (decoupled decay), 'schedule_free_adamw' (the same without momentum, see `averaged_params`), 'adam'
-            or 'sgd' (decay added to the gradient).
+        name: 'adamw' (decoupled decay), 'schedule_free_adamw' (averaged, see `averaged_params`), 'adam' or 'sgd'
+            (decay added to the gradient).
         schedule: Learning rate by step.
         weight_decay: Decay; BatchNorm's and biases' parameters are left out unless `decay_all`.
         momentum: For 'sgd'.

@@ -61,10 +61,8 @@ class FunctionData:
         """Features as the model takes them, float32, [n, d]."""
         return ((values - self.shift) / self.divisor).astype(np.float32)
 
-    def part(self, *, items_held_out: bool, functions_held_out: bool) -> tuple[np.ndarray, Functions, np.ndarray | None]:
-        """Features, functions and medians of one of the four parts, as `data.episodes` takes them."""
-        items = self.train_items ^ items_held_out
-        chosen = self.train_functions ^ functions_held_out
+    def part(self, items: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, Functions, np.ndarray | None]:
+        """Features [k, d], functions and medians of some items [m] and functions [f], both given as masks."""
         functions = self.functions.select(chosen).select_items(self.functions.item_ids[items])
         medians = None if self.medians is None else self.medians[chosen]
         return self.scaled(self.features.values[self.rows[items]]), functions, medians
@@ -110,9 +108,8 @@ def read(config: ConfigDict, *, n_items: int) -> FunctionData:
         )
     logging.info('%d of %d items have both features and functions.', len(rows), len(features.ids))
     functions = functions.select_items(features.ids[rows])
-    train_items = ~_held_out(
-        functions.item_ids, section.held_out_items, section.held_out_items_file, section.split_seed, 'data.held_out_items'
-    )
+    seed, of_items, of_functions = section.split_seed, section.held_out_items_file, wanted.held_out_file
+    train_items = ~_held_out(functions.item_ids, section.held_out_items, of_items, seed, 'data.held_out_items')
     for name, n in (('training', int(train_items.sum())), ('held-out', int((~train_items).sum()))):
         if n < n_items:
             raise ValueError(
@@ -120,12 +117,9 @@ def read(config: ConfigDict, *, n_items: int) -> FunctionData:
                 'config.episodes.length.'
             )
     functions, left_out, medians = _usable(functions, train_items, wanted.min_positives)
-    if wanted.held_out or wanted.held_out_file:
-        held_out = _held_out(
-            functions.function_ids, wanted.held_out, wanted.held_out_file, section.split_seed, 'functions.held_out'
-        )
-    else:
-        held_out = np.zeros(len(functions), bool)
+    held_out = np.zeros(len(functions), bool)
+    if wanted.held_out or of_functions:
+        held_out = _held_out(functions.function_ids, wanted.held_out, of_functions, seed, 'functions.held_out')
     training = functions.select(~held_out).select_items(functions.item_ids[train_items])
     of_training = None if medians is None else medians[~held_out]
     values = np.asarray(features.values[rows[train_items]], np.float64)
