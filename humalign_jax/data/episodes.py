@@ -76,7 +76,7 @@ def episode_arrays(
     if medians is not None:
         magnitudes = (functions.dense() - medians[:, None]).astype(np.float32)
         order = np.argsort(magnitudes, axis=1, kind='stable').astype(np.int32)
-        n_positive = np.sum(magnitudes > 0, axis=1, dtype=np.int32)
+        n_positive = (magnitudes > 0).sum(axis=1).astype(np.int32)
         return {'features': features, 'magnitudes': magnitudes, 'order': order, 'n_positive': n_positive}
     if not len(functions.indices):
         raise ValueError(f'functions {functions.name!r} have no positive item: nothing can be learnt.')

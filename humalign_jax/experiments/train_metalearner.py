@@ -128,7 +128,8 @@ def write_features(config: ConfigDict, task: loop.Task, folder: pathlib.Path, st
     data: function_data.FunctionData = task.setup
     params = optimizers.averaged_params(state.params, state.opt_state)
     apply = jax.jit(lambda x: task.model.apply({'params': params}, x, method='representation'))
-    sources = [data.features, *(function_data.read_features(_with_file(config, path)) for path in config.export)]
+    further: tuple[str, ...] = settings.plain(config.export)
+    sources = [data.features, *(function_data.read_features(_with_file(config, path)) for path in further)]
     names = storage.file_names([source.name for source in sources])
     for source, name in zip(sources, names):
         if source.values.shape[1] != len(data.shift):
