@@ -1,10 +1,10 @@
 r"""Meta-learns features: a small causal transformer learns functions of items in context; its first layer is kept.
 
     python -m humalign_jax.main --config=configs/metalearner.py --workdir=runs/metalearner \
-        --config.data.features=features.h5 --config.functions.main=sae/functions.npz
+        --config.data.features=features.h5 --config.functions.main=runs/sae/codes.npz
     python -m humalign_jax.main --config=configs/metalearner.py:tiny --workdir=runs/tiny    # seconds, simulated data
 
-Functions: what configs/train_sae.py writes, any .npz of `data.functions.save_functions`, or single neurons ('raw').
+Functions: codes of configs/sae.py, any file that `data.function_files` reads, or single neurons ('raw').
 Leaves features/<name>/ (a folder of layers with base and meta-learned features), curves/ and scores.jsonl.
 Ablations: configs/sweeps/metalearner_ablations.py. `paper` is the published size; it needs a GPU.
 """
@@ -18,8 +18,9 @@ def get_config(size: str = 'paper') -> ml_collections.ConfigDict:
     c.seed = 0
     c.data = dict(
         features='',  # file with an array [n, d] and stimulus ids; 'simulated': made-up concepts
-        array='',  # which array of the file, '' for the only one
-        ids_file='',  # ids of a file without any, one a line
+        key='',  # which array of a file with several
+        ids_file='',  # for a file without ids: one id a line, or a table
+        ids_column='',  # column of that table
         n_simulated=1000,  # of simulated concepts
         scaling='none',  # rms: subtract the mean, divide by the root mean square of all values; both affine
         batch_size=4096,  # episodes; items for static_linear
@@ -29,9 +30,10 @@ def get_config(size: str = 'paper') -> ml_collections.ConfigDict:
     )
     c.functions = dict(
         use='main',  # which of these three: main, mid, raw
-        main='',  # .npz with functions; 'simulated'
+        main='',  # file with functions, such as codes.npz of configs/sae.py; 'simulated'
         mid='',  # the same of a layer half way through the network; 'simulated'
         raw='',  # file with features whose single neurons are functions; '': those of data.features
+        key='',  # which matrix of a file with several, such as 'wordnet'
         min_positives=120,  # least positive and negative items of a function, in training and in held-out items
         held_out=0.1,  # share of the functions; 0: evaluation on trained functions
         held_out_file='',  # or their ids, one a line

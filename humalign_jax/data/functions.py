@@ -14,6 +14,8 @@ import scipy.sparse
 
 from humalign_jax import arrays, records, storage
 
+# Why a function is left out: no positive item; too few in a set; too few items of value 0 in a set; equal to another.
+REASONS = ('dead', 'rare', 'common', 'duplicate')
 _ARRAYS = ('indptr', 'indices', 'values')
 
 
@@ -114,7 +116,7 @@ class Functions:
     @classmethod
     def from_dense(
         cls,
-        values: np.ndarray | scipy.sparse.sparray,
+        values: np.ndarray | scipy.sparse.csr_array,
         item_ids: np.ndarray | Sequence[str],
         function_ids: np.ndarray | Sequence[str],
         name: str,
@@ -129,7 +131,7 @@ class Functions:
         """
         shape = (len(function_ids), len(item_ids))
         if values.shape != shape:
-            raise ValueError(f'functions {name!r}: values must be [f, n] = {list(shape)}, not {list(values.shape)}.')
+            raise ValueError(f'functions {name!r}: values must be [f, n] = {shape}, not {values.shape}.')
         matrix = _canonical(scipy.sparse.csr_array(values, dtype=np.float32))
         given = (np.asarray(item_ids), np.asarray(function_ids))
         return cls(matrix.indptr, matrix.indices, matrix.data, *given, name, simulated, provenance or {})
@@ -146,6 +148,40 @@ class Functions:
         return dataclasses.replace(self, indptr=matrix.indptr, indices=matrix.indices, values=matrix.data, **ids)
 
 
+def why_unusable(
+    functions: Functions,
+    *,
+    min_positives: int,
+    min_negatives: int = 0,
+    item_sets: Mapping[str, np.ndarray] | None = None,
+) -> np.ndarray:
+    """Why each function cannot be used, the first of `REASONS` that holds, [f] strings; '' if it can.
+
+    Args:
+        functions: Sparse functions: positive items are those whose value is not 0.
+        min_positives: Least number of positive items in each set.
+        min_negatives: Least number of items of value 0 in each set.
+        item_sets: Rows of the items of each set, such as those of training and of evaluation; None: one set of all.
+    """
+    sets = {'all': np.arange(functions.n_items)} if item_sets is None else item_sets
+    positives = np.stack([functions.n_positive(rows) for rows in sets.values()])  # [sets, f]
+    negatives = np.array([len(rows) for rows in sets.values()])[:, None] - positives
+    found = {
+        'dead': functions.n_positive() == 0,
+        'rare': np.any(positives < min_positives, axis=0),
+        'common': np.any(negatives < min_negatives, axis=0),
+    }
+    reasons = np.select(list(found.values()), list(found), default='').astype('<U9')
+    seen: set[bytes] = set()
+    for row in np.flatnonzero(reasons == ''):
+        entries = slice(functions.indptr[row], functions.indptr[row + 1])
+        content = functions.indices[entries].tobytes() + functions.values[entries].tobytes()
+        if content in seen:
+            reasons[row] = 'duplicate'
+        seen.add(content)
+    return reasons
+
+
 def usable(
     functions: Functions,
     *,
@@ -155,50 +191,29 @@ def usable(
 ) -> tuple[Functions, dict[str, int]]:
     """The functions with enough positive and negative items in every set: one list for training and evaluation.
 
-    A function is left out as the first of these that it is: `dead`, no positive item at all; `rare`, fewer than
-    `min_positives` in one set; `common`, fewer than `min_negatives` items of value 0 in one set; `duplicate`, the same
-    values as a function before it.
-
     Args:
-        functions: Sparse functions: positive items are those whose value is not 0.
+        functions: See `why_unusable`, as the other arguments.
         min_positives: Least number of positive items in each set.
         min_negatives: Least number of items of value 0 in each set.
-        item_sets: Rows of the items of each set, such as those of training and of evaluation; None: one set of all.
+        item_sets: Rows of the items of each set.
 
     Returns:
-        The functions that stay, and how many were left out for each reason, `{'dead', 'rare', 'common', 'duplicate'}`.
+        The functions that stay, and how many were left out for each of `REASONS`.
 
     Raises:
         ValueError: No function stays; the message says why each was left out.
     """
-    sets = {'all': np.arange(functions.n_items)} if item_sets is None else dict(item_sets)
-    positives = np.stack([functions.n_positive(rows) for rows in sets.values()])  # [sets, f]
-    sizes = np.array([len(rows) for rows in sets.values()])[:, None]
-    seen: set[bytes] = set()
-    reasons = []
-    for row, (first, last) in enumerate(zip(functions.indptr[:-1], functions.indptr[1:])):
-        content = functions.indices[first:last].tobytes() + functions.values[first:last].tobytes()
-        if first == last:
-            reasons.append('dead')
-        elif np.any(positives[:, row] < min_positives):
-            reasons.append('rare')
-        elif np.any(sizes[:, 0] - positives[:, row] < min_negatives):
-            reasons.append('common')
-        elif content in seen:
-            reasons.append('duplicate')
-        else:
-            seen.add(content)
-            reasons.append('')
-    counts = {reason: reasons.count(reason) for reason in ('dead', 'rare', 'common', 'duplicate')}
-    kept = np.array([not reason for reason in reasons], bool)
-    if not kept.any():
+    reasons = why_unusable(functions, min_positives=min_positives, min_negatives=min_negatives, item_sets=item_sets)
+    counts = {reason: int(np.sum(reasons == reason)) for reason in REASONS}
+    sets = ['all'] if item_sets is None else list(item_sets)
+    if np.all(reasons != ''):
         raise ValueError(
             f'none of the {len(functions)} functions {functions.name!r} has {min_positives} positive and '
             f'{min_negatives} negative items in each of {", ".join(sets)}: {counts}. Lower the minimum, or train with '
             'more items.'
         )
-    rule = {'min_positives': min_positives, 'min_negatives': min_negatives, 'sets': list(sets), 'left_out': counts}
-    chosen = functions.select(kept)
+    rule = {'min_positives': min_positives, 'min_negatives': min_negatives, 'sets': sets, 'left_out': counts}
+    chosen = functions.select(reasons == '')
     return dataclasses.replace(chosen, provenance={**chosen.provenance, 'usable': rule}), counts
 
 
@@ -244,7 +259,8 @@ def load_functions(path: storage.PathLike) -> Functions:
             f'{path} and {beside.name} do not belong together: one of the two files was replaced. Write both again.'
         )
     ids = (np.array(told['item_ids'], dtype=np.str_), np.array(told['function_ids'], dtype=np.str_))
-    return Functions(*held.values(), *ids, told['name'], told['simulated'], told['provenance'])
+    matrix = (held['indptr'], held['indices'], held['values'])
+    return Functions(*matrix, *ids, told['name'], told['simulated'], told['provenance'])
 
 
 def _canonical(matrix: scipy.sparse.csr_array) -> scipy.sparse.csr_array:

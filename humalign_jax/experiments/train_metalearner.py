@@ -129,7 +129,7 @@ def write_features(config: ConfigDict, task: loop.Task, folder: pathlib.Path, st
     params = optimizers.averaged_params(state.params, state.opt_state)
     apply = jax.jit(lambda x: task.model.apply({'params': params}, x, method='representation'))
     further: tuple[str, ...] = settings.plain(config.export)
-    sources = [data.features, *(function_data.read_features(_with_file(config, path)) for path in further)]
+    sources = [data.features, *(function_data.read_file(config.data, path) for path in further)]
     names = storage.file_names([source.name for source in sources])
     for source, name in zip(sources, names):
         if source.values.shape[1] != len(data.shift):
@@ -145,10 +145,6 @@ def write_features(config: ConfigDict, task: loop.Task, folder: pathlib.Path, st
             sidecar = _sidecar(source, layer, order, about if order else {}, config)
             storage.write_array(folder / 'features' / name / f'{layer}.npy', values, sidecar)
     logging.info('Features of %s: %s', ', '.join(names), folder / 'features')
-
-
-def _with_file(config: ConfigDict, path: str) -> ConfigDict:
-    return ConfigDict({**config.data.to_dict(), 'features': path, 'array': '', 'ids_file': ''})
 
 
 def _sidecar(source: Features, layer: str, order: int, about: Mapping[str, Any], config: ConfigDict) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from humalign_jax.models import layers
 from humalign_jax.models.digitnet import DigitNet
 from humalign_jax.models.philnet import PhilNet
 from humalign_jax.models.resnet import ResNet18, ResNet34, ResNet50
+from humalign_jax.models.sae import SparseAutoencoder
 from humalign_jax.models.vae import VAE
 
 MODELS: dict[str, type[nn.Module]] = {
@@ -18,6 +19,7 @@ MODELS: dict[str, type[nn.Module]] = {
     'resnet18': ResNet18,
     'resnet34': ResNet34,
     'resnet50': ResNet50,
+    'sae': SparseAutoencoder,
 }
 
 

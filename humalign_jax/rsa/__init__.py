@@ -52,13 +52,16 @@ from humalign_jax.rsa.similarity.ceiling import split_counts as split_counts
 from humalign_jax.rsa.similarity.ceiling import split_half as split_half
 from humalign_jax.rsa.similarity.ceiling import subject_ceilings as subject_ceilings
 from humalign_jax.rsa.similarity.cka import linear_cka as linear_cka
+from humalign_jax.rsa.similarity.class_separation import class_separation as class_separation
 from humalign_jax.rsa.similarity.compare import compare as compare
 from humalign_jax.rsa.similarity.geometry import FEATURE_INDICES as FEATURE_INDICES
 from humalign_jax.rsa.similarity.geometry import participation_ratio as participation_ratio
+from humalign_jax.rsa.similarity.geometry import procrustes_align as procrustes_align
 from humalign_jax.rsa.similarity.geometry import procrustes_distance as procrustes_distance
 from humalign_jax.rsa.similarity.geometry import procrustes_similarity as procrustes_similarity
 from humalign_jax.rsa.similarity.geometry import rv_coefficient as rv_coefficient
 from humalign_jax.rsa.similarity.indices import INDICES as INDICES
 from humalign_jax.rsa.similarity.indices import Index as Index
 from humalign_jax.rsa.similarity.indices import index_named as index_named
+from humalign_jax.rsa.similarity.intrinsic_dimension import two_nn as two_nn
 from humalign_jax.rsa.similarity.kernels import rbf_cka as rbf_cka

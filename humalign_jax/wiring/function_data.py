@@ -1,7 +1,6 @@
 """Features and functions of the same items, joined by id, and which of both are held out from training."""
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,19 +11,20 @@ from ml_collections import ConfigDict
 from humalign_jax import settings, storage
 from humalign_jax.data import episodes, simulated_concepts
 from humalign_jax.data import functions as functions_lib
+from humalign_jax.data.function_files import load_function_file
 from humalign_jax.data.functions import Functions
 from humalign_jax.records import Features
-from humalign_jax.rsa import files, pairs
-from humalign_jax.wiring.layer_folders import check_finite
+from humalign_jax.rsa import files
+from humalign_jax.wiring import feature_matrix
 
 SIMULATED = 'simulated'  # in place of a file
 SCALINGS = ('none', 'rms')
 USES = ('main', 'mid', 'raw')
 _DATA_KEYS = (
-    'features', 'array', 'ids_file', 'n_simulated', 'scaling', 'batch_size', 'split_seed', 'held_out_items',
+    'features', 'key', 'ids_file', 'ids_column', 'n_simulated', 'scaling', 'batch_size', 'split_seed', 'held_out_items',
     'held_out_items_file',
 )  # fmt: skip
-_FUNCTION_KEYS = ('use', *USES, 'min_positives', 'held_out', 'held_out_file')
+_FUNCTION_KEYS = ('use', *USES, 'key', 'min_positives', 'held_out', 'held_out_file')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +148,7 @@ def read(config: ConfigDict, *, n_items: int) -> FunctionData:
 
 
 def read_features(section: ConfigDict) -> Features:
-    """Features with ids, from the file `section.features`, or simulated.
+    """Features with ids, from the file `section.features` (see `feature_matrix`), or simulated.
 
     Raises:
         ValueError: The file is missing or damaged, has no ids, or has values that are not finite.
@@ -159,29 +159,19 @@ def read_features(section: ConfigDict) -> Features:
         raise ValueError(
             "config.data.features names no file: give one with an array [n, d], or 'simulated' for made-up concepts."
         )
-    path = pathlib.Path(section.features)
-    found = files.load_features(path, key=section.array or None, name=section.array or path.stem)
-    if section.ids_file:
-        ids = files.load_ids(section.ids_file)
-        if len(ids) != len(found.ids):
-            raise ValueError(f'{section.ids_file} has {len(ids)} ids, but {path} {len(found.ids)} rows.')
-        found = dataclasses.replace(found, ids=ids)
-    elif not pairs.has_ids(found):
-        raise ValueError(
-            f'{path} has no stimulus ids, and everything joins by id: list them, one a line for each row, '
-            '--config.data.ids_file=FILE.'
-        )
-    check_finite(found, path, 'Leave these rows out of the file.')
-    return found
+    return feature_matrix.read_features(section, seed=section.split_seed)
+
+
+def read_file(section: ConfigDict, path: str) -> Features:
+    """Features of another file than that of `config.data`, which holds one array and its ids."""
+    return read_features(ConfigDict({**section.to_dict(), 'features': path, 'key': '', 'ids_file': ''}))
 
 
 def _read_functions(section: ConfigDict, wanted: ConfigDict, features: Features) -> Functions:
-    """The functions of `config.functions.use`."""
+    """The functions of `config.functions.use`; items of a file without ids are those of the features."""
     path = wanted[wanted.use]
     if wanted.use == 'raw':
-        neurons = features
-        if path:
-            neurons = read_features(ConfigDict({**section.to_dict(), 'features': path, 'array': '', 'ids_file': ''}))
+        neurons = read_file(section, path) if path else features
         names = [f'neuron/{i:05d}' for i in range(neurons.values.shape[1])]
         simulated = bool(neurons.provenance.get('simulated', False))
         return Functions.from_dense(neurons.values.T, neurons.ids, names, 'neurons', simulated=simulated)
@@ -189,10 +179,8 @@ def _read_functions(section: ConfigDict, wanted: ConfigDict, features: Features)
         made = _simulated(section)
         return made.functions if wanted.use == 'main' else made.mid_functions
     if not path:
-        raise ValueError(
-            f'config.functions.{wanted.use} names no file: give the .npz that train_sae or save_functions wrote.'
-        )
-    return functions_lib.load_functions(path)
+        raise ValueError(f'config.functions.{wanted.use} names no file: give the codes.npz of configs/sae.py.')
+    return load_function_file(path, item_ids=np.asarray(features.ids), key=wanted.key)
 
 
 def _simulated(section: ConfigDict) -> simulated_concepts.SimulatedConcepts:

@@ -101,5 +101,5 @@ def test_what_is_no_csr_matrix_is_refused(functions, change, message):
 
 
 def test_a_matrix_of_other_shape_is_refused():
-    with pytest.raises(ValueError, match=r'values must be \[f, n\] = \[5, 4\], not \[4, 5\]'):
+    with pytest.raises(ValueError, match=r'values must be \[f, n\] = \(5, 4\), not \(4, 5\)'):
         functions_lib.Functions.from_dense(VALUES.T, ITEMS, NAMES, 'toy')

@@ -147,6 +147,9 @@ def _npz(path: pathlib.Path, file: zipfile.ZipFile) -> dict[str, StoredArray]:
 
 def _hdf5(file: h5py.File, *, matlab: bool) -> dict[str, StoredArray]:
     entries: dict[str, StoredArray] = {}
+    numbered = None if matlab else _numbered(file)
+    if numbered is not None:
+        return {'0 ...': numbered}
 
     def visit(group: h5py.Group, place: str) -> None:
         attributes(group, place)
@@ -184,6 +187,34 @@ def _hdf5(file: h5py.File, *, matlab: bool) -> dict[str, StoredArray]:
 
     visit(file, '')
     return entries
+
+
+def _numbered(file: h5py.File) -> StoredArray | None:
+    """Vectors named '0' to 'n - 1', one for each stimulus, as one array [n, d]; None if the file holds other things.
+
+    Groups of these names with `indices` are sparse codes, which `data.function_files` reads.
+    """
+    names = list(map(str, file.keys()))
+    if '0' not in names or not all(name.isdecimal() for name in names):
+        return None
+    first, n = file['0'], len(names)
+    if isinstance(first, h5py.Group):
+        return StoredArray(NUMBERS, None, SPARSE, '', _no_value) if 'indices' in first else None
+    if not isinstance(first, h5py.Dataset) or first.ndim != 1 or _kind(first.dtype) != NUMBERS:
+        return None
+    shape, dtype = first.shape, first.dtype
+
+    def read() -> np.ndarray:
+        values = np.empty((n, *shape), dtype)
+        for row in range(n):
+            item = file.get(str(row))
+            if not isinstance(item, h5py.Dataset) or item.shape != shape:
+                came = 'missing' if item is None else f'of shape {getattr(item, "shape", None)}'
+                raise ValueError(f'datasets 0 to {n - 1} must all have shape {shape}, but {row} is {came}')
+            values[row] = item[()]
+        return values
+
+    return StoredArray(NUMBERS, (n, *shape), f'{n} datasets of {dtype}', '', read)
 
 
 def _dataset(item: h5py.Dataset, place: str) -> StoredArray:

@@ -47,6 +47,36 @@ def procrustes_distance(x: Features | np.ndarray, y: Features | np.ndarray) -> f
     return float(np.arccos(np.clip(procrustes_similarity(x, y), -1, 1)))
 
 
+def procrustes_align(x: Features | np.ndarray, reference: Features | np.ndarray) -> np.ndarray:
+    """The features moved, rotated or reflected, and scaled so that they lie closest to a reference, as for maps.
+
+    Args:
+        x: Features to be moved, [n, d].
+        reference: Features of the same stimuli, [n, e]. Records are joined by stimulus id, arrays by position.
+
+    Returns:
+        [n, max(d, e)], in the units and the order of the reference; the set with fewer features gets features that are
+        0. The remaining squared distance is 1 - `procrustes_similarity` ** 2 of the reference's variance.
+
+    Raises:
+        ValueError: The sets do not fit, or hold NaN or Inf.
+
+    References:
+        Gower (1975). doi:10.1007/BF02291478
+    """
+    target, moved = checked_pair(reference, x, 2)
+    given = np.asarray(reference.values if isinstance(reference, Features) else reference, np.float64)
+    target = target * (np.abs(given).max() / max(np.abs(target).max(), 1e-300))  # a power of two, nearly always 1
+    width = max(target.shape[1], moved.shape[1])
+    target, moved = (np.pad(z, ((0, 0), (0, width - z.shape[1]))) for z in (target, moved))
+    centre = target.mean(axis=0)
+    target, moved = target - centre, moved - moved.mean(axis=0)
+    left, singular, right = np.linalg.svd(moved.T @ target)
+    size = float(np.sum(moved**2))
+    scale = float(singular.sum()) / size if size > 0 else 0.0
+    return scale * moved @ (left @ right) + centre
+
+
 def rv_coefficient(x: Features | np.ndarray, y: Features | np.ndarray) -> float:
     """RV coefficient, the cosine between the sets' centred Gram matrices; the same number as linear CKA.
 

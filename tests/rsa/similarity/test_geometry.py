@@ -3,6 +3,7 @@ import pytest
 import scipy.spatial
 
 from humalign_jax import rsa
+from humalign_jax.records import Features
 
 
 @pytest.mark.parametrize(('n', 'd', 'e'), [(60, 6, 9), (20, 30, 40), (20, 30, 5)])
@@ -35,3 +36,26 @@ def test_participation_ratio_counts_equal_directions():
     corners = np.concatenate([np.eye(5), -np.eye(5)])
     assert rsa.participation_ratio(corners) == pytest.approx(5)
     assert rsa.participation_ratio(corners * [1, 0, 0, 0, 0]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(('d', 'e'), [(2, 2), (3, 2), (2, 4)])
+def test_aligned_maps_are_as_close_as_scipys(d, e):
+    rng = np.random.default_rng(0)
+    reference = 3 * rng.normal(size=(25, e)) + 7
+    x = rng.normal(size=(25, d)) + reference[:, :2] @ rng.normal(size=(2, d))
+    width = max(d, e)
+    padded = [np.pad(z, ((0, 0), (0, width - z.shape[1]))) for z in (reference - reference.mean(0), x - x.mean(0))]
+    standard, moved, disparity = scipy.spatial.procrustes(*padded)
+    aligned = rsa.procrustes_align(x, reference)
+    size = np.linalg.norm(padded[0])
+    centre = np.pad(reference.mean(0), (0, width - e))
+    np.testing.assert_allclose(aligned, moved * size + centre, atol=1e-10)
+    np.testing.assert_allclose(np.sum((aligned - centre - standard * size) ** 2), disparity * size**2, rtol=1e-9)
+
+
+def test_maps_join_by_id_and_keep_the_order_of_the_reference():
+    rng = np.random.default_rng(0)
+    values, ids = 1e9 * rng.normal(size=(6, 2)), np.array(list('abcdef'))
+    order = rng.permutation(6)
+    turned = Features(values[order] @ [[0, 2], [-2, 0]], ids[order], 'turned')
+    np.testing.assert_allclose(rsa.procrustes_align(turned, Features(values, ids, 'map')), values, rtol=1e-9)

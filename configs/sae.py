@@ -1,0 +1,66 @@
+r"""Sparse autoencoder of any feature matrix: few of many latents are active for each item; its codes are functions.
+
+    python -m humalign_jax.main --config=configs/sae.py --config.data.features=runs/features/penultimate.npy \
+        --workdir=runs/sae
+    python -m humalign_jax.main --config=configs/sae.py:tiny --workdir=runs/tiny    # seconds, on a CPU
+
+Features may be `.npy`, `.npz`, `.h5`, `.mat` or `.csv` with stimulus ids (docs/rsa.md). Leaves the codes of all
+items, `codes.npz`, as a compressed sparse matrix.
+"""
+
+import ml_collections
+
+
+def get_config(size: str = 'full') -> ml_collections.ConfigDict:
+    c = ml_collections.ConfigDict()
+    c.experiment = 'train_sae'  # humalign_jax/experiments/train_sae.py
+    c.seed = 0
+    c.data = dict(
+        features='',  # the file, [n, d]
+        key='',  # which array of a file with several
+        ids_file='',  # for a file without ids: one id a line, or a table
+        ids_column='',  # column of that table
+        unit_norm=True,  # the mean taken off, every item is brought to one norm; else all are divided by one factor
+        batch_size=128,
+        n_validation=185,  # items that choose the checkpoint; chosen by the seed
+        n_test=185,  # items that score it
+    )
+    c.model = dict(name='sae', n_latents=512, k=16)
+    c.objective = dict(
+        dead_weight=1 / 32,  # weight of the reconstruction of the error by dead latents; 0: off
+        dead_k=192,  # dead latents that take part in it, about half the number of features
+        dead_after_epochs=2.0,  # a latent is dead once it was active for no item for so long
+    )
+    c.functions = dict(min_positives=20, min_negatives=20)  # items of a usable function, and items without it
+    c.optimizer = dict(
+        name='adam',
+        learning_rate=3e-3,
+        weight_decay=0.0,
+        schedule='cosine',
+        warmup_epochs=0.0,
+        start_learning_rate=0.0,
+        end_learning_rate=0.0,
+        clip_norm=1.0,
+    )
+    c.train = dict(
+        epochs=50.0,
+        max_steps=0,  # 0: no cap
+        log_every_steps=50,
+        eval_every_epochs=1.0,
+        checkpoint_every_epochs=10.0,
+        keep_checkpoints=2,
+        best_metric='fve',
+        best_mode='max',
+        steps_per_dispatch=16,  # always 1 on a CPU
+        n_devices=0,  # 0: all
+    )
+    if size == 'tiny':  # simulated features with known functions
+        c.data.update(unit_norm=False, batch_size=64, n_validation=200, n_test=200)
+        c.data.update(n_items=2400, n_features=32, n_functions=64, n_active=3, noise_sd=0.02)
+        c.model.update(n_latents=96, k=3)
+        c.objective.update(dead_k=16)
+        c.optimizer.update(learning_rate=1e-2)
+        c.train.update(epochs=30.0)
+    elif size != 'full':
+        raise ValueError(f'configs/sae.py has no variant {size!r}: full or tiny.')
+    return c
