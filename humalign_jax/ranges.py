@@ -84,7 +84,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'n_devices', 'max_steps', 'max_images', 'n_images', 'n_bootstrap', 'n_permutations', 'n_models',
             'n_stimuli', 'n_subjects', 'n_validation', 'n_validation_folds', 'n_test', 'which_folds', 'n_influential',
             'n_triplets', 'n_participants', 'n_trials', 'dimensions', 'crop_padding_px', 'warmup_steps',
-            'min_positives', 'min_negatives',
+            'min_positives', 'min_negatives', 'patience', 'after_steps', 'mlp_width',
         ),
         _COUNT,
     ),
@@ -94,6 +94,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'n_train', 'n_observers', 'n_per_class', 'n_samples', 'n_traversed', 'n_dimensions', 'n_pairs',
             'n_between', 'n_classes', 'width_px', 'size_px', 'latent_dim', 'widths', 'stage_sizes', 'image_shape',
             'n_latents', 'k', 'dead_k', 'n_items', 'n_features', 'n_functions', 'n_active',
+            'n_simulated', 'length', 'per_epoch', 'n_repeats', 'n_layers', 'n_heads',
         ),
         _POSITIVE_COUNT,
     ),
@@ -108,12 +109,14 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
         (
             'every_epochs', 'pictures_every_epochs', 'kl_warmup_epochs', 'warmup_epochs', 'kl_weight',
             'weight_decay', 'clip_norm', 'start_learning_rate', 'end_learning_rate', 'kl_nats', 'mean_variance',
-            'reconstruction_weight', 'penalty', 'dead_weight', 'noise_sd',
+            'reconstruction_weight', 'penalty', 'dead_weight', 'noise_sd', 'min_improvement',
         ),
         _NOT_NEGATIVE,
     ),
-    **dict.fromkeys(('human_weight',), _SHARE),
-    **dict.fromkeys(('label_smoothing', 'dropout_rate', 'momentum', 'test_share'), _SHARE_BELOW_1),
+    **dict.fromkeys(('human_weight', 'min_accuracy'), _SHARE),
+    **dict.fromkeys(
+        ('label_smoothing', 'dropout_rate', 'momentum', 'test_share', 'held_out_items', 'held_out'), _SHARE_BELOW_1
+    ),
     **dict.fromkeys(('mean', 'steps'), _ANY),
     **dict.fromkeys(
         (
@@ -123,14 +126,15 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'name', 'names', 'network', 'noise_files', 'over', 'pairs', 'root', 'run', 'schedule', 'split', 'study',
             'target', 'title', 'unpool', 'validation', 'ids', 'file', 'key', 'renames', 'categories', 'highest',
             'lowest', 'question', 'images', 'rdm', 'runs', 'source', 'embeddings', 'numbering', 'sets', 'array',
-            'ids_column',
+            'ids_column', 'core', 'export', 'held_out_file', 'held_out_items_file', 'main', 'mid', 'no_decay', 'raw',
+            'scaling', 'use',
         ),
         _Text(),
     ),
     **dict.fromkeys(
         (
             'bottleneck', 'decay_all', 'decoder', 'flip', 'grey', 'invert', 'keep_maxpool', 'nesterov', 'pixels',
-            'test_curves', 'write_rdms', 'repeats_within', 'unit_norm',
+            'test_curves', 'write_rdms', 'repeats_within', 'unit_norm', 'embed',
         ),
         _Switch(),
     ),
@@ -139,7 +143,7 @@ _BY_SECTION = {'recipe_epochs': _POSITIVE, 'runs': _Text()}  # sections whose ke
 _LISTS = (
     'arms', 'arrays', 'baselines', 'files', 'headline', 'include', 'layers', 'levels', 'mean', 'measures', 'names',
     'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories', 'ids', 'flatten',
-    'renames', 'runs', 'embeddings', 'sets', 'dimensions',
+    'renames', 'runs', 'embeddings', 'sets', 'dimensions', 'export', 'no_decay',
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ VARIANTS = {
     'resnet': ('18', '50', 'tiny'),
     'quickstart': ('full', 'cifar10', 'tiny'),
     'philnet': ('full', 'short', 'tiny'),
+    'metalearner': ('paper', 'tiny'),
 }
 
 

@@ -25,6 +25,7 @@ from humalign_jax.train.metrics import MetricRows
 from humalign_jax.train.plan import Plan
 from humalign_jax.train.state import TrainState, make_state
 from humalign_jax.train.step import NotFiniteError, make_train_step, run_key, run_steps, take_means
+from humalign_jax.train.stopping import EarlyStopping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +94,7 @@ class Task:
         make_watch: Makes what is watched, when training begins; None for nothing.
         pictures: `state -> {name: uint8 [h, w, 3]}` for TensorBoard, or None.
         pictures_every: Steps between them; the first are of the state before training.
+        stopping: When the run ends before its plan does, by the validation rows; None for never.
         setup: What the experiment has read from its config, for those who open the run.
     """
 
@@ -108,6 +110,7 @@ class Task:
     make_watch: Callable[[], Watcher] | None = None
     pictures: Callable[[TrainState], Mapping[str, Any]] | None = None
     pictures_every: int = 0
+    stopping: EarlyStopping | None = None
     setup: Any = None
 
     def first_state(self) -> TrainState:
@@ -124,7 +127,7 @@ class Task:
 
 
 def fit(task: Task, folder: pathlib.Path, watch: Watcher | None = None) -> TrainState:
-    """Trains to `plan.last_step`, or goes on from the newest good checkpoint in `folder`.
+    """Trains to `plan.last_step` or an early stop, or goes on from the newest good checkpoint in `folder`.
 
     Returns:
         The state of the best checkpoint by validation, on the host.
@@ -184,12 +187,14 @@ class _Loop:
                 self._writer.write_hparams(dict(recipe.hyperparameters))
             if self._watch is not None:
                 writers.write_bands(self._writer, self._watch.bands, step=step)
+            if self._is_over():  # stopped early and killed thereafter
+                return
             examples = self._task.examples
             on_devices = devices_lib.replicate((state, dict(examples.arrays), run_key(recipe.seed)), recipe.devices)
             if step == 0 and self._task.pictures_every:
                 self._draw(step, on_devices[0])
             self._started = time.perf_counter()
-            run_steps(
+            last = run_steps(
                 devices_lib.map_over_devices(self._task.train_step(), recipe.devices, donate=(0,)),
                 *on_devices,
                 plan=plan,
@@ -198,13 +203,13 @@ class _Loop:
                 steps_per_dispatch=recipe.steps_per_dispatch,
                 between=self._between,
             )
-            self._note_time(plan.last_step)
+            self._note_time(int(devices_lib.unreplicate(last.step)))
         finally:
             self._progress.close()
             self._writer.close()
 
-    def _between(self, step: int, state: TrainState) -> TrainState:
-        """Everything that is due after a step."""
+    def _between(self, step: int, state: TrainState) -> TrainState | None:
+        """Everything that is due after a step; None when the run stops early."""
         plan, task = self._plan, self._task
         metrics: dict[str, float] | None = None
         if plan.is_due(step, plan.log_every):
@@ -219,10 +224,14 @@ class _Loop:
         if plan.is_due(step, task.pictures_every):
             self._draw(step, state)
         stopped_by = self._stop.requested  # read once: a later signal waits for the next dispatch
-        if is_better or stopped_by or plan.is_due(step, plan.checkpoint_every):
+        is_over = step < plan.last_step and plan.is_due(step, plan.eval_every) and self._is_over()
+        if is_better or stopped_by or is_over or plan.is_due(step, plan.checkpoint_every):
             self._save(step, state, measured)
         self._report(step)
         self._progress.update(step, metrics)
+        if is_over:
+            logging.info('Stopped early at step %d: %s has not improved.', step, self._recipe.best_metric)
+            return None
         if stopped_by and step < plan.last_step:
             self._checkpoints.wait()
             self._note_time(step)
@@ -237,6 +246,13 @@ class _Loop:
         assert self._task.pictures is not None
         pictures = self._task.pictures(state)
         self._writer.write_images(step, {name: picture[None] for name, picture in pictures.items()})
+
+    def _is_over(self) -> bool:
+        """Whether the validation rows say that the run stops early."""
+        stopping = self._task.stopping
+        return stopping is not None and stopping.is_over(
+            [row for row in self._rows.rows if row['split'] == 'validation']
+        )
 
     def _log(self, step: int, state: TrainState) -> tuple[TrainState, dict[str, float]]:
         """Writes the means since the last row and starts new sums; stops the run if a step was not finite."""

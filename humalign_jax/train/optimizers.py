@@ -1,14 +1,16 @@
 """Optimisers and learning-rate schedules from a config section."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import optax
+from optax import contrib
 
 from humalign_jax import settings
 
 SCHEDULES = ('constant', 'cosine')
-OPTIMIZERS = ('adam', 'adamw', 'sgd')
+OPTIMIZERS = ('adam', 'adamw', 'schedule_free_adamw', 'sgd')
 
 
 def make_schedule(
@@ -62,36 +64,61 @@ def make_optimizer(
     nesterov: bool = True,
     clip_norm: float = 0.0,
     decay_all: bool = False,
+    no_decay: Sequence[str] = (),
 ) -> optax.GradientTransformation:
     """The optimiser.
 
     Args:
-        name: 'adamw' (decoupled decay), 'adam' or 'sgd' (decay added to the gradient).
+        name: 'adamw' (decoupled decay), 'schedule_free_adamw' (averaged, see `averaged_params`), 'adam' or 'sgd'
+            (decay added to the gradient).
         schedule: Learning rate by step.
         weight_decay: Decay; BatchNorm's and biases' parameters are left out unless `decay_all`.
         momentum: For 'sgd'.
         nesterov: For 'sgd'.
         clip_norm: Largest global norm of the gradient, 0 for no clipping.
         decay_all: Decay every parameter, as some published recipes do.
+        no_decay: Names of submodules whose parameters never decay.
 
     Raises:
         ValueError: The name is unknown, or a number is negative.
+
+    References:
+        Defazio et al. (2024). The road less scheduled. arXiv 2405.15682, for 'schedule_free_adamw'.
     """
     if name not in OPTIMIZERS:
         raise ValueError(f'config.optimizer.name={name!r} is unknown.{settings.nearest(name, OPTIMIZERS)}')
     if weight_decay < 0 or clip_norm < 0:
         raise ValueError(f'weight_decay ({weight_decay}) and clip_norm ({clip_norm}) must not be negative.')
-    mask = None if decay_all else _is_kernel
+
+    def mask(params: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, value: (decay_all or value.ndim > 1) and not _is_below(path, no_decay), params
+        )
+
     clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     if name == 'adamw':
         return optax.chain(*clip, optax.adamw(schedule, weight_decay=weight_decay, mask=mask))
     decay = [optax.add_decayed_weights(weight_decay, mask)] if weight_decay else []
+    if name == 'schedule_free_adamw':  # optax.contrib.schedule_free_adamw, which takes no mask
+        adam = optax.scale_by_rms(decay=0.999, eps=1e-8, eps_in_sqrt=False, bias_correction=True)
+        base = optax.chain(adam, *decay, optax.scale_by_learning_rate(schedule))
+        return optax.chain(*clip, contrib.schedule_free(base, schedule, b1=0.9))
     if name == 'adam':
         return optax.chain(*clip, *decay, optax.adam(schedule))
     sgd = optax.sgd(schedule, momentum=momentum or None, nesterov=nesterov and momentum > 0)
     return optax.chain(*clip, *decay, sgd)
 
 
-def _is_kernel(params: Any) -> Any:
-    """True where a parameter is a kernel: biases and BatchNorm's scales are vectors."""
-    return jax.tree.map(lambda value: value.ndim > 1, params)
+def averaged_params(params: Any, opt_state: Any) -> Any:
+    """The parameters to evaluate: a schedule-free optimiser's averaged ones, else `params` themselves."""
+
+    def is_schedule_free(state: Any) -> bool:
+        return isinstance(state, contrib.ScheduleFreeState)
+
+    found = [state for state in jax.tree.leaves(opt_state, is_leaf=is_schedule_free) if is_schedule_free(state)]
+    return contrib.schedule_free_eval_params(found[0], params) if found else params
+
+
+def _is_below(path: Sequence[Any], names: Sequence[str]) -> bool:
+    """Whether a parameter's path passes a submodule of one of these names."""
+    return any(getattr(key, 'key', None) in names for key in path)

@@ -103,7 +103,7 @@ def run_steps(
     rows_of: Callable[[int], np.ndarray],
     devices: Sequence[jax.Device],
     steps_per_dispatch: int,
-    between: Callable[[int, TrainState], TrainState],
+    between: Callable[[int, TrainState], TrainState | None],
 ) -> TrainState:
     """Takes the steps from the state's own to the plan's last; state, arrays and key have a leading device axis.
 
@@ -116,7 +116,7 @@ def run_steps(
         rows_of: Examples of the batches of an epoch, by its number: int32 [s, b].
         devices: Where to run.
         steps_per_dispatch: Steps per call of the devices; always 1 on the CPU.
-        between: `(steps done, state) -> state`, called after every dispatch.
+        between: `(steps done, state) -> state`, called after every dispatch; None ends the run before the last step.
     """
     most = 1 if devices[0].platform == 'cpu' else steps_per_dispatch
     step = int(devices_lib.unreplicate(state.step))
@@ -134,7 +134,10 @@ def run_steps(
         ticks.append(tick)
         if len(ticks) > _STEPS_AHEAD:
             ticks.popleft().block_until_ready()
-        state = between(step, state)
+        after = between(step, state)
+        if after is None:
+            break
+        state = after
     return state
 
 

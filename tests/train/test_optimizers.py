@@ -1,0 +1,83 @@
+"""The schedule-free optimiser: steps as optax's, what decays, and the parameters that are evaluated."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from optax import contrib
+
+from humalign_jax.train import optimizers
+
+
+@pytest.fixture
+def params():
+    np_rng = np.random.default_rng(0)
+    kernel, bias = np_rng.normal(size=(3, 2)).astype(np.float32), np_rng.normal(size=2).astype(np.float32)
+    return {'embed': {'kernel': kernel, 'bias': bias}, 'head': {'kernel': 2 * kernel, 'bias': 2 * bias}}
+
+
+def _trajectory(tx, params, n_steps=5):
+    """Parameters after some steps on gradients that depend on the parameters, and the optimiser's state."""
+
+    @jax.jit
+    def step(params, state):
+        grads = jax.tree.map(lambda value: jnp.sin(3 * value) + value, params)
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    state = tx.init(params)
+    for _ in range(n_steps):
+        params, state = step(params, state)
+    return params, state
+
+
+def _close(found, expected, **options):
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7, **options)
+
+
+@pytest.mark.parametrize('weight_decay', [0.0, 0.1])
+def test_steps_and_averages_equal_those_of_optax(params, weight_decay):
+    theirs = contrib.schedule_free_adamw(0.05, weight_decay=weight_decay)
+    ours = optimizers.make_optimizer(
+        name='schedule_free_adamw', schedule=lambda _: 0.05, weight_decay=weight_decay, decay_all=True
+    )
+    (found, state), (expected, their_state) = _trajectory(ours, params), _trajectory(theirs, params)
+    _close(found, expected)
+    _close(optimizers.averaged_params(found, state), contrib.schedule_free_eval_params(their_state, expected))
+
+
+def test_averages_are_the_mean_of_the_steps_that_were_taken(params):
+    """With b1 = 0.9 the gradient is taken at 0.9 x + 0.1 z; x is the mean of all z at a constant rate."""
+    tx = optimizers.make_optimizer(name='schedule_free_adamw', schedule=lambda _: 0.05, weight_decay=0.0)
+    visited = []
+    for n_steps in (1, 2, 3):
+        y, state = _trajectory(tx, params, n_steps)
+        visited.append(state[-1].z)
+    mean = jax.tree.map(lambda *z: sum(z) / 3, *visited)
+    averaged = optimizers.averaged_params(y, state)
+    for one, other in zip(jax.tree.leaves(averaged), jax.tree.leaves(mean), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_decay_spares_biases_and_named_submodules(params):
+    made = [
+        optimizers.make_optimizer(
+            name='schedule_free_adamw', schedule=lambda _: 0.05, weight_decay=decay, no_decay=('embed',)
+        )
+        for decay in (0.0, 0.5)
+    ]
+    without, with_decay = (_trajectory(tx, params, 2)[0] for tx in made)
+    _close(with_decay['embed'], without['embed'])
+    _close(with_decay['head']['bias'], without['head']['bias'])
+    assert np.abs(with_decay['head']['kernel'] - without['head']['kernel']).min() > 1e-3
+
+
+def test_averages_behind_a_clipped_gradient_are_found_and_other_optimisers_have_none(params):
+    options = {'schedule': lambda _: 0.05, 'weight_decay': 0.0, 'clip_norm': 1.0}
+    after, state = _trajectory(optimizers.make_optimizer(name='schedule_free_adamw', **options), params)
+    averaged = optimizers.averaged_params(after, state)
+    assert np.abs(averaged['head']['kernel'] - after['head']['kernel']).max() > 1e-3
+    after, state = _trajectory(optimizers.make_optimizer(name='adamw', **options), params)
+    assert optimizers.averaged_params(after, state) is after
