@@ -23,6 +23,9 @@ class MetaLearner(nn.Module):
     layer from d + 1 to d embeds them; causal blocks and a LayerNorm follow, then two linear heads. With d = 768 and the
     defaults it has 2,958,340 parameters.
 
+    Features and magnitude of one item enter at different steps, so a single block cannot combine them: it finds the
+    positive items by their being more frequent than among all items. The LSTM can use the magnitudes.
+
     Attributes:
         core: 'transformer' or 'lstm', one LSTM of d units.
         n_layers: Number of transformer blocks.
