@@ -12,7 +12,7 @@ from humalign_jax.wiring import layer_folders
 from humalign_jax.wiring.stages import Stage, run_stages
 
 SECTIONS = ('experiment', 'seed', 'data', 'networks', 'include', 'runs', 'report')
-RATINGS = 'ratings'  # the section that a study may lack: similarity ratings of pairs of its test images
+RATINGS = 'ratings'  # similarity ratings of pairs of its test images, for any study of networks of images
 TRAINING_SECTIONS = ('experiment', 'model', 'preprocess', 'objective', 'optimizer', 'train', 'watch')
 CLASSIFIER, VAE, DECONV = 'train_classifier', 'train_vae', 'train_deconv'
 STAGES = {  # further sections that a study with such a network has
@@ -21,7 +21,7 @@ STAGES = {  # further sections that a study with such a network has
     DECONV: ('channels',),
 }
 PIXELS = 'pixels'  # the baseline that needs no network
-_OPTIONAL = {section for sections in STAGES.values() for section in sections}
+_OPTIONAL = {RATINGS, *(section for sections in STAGES.values() for section in sections)}
 
 
 def run(config: ConfigDict, workdir: str) -> None:
@@ -84,7 +84,7 @@ def included(config: ConfigDict) -> ConfigDict:
     Raises:
         ValueError: A section is unknown or missing, or there is no such network.
     """
-    settings.check_keys(config, SECTIONS, 'config', optional={*_OPTIONAL, RATINGS})
+    settings.check_keys(config, SECTIONS, 'config', optional=_OPTIONAL)
     for name in tuple(config.include):
         if name not in config.networks:
             raise ValueError(f'config.include has {name!r}.{settings.nearest(name, config.networks.keys())}')

@@ -11,6 +11,7 @@ from humalign_jax.report import inferred
 from humalign_jax.report.study import Entry, Run, Study
 
 _NOT_RUNS = ('superseded', 'checkpoints', 'tensorboard')
+_OF_VALIDATION = 'validation'
 
 
 def load_study(
@@ -84,7 +85,7 @@ def _check_references(root: pathlib.Path, entries: Sequence[Entry]) -> None:
 
 
 def _run_folders(root: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Folders with scores or a config, in order of path; runs that are only linked to count, superseded ones do not."""
+    """Folders with scores or a config, by path; linked runs count, superseded ones and scores of validation do not."""
     seen = set()
     for place, folders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(place)
@@ -93,5 +94,7 @@ def _run_folders(root: pathlib.Path) -> Iterator[pathlib.Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if name not in _NOT_RUNS and not name.startswith('.'))
+        if 'scores.jsonl' in names:  # beside scores of test images; they serve to choose among runs
+            folders[:] = [name for name in folders if name != _OF_VALIDATION]
         if 'scores.jsonl' in names or 'config.json' in names:
             yield pathlib.Path(place)

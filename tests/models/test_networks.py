@@ -209,7 +209,7 @@ def test_wrong_fields_are_errors(options, message):
 
 
 def test_make_model_names_what_there_is():
-    names = 'philnet, digitnet, vae, resnet18'
+    names = 'philnet, digitnet, deconv, vae, resnet18'
     with pytest.raises(ValueError, match=rf"no model 'resnet19'. Did you mean 'resnet18'.*{names}"):
         models.make_model('resnet19')
     with pytest.raises(ValueError, match=r"no option of model 'vae' 'latent_dims'. Did you mean 'latent_dim'"):

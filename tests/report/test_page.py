@@ -297,3 +297,11 @@ def test_baselines_are_no_networks(whole):
     study = whole[0]
     assert study.models == ['philnet', 'resnet50', 'vae']
     assert {'same category', 'pixels', 'class-mean human label', 'uniform'} <= set(study.baselines)
+
+
+def test_scores_of_validation_images_never_stand_in_for_those_of_test_images(tmp_path):
+    run = tmp_path / 'networks' / 'deconv'
+    for folder, value in ((run, 0.6), (run / 'validation', 0.9)):
+        score = Score('accuracy', value, 0.0, 1.0, 10, 'wilson', provenance={'model': 'deconv'})
+        storage.write_jsonl(folder / 'scores.jsonl', [score.to_json()])
+    assert [entry.score.value for entry in load_study(tmp_path).entries] == [0.6]
