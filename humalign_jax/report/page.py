@@ -163,6 +163,8 @@ def _heading(study: Study, title: str, date: str) -> Heading:
     who = 'simulated observers' if marked and study.humans else study.reference
     named = f'{", ".join(models[:-1])} and {models[-1]}' if len(models) > 1 else ''.join(models)
     asked = f'How closely {"does" if len(models) == 1 else "do"} {named or "the models"} agree with {who}?'
+    if not study.humans and not study.references:
+        asked = f'Scores of {named or "the models"}'
     return Heading(title or asked, date, tuple(facts), note, bool(study.humans))
 
 

@@ -84,7 +84,7 @@ def show_predictions(
         folder: Where to.
         scored: The images.
         predicted: Their predicted classes, [n].
-        provenance: Of the scores: `seed` draws the images; `model` and `data` stand in the title.
+        provenance: Of the scores: `seed` draws the images; `data` stands in the title.
     """
     n = min(N_SHOWN, len(scored))
     rows = np.random.default_rng((provenance['seed'], 0)).choice(len(scored), n, replace=False)
@@ -93,7 +93,7 @@ def show_predictions(
         for kind, classes in (('predicted', predicted), ('true', scored.labels))
     }
     mark = ' (simulated)' if scored.simulated else ''
-    title = f'{provenance["model"]}: predictions for {n} random images of {provenance["data"]}{mark}'
+    title = f'Predictions for {n} random images of {provenance["data"]}{mark}'
     figure = predictions.draw_predictions(scored.images[rows], **names, title=title)
     style.save_figure(figure, folder / 'figures' / 'predictions')
     kept = {key: provenance[key] for key in ('model', 'data', 'simulated', 'checkpoint_step', 'seed')}

@@ -305,3 +305,12 @@ def test_scores_of_validation_images_never_stand_in_for_those_of_test_images(tmp
         score = Score('accuracy', value, 0.0, 1.0, 10, 'wilson', provenance={'model': 'deconv'})
         storage.write_jsonl(folder / 'scores.jsonl', [score.to_json()])
     assert [entry.score.value for entry in load_study(tmp_path).entries] == [0.6]
+
+
+def test_a_page_without_people_and_without_a_reference_does_not_ask_about_agreement(tmp_path, make_page):
+    score = Score('accuracy', 0.6, 0.5, 0.7, 100, 'wilson', provenance={'model': 'deconv', 'data': 'cifar10/test'})
+    storage.write_jsonl(tmp_path / 'networks' / 'deconv' / 'scores.jsonl', [score.to_json()])
+    make_page(tmp_path)
+    text = (tmp_path / 'report' / 'report.html').read_text(encoding='utf-8')
+    assert '<h1>Scores of deconv</h1>' in text and 'The main scores of each model.' in text
+    assert 'agree' not in text.split('</style>')[1].split('<section id="reading"')[0]

@@ -30,10 +30,11 @@ def _table(study: Study) -> Table | None:
         column_of('Confusions, Spearman', 'larger', of_models(study, 'errors/confusion_spearman')),
         column_of('Error consistency, kappa', 'larger', of_models(study, 'errors/kappa')),
     ]
+    compared = study.humans or study.references
     return table_of(
         study,
         'headline',
-        f'How closely each model agrees with {study.reference}.',
+        f'How closely each model agrees with {study.reference}.' if compared else 'The main scores of each model.',
         columns,
         _notes(study, [column for column in columns if column.of]),
         details={model: study.main_layer(model) for model in study.models},
