@@ -17,6 +17,7 @@ import re
 import numpy as np
 
 from humalign_jax import storage, text
+from humalign_jax.human import things
 from humalign_jax.human_data import Choices
 
 SETS = {
@@ -24,7 +25,6 @@ SETS = {
     'reward_learning_2024': ('reward_learning_2024.csv.gz', 'reward learning 2024'),
     'decisions': ('decisions.csv.gz', 'reward learning 2022'),
 }
-CONCEPTS = 'concepts.tsv'
 _SIDES = ('left', 'right')
 _CATEGORY = (('unique_id', 'image'),)
 _REWARD = (('left_unique_id', 'left_image'), ('right_unique_id', 'right_image'))
@@ -46,8 +46,7 @@ def load_set(name: str, root: storage.PathLike) -> Choices:
 
 def read_concepts(root: storage.PathLike) -> np.ndarray:
     """Ids of the THINGS concepts (`unique_id`) in the published order, from `concepts.tsv`: [1854] strings."""
-    path = _find(root, CONCEPTS)
-    return np.array([row['unique_id'] for row in _rows(path, '\t', ('unique_id',))], dtype=np.str_)
+    return things.load_concepts(_find(root, things.CONCEPTS_FILE).parent).ids
 
 
 def read_choices(path: storage.PathLike, *, name: str = '') -> Choices:
@@ -63,7 +62,7 @@ def read_choices(path: storage.PathLike, *, name: str = '') -> Choices:
         ValueError: A column is missing, a cell is empty or of another kind, or a trial occurs twice.
     """
     path = pathlib.Path(path)
-    rows = _rows(path, ',', ('participant', 'choice'))
+    rows = _rows(path, ('participant', 'choice'))
     head = rows[0]
     is_reward = any(alias in head for aliases in _REWARD for alias in aliases)
     shown = [_column(path, head, aliases) for aliases in (_REWARD if is_reward else _CATEGORY)]
@@ -109,10 +108,10 @@ def _find(root: storage.PathLike, file: str) -> pathlib.Path:
     return found
 
 
-def _rows(path: pathlib.Path, separator: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
+def _rows(path: pathlib.Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     """Rows of a table by the names of its columns."""
     lines = [line for line in text.lines_of(text.read_text(path)[0]) if line.strip()]
-    table = csv.DictReader(lines, delimiter=separator)
+    table = csv.DictReader(lines)
     missing = [column for column in columns if column not in (table.fieldnames or ())]
     if missing:
         raise ValueError(f'{path} has no column {missing[0]!r}, only {", ".join(table.fieldnames or ("none",))}.')

@@ -10,6 +10,7 @@ from humalign_jax import data, settings
 from humalign_jax.alignment import learning
 from humalign_jax.data.files import data_root
 from humalign_jax.human import learning as tables
+from humalign_jax.human import things
 from humalign_jax.human_data import Choices
 from humalign_jax.records import Features
 from humalign_jax.rsa import files, pairs
@@ -108,7 +109,7 @@ def _ids(config: ConfigDict, root: pathlib.Path, path: pathlib.Path, n: int) -> 
         )
     ids = files.load_ids(ids_file) if ids_file else tables.read_concepts(root)
     if len(ids) != n:
-        raise ValueError(f'{path} has {n} rows, but {ids_file or tables.CONCEPTS} {len(ids)} ids.')
+        raise ValueError(f'{path} has {n} rows, but {ids_file or things.CONCEPTS_FILE} {len(ids)} ids.')
     return ids
 
 
