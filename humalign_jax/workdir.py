@@ -21,6 +21,10 @@ _COMPLETE = 'complete.json'
 _NOTES = ('config.json', 'provenance.json', 'inputs.json', DATA, 'error.txt', lock.NAME, 'tensorboard')
 # Settings that change no number. A study compares the runs in `runs` by content.
 NO_PART = ('root', 'n_devices', 'runs')
+# Settings of a study of stages that may change from one start to the next: it does again what depends on them.
+_OF_STAGES = {
+    'metalign': ('conditions', 'include', 'seeds', 'layers', 'compare', 'odd_one_out', 'learning', 'geometry', 'report')
+}
 # Settings that name files or folders.
 _PATHS = ('run', 'study', 'features', 'validation', 'file', 'files', 'noise_files', 'ids_file', 'labels_file')
 
@@ -53,17 +57,22 @@ def run_once(
     Raises:
         RefusedError: The folder belongs to another config, or another process works in it.
     """
-    folder, inputs = pathlib.Path(workdir), tuple(inputs)
+    folder = pathlib.Path(workdir)
     if os.path.lexists(folder) and not folder.is_dir():
         raise RefusedError(f'--workdir={workdir} is a file: choose a folder.')
     new = settings.json_like(settings.plain(config))
+    of_stages = _OF_STAGES.get(new.get('experiment'), ())
+    inputs = (*inputs, *of_stages)
     _check_same(folder, new, inputs)
-    if is_complete(folder):
+    if is_complete(folder) and not _changed(folder, new, of_stages):
         _note_config(folder, new)
         return False
     try:
         with lock.held(folder):
             _check_same(folder, new, inputs)
+            if _changed(folder, new, of_stages):
+                (folder / _COMPLETE).unlink(missing_ok=True)
+                storage.write_json(folder / 'config.json', new)
             if is_complete(folder):  # by the process that worked here until now
                 return False
             _note_config(folder, new)
@@ -86,19 +95,42 @@ def is_begun(folder: pathlib.Path) -> bool:
     return False
 
 
-def _check_same(folder: pathlib.Path, new: dict[str, Any], inputs: tuple[str, ...]) -> None:
-    """Raises RefusedError, with the keys that differ, if the folder belongs to another config."""
+def differences(
+    config: ml_collections.ConfigDict | Mapping[str, Any], folder: pathlib.Path, *, inputs: Iterable[str] = ()
+) -> list[str]:
+    """Settings in which a config differs from that of the folder, as 'config.rate: 0.1 -> 0.2'; [] for a free folder.
+
+    Args:
+        config: The config.
+        folder: The folder.
+        inputs: Names of settings that are not compared.
+    """
     path, starts = folder / 'config.json', folder / 'provenance.json'
     if not path.exists() or not is_begun(folder):
-        return
+        return []
+    inputs, new = tuple(inputs), settings.json_like(settings.plain(config))
     first = storage.read_json(starts)[0] if starts.exists() else {}
     old = _identity(storage.read_json(path), first.get('folder', os.getcwd()), inputs)
-    differences = settings.differing_keys(old, _identity(new, os.getcwd(), inputs))
-    if differences:
+    return settings.differing_keys(old, _identity(new, os.getcwd(), inputs))
+
+
+def _check_same(folder: pathlib.Path, new: dict[str, Any], inputs: tuple[str, ...]) -> None:
+    """Raises RefusedError, with the keys that differ, if the folder belongs to another config."""
+    differing = differences(new, folder, inputs=inputs)
+    if differing:
         raise RefusedError(
-            f'{folder} belongs to another config: {"; ".join(differences)} (there -> here). '
+            f'{folder} belongs to another config: {"; ".join(differing)} (there -> here). '
             'Choose another --workdir, or start with the values of that folder.'
         )
+
+
+def _changed(folder: pathlib.Path, new: dict[str, Any], keys: tuple[str, ...]) -> bool:
+    """Whether the folder's config has another value of one of these keys."""
+    path = folder / 'config.json'
+    if not keys or not path.exists():
+        return False
+    old = storage.read_json(path)
+    return bool(settings.differing_keys({key: old.get(key) for key in keys}, {key: new.get(key) for key in keys}))
 
 
 def _identity(value: Any, place: str, inputs: tuple[str, ...], name: str = '') -> Any:

@@ -7,6 +7,7 @@ import numpy as np
 from humalign_jax.data.functions import Functions
 from humalign_jax.records import Features, stimulus_ids
 
+NAME = 'simulated-concepts'
 NUISANCE_SD = 1.0  # of the dimensions that people do not use; those that they use have 1
 NOISE_SD = 0.1  # of each feature
 
@@ -44,7 +45,7 @@ def simulate_concepts(
     human, other = np_rng.normal(size=(n_items, n_human)), NUISANCE_SD * np_rng.normal(size=(n_items, 2 * n_human))
     mixing = np_rng.normal(size=(3 * n_human, n_features)) / np.sqrt(3 * n_human)
     values = np.hstack([human, other]) @ mixing + NOISE_SD * np_rng.normal(size=(n_items, n_features))
-    ids = stimulus_ids('simulated-concepts', 'train', np.arange(n_items))
+    ids = stimulus_ids(NAME, 'train', np.arange(n_items))
     made = {'simulated': True, 'seed': seed}
     functions, mid_functions = (
         Functions.from_dense(
@@ -53,7 +54,7 @@ def simulate_concepts(
         )
         for name, source in (('concepts', human), ('mid', values))
     )  # fmt: skip
-    features = Features(values.astype(np.float32), ids, 'simulated-concepts', made)
+    features = Features(values.astype(np.float32), ids, NAME, made)
     return SimulatedConcepts(features, human.astype(np.float32), functions, mid_functions)
 
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from humalign_jax import settings, workdir
 from humalign_jax.wiring import layer_folders
-from humalign_jax.wiring.stages import Stage, run_stages
+from humalign_jax.wiring.stages import Stage, run_stages, stage_config
 
 SECTIONS = ('experiment', 'seed', 'data', 'networks', 'include', 'runs', 'report')
 RATINGS = 'ratings'  # similarity ratings of pairs of its test images, for any study of networks of images
@@ -127,14 +127,6 @@ def _link_runs(config: ConfigDict, folder: pathlib.Path) -> None:
         os.symlink(target, link, target_is_directory=True)
 
 
-def _stage_config(experiment: str, config: ConfigDict, section: ConfigDict, **given: object) -> ConfigDict:
-    """A section of the study as the config of an experiment; what the study fills in must not stand in it."""
-    filled = sorted(set(given) & set(section))
-    if filled:
-        raise ValueError(f'config.{experiment}.{filled[0]} is filled in by the study: take it out of the config.')
-    return ConfigDict({'experiment': experiment, 'seed': config.seed, **section.to_dict(), **given})
-
-
 def _run_folder(config: ConfigDict, name: str, folder: pathlib.Path) -> pathlib.Path:
     return pathlib.Path(config.runs[name] or folder / 'networks' / name)
 
@@ -148,7 +140,7 @@ def _pixels(config: ConfigDict) -> Stage:
     """The test images themselves, as the baseline of every representation."""
     data = {key: value for key, value in config.data.items() if key not in ('batch_size', 'target')}
     given = dict(run='', name=PIXELS, split='test', layers=(PIXELS,), data=data)
-    return Stage(f'features/{PIXELS}/test', _stage_config('extract', config, config.extract, **given))
+    return Stage(f'features/{PIXELS}/test', stage_config('extract', config, config.extract, **given))
 
 
 def _extraction(config: ConfigDict, name: str, folder: pathlib.Path, split: str) -> Stage:
@@ -162,7 +154,7 @@ def _extraction(config: ConfigDict, name: str, folder: pathlib.Path, split: str)
         layers=tuple(layers),
         data=dict(name='', root=config.data.root, n_validation=config.data.n_validation),
     )
-    section = _stage_config('extract', config, config.extract, **given)
+    section = stage_config('extract', config, config.extract, **given)
     return Stage(f'features/{name}/{split}', section, (folder / 'networks' / name,))
 
 
@@ -177,7 +169,7 @@ def _alignment(config: ConfigDict, name: str, folder: pathlib.Path) -> Stage:
         human=_human(config),
         simulated=dict(n_test=0, n_validation=0),
     )
-    return Stage(f'alignment/{name}', _stage_config('alignment', config, config.alignment, **given), (test, validation))
+    return Stage(f'alignment/{name}', stage_config('alignment', config, config.alignment, **given), (test, validation))
 
 
 def _human_rsa(config: ConfigDict, names: list[str], folder: pathlib.Path) -> Stage:
@@ -186,12 +178,12 @@ def _human_rsa(config: ConfigDict, names: list[str], folder: pathlib.Path) -> St
     folders = tuple(str(path) for path in inputs)
     stimuli = dict(layer_folders.NO_STIMULI)
     given = dict(features=folders, stimuli=stimuli, names=(), human=_human(config), simulated=dict(n_models=0))
-    return Stage('human_rsa', _stage_config('human_rsa', config, config.human_rsa, **given), inputs)
+    return Stage('human_rsa', stage_config('human_rsa', config, config.human_rsa, **given), inputs)
 
 
 def _latents(config: ConfigDict, name: str, folder: pathlib.Path) -> Stage:
     run_folder = _run_folder(config, name, folder)
-    section = _stage_config(
+    section = stage_config(
         'latents', config, config.latents, run=str(run_folder), codes=dict(layer_folders.NO_CODES), name=name
     )
     return Stage(f'latents/{name}', section, (folder / 'networks' / name,))
@@ -203,13 +195,13 @@ def _ratings(config: ConfigDict, folder: pathlib.Path) -> Stage:
     data = {key: value for key, value in config.data.items() if key not in ('batch_size', 'n_validation', 'target')}
     given = dict(runs=tuple(str(_run_folder(config, name, folder)) for name in names), names=names, data=data)
     inputs = tuple(folder / 'networks' / name for name in names)
-    return Stage(RATINGS, _stage_config(RATINGS, config, config.ratings, **given), inputs)
+    return Stage(RATINGS, stage_config(RATINGS, config, config.ratings, **given), inputs)
 
 
 def _channels(config: ConfigDict, names: list[str], folder: pathlib.Path) -> Stage:
     """All networks with a decoder at once."""
     run = ','.join(str(_run_folder(config, name, folder)) for name in names)
-    section = _stage_config('channels', config, config.channels, run=run, names=tuple(names))
+    section = stage_config('channels', config, config.channels, run=run, names=tuple(names))
     return Stage('channels', section, tuple(folder / 'networks' / name for name in names))
 
 
@@ -219,12 +211,12 @@ def _soft_labels(config: ConfigDict, folder: pathlib.Path) -> Stage:
     section = {key: value for key, value in config.soft_labels.items() if key != 'network'}
     given = dict(run=str(run_folder), model_name=name, human=_human(config))
     inputs = (folder / 'networks' / name,)
-    return Stage('soft_labels', _stage_config('train_soft_labels', config, ConfigDict(section), **given), inputs)
+    return Stage('soft_labels', stage_config('train_soft_labels', config, ConfigDict(section), **given), inputs)
 
 
 def _report(config: ConfigDict, folder: pathlib.Path, stages: list[Stage]) -> Stage:
     inputs = tuple(folder / stage.name for stage in stages)
-    return Stage('report', _stage_config('report', config, config.report, study=str(folder)), inputs)
+    return Stage('report', stage_config('report', config, config.report, study=str(folder)), inputs)
 
 
 def _human(config: ConfigDict) -> dict[str, object]:

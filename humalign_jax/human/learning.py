@@ -25,6 +25,7 @@ SETS = {
     'reward_learning_2024': ('reward_learning_2024.csv.gz', 'reward learning 2024'),
     'decisions': ('decisions.csv.gz', 'reward learning 2022'),
 }
+TASKS = ('category', 'reward')
 _SIDES = ('left', 'right')
 _CATEGORY = (('unique_id', 'image'),)
 _REWARD = (('left_unique_id', 'left_image'), ('right_unique_id', 'right_image'))
@@ -52,7 +53,8 @@ def read_concepts(root: storage.PathLike) -> np.ndarray:
 def read_choices(path: storage.PathLike, *, name: str = '') -> Choices:
     """Choices from a table separated by commas, plain or gzip-compressed (`.csv.gz`).
 
-    Participants are sorted as people count, their trials by number.
+    Participants are sorted as people count, their trials by number. A `.json` beside the table may say that a program
+    made the choices (`simulated`), and their `name`.
 
     Args:
         path: The table.
@@ -63,6 +65,7 @@ def read_choices(path: storage.PathLike, *, name: str = '') -> Choices:
     """
     path = pathlib.Path(path)
     rows = _rows(path, ('participant', 'choice'))
+    about = storage.read_sidecar(path)
     head = rows[0]
     is_reward = any(alias in head for aliases in _REWARD for alias in aliases)
     shown = [_column(path, head, aliases) for aliases in (_REWARD if is_reward else _CATEGORY)]
@@ -92,7 +95,8 @@ def read_choices(path: storage.PathLike, *, name: str = '') -> Choices:
         choices=np.array(choices),
         feedback=np.array(feedback, dtype=np.float64),
         options=options,
-        name=name or re.sub(r'\.(csv|tsv)(\.gz)?$', '', path.name),
+        name=name or about.get('name') or re.sub(r'\.(csv|tsv)(\.gz)?$', '', path.name),
+        simulated=bool(about.get('simulated')),
         provenance={'file': path.name, 'sha256': storage.file_digest(path)},
     )
 
@@ -159,3 +163,19 @@ def _natural(name: str) -> tuple[tuple[int, int, str], ...]:
     """Sorts p2 before p10."""
     parts = re.findall(r'\d+|\D+', name)
     return tuple((0, int(part), '') if part.isdecimal() else (1, 0, part) for part in parts)
+
+
+def write_choices(path: storage.PathLike, choices: Choices) -> None:
+    """Writes choices as a table that `read_choices` reads, and a `.json` beside it with their name."""
+    is_reward = choices.task == 'reward'
+    shown = [names[0] for names in (_REWARD if is_reward else _CATEGORY)]
+    told = [names[0] for names in (_REWARDS if is_reward else (_TRUE,))]
+    lines = [','.join(['participant', 'trial', *shown, *told, 'choice'])]
+    for who, trial, stimuli, feedback, choice in zip(
+        choices.participants, choices.trials, choices.stimuli, choices.feedback, choices.choices
+    ):
+        known = [f'{value:g}' for value in feedback] if is_reward else [choices.options[int(feedback[0])]]
+        lines.append(','.join([str(who), str(trial), *map(str, stimuli), *known, choices.options[choice]]))
+    storage.write_text(path, '\n'.join(lines) + '\n')
+    about = {'name': choices.name, 'simulated': choices.simulated}
+    storage.write_json(pathlib.Path(path).with_suffix('.json'), about)

@@ -7,6 +7,8 @@ A folder holds `concepts.tsv` and choices in one of these forms:
     triplets.npz        `triplets` [t, 3], concepts from 0, column 2 is the odd one out
     any .txt            three numbers a line, concepts from 0, the third is the odd one out
 
+A `.json` beside the choices may say that a program made them (`simulated`), and their `name`.
+
 Two numberings of the concepts exist. 'unique_id' is the published order of the concepts, which the first two files use.
 'file_names' is the sorted order of the image file names (`camera1_01b.jpg` before `camera_lens_01b.jpg`), which the
 first text files of the authors and embeddings trained on them use. They differ for 21 concepts; column
@@ -136,20 +138,22 @@ def load_triplets(folder: str | os.PathLike, *, file: str = '', numbering: str =
             f'concepts are {first} to {len(concepts.ids) + first - 1} there ({wrong.any(axis=1).sum()} such trials).'
         )
     items = concepts.rows(items - first, numbering or 'unique_id')
+    about = storage.read_sidecar(path)
+    simulated = bool(about.get('simulated'))
     provenance = {
         'file': path.name,
         'sha256': storage.file_digest(path),
         'numbering': numbering or 'unique_id',
-        'licence': LICENCE,
-        'citation': CITATION,
+        **({} if simulated else {'licence': LICENCE, 'citation': CITATION}),
     }
     return Triplets(
         concepts.ids,
         items,
         np.full(len(items), 2) if odd is None else odd,
-        'THINGS triplets',
+        about.get('name', 'THINGS triplets'),
         participants=participants,
         in_order=odd is not None,
+        simulated=simulated,
         provenance=provenance,
     )
 

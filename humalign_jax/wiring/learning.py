@@ -57,7 +57,7 @@ def load(config: ConfigDict) -> LearningData:
         raise ValueError(f'config.features has {n} entries, config.arrays {len(arrays)}, config.names {len(names)}.')
     root = data_root(config.human.root)
     sets = [
-        tables.load_set(name, root) if name in tables.SETS else tables.read_choices(pathlib.Path(name).expanduser())
+        tables.load_set(name, root) if name in tables.SETS else tables.read_choices(_table(name, root))
         for name in tuple(config.human.sets)
     ]
     models = [_read(config, root, *one) for one in zip(tuple(config.features), arrays, names)]
@@ -72,6 +72,12 @@ def load(config: ConfigDict) -> LearningData:
             raise ValueError(f'config.rule.dimensions={dimensions}: {config.rule.file} has {whole.values.shape[1]}.')
         rule = dataclasses.replace(whole, values=np.asarray(whole.values)[:, list(dimensions)])
     return LearningData(sets, models, rule)
+
+
+def _table(name: str, root: pathlib.Path) -> pathlib.Path:
+    """A table by its path, which may start from the folder with the choices."""
+    path = pathlib.Path(name).expanduser()
+    return path if path.is_file() else root / path
 
 
 def _read(config: ConfigDict, root: pathlib.Path, path: str, array: str, name: str) -> Features:
@@ -135,16 +141,29 @@ def simulate(config: ConfigDict) -> LearningData:
         features(np_rng.normal(size=latents.shape), 'noise'),
     ]
     rule = features(latents[:, :2], 'rule')
-    sets = [_simulated_people(config, task, rule, np_rng) for task in ('category', 'reward')]
+    given = {'n_participants': sizes.n_participants, 'n_trials': sizes.n_trials, 'strengths': tuple(config.strengths)}
+    sets = [simulate_people(task, rule, np_rng, **given) for task in tables.TASKS]
     return LearningData(sets, models, rule)
 
 
-def _simulated_people(config: ConfigDict, task: str, rule: Features, np_rng: np.random.Generator) -> Choices:
-    """Choices of participants, half of whom have feedback by one dimension of the rule, half by the other."""
-    p, t, k = config.simulated.n_participants, config.simulated.n_trials, 1 if task == 'category' else 2
+def simulate_people(
+    task: str, rule: Features, np_rng: np.random.Generator, *, n_participants: int, n_trials: int,
+    strengths: tuple[float, ...],
+) -> Choices:  # fmt: skip
+    """Choices of simulated participants, each with feedback by one dimension of the rule, from which alone they learn.
+
+    Args:
+        task: One of `human.learning.TASKS`.
+        rule: The dimensions, [n, c]; the participants take turns with them.
+        np_rng: Draws stimuli and choices.
+        n_participants: Number of participants.
+        n_trials: Trials of each.
+        strengths: Penalties of the learner, see `alignment.learning.learned_values`.
+    """
+    p, t, k, c = n_participants, n_trials, 1 if task == 'category' else 2, rule.values.shape[1]
     rows = np.concatenate([[np_rng.permutation(len(rule.ids))[:k] for _ in range(t)] for _ in range(p)])
-    values = np.asarray(rule.values)[rows]  # [p t, k, 2]
-    dimension = np.repeat(np.arange(p) % 2, t)
+    values = np.asarray(rule.values)[rows]  # [p t, k, c]
+    dimension = np.repeat(np.arange(p) % c, t)
     shown = np.take_along_axis(values, dimension[:, None, None], axis=2)  # [p t, k, 1]
     of_rule = shown[..., 0]
     if task == 'category':
@@ -162,7 +181,7 @@ def _simulated_people(config: ConfigDict, task: str, rule: Features, np_rng: np.
         name=f'simulated {task} learning',
         simulated=True,
     )
-    learned = learning.learned_values(choices, shown, tuple(config.strengths))
+    learned = learning.learned_values(choices, shown, strengths)
     lead = learned[:, 1] - learned[:, 0]
     lead = 3.0 * lead / np.sqrt((lead**2).mean())
     chosen = (np_rng.random(p * t) < 1.0 / (1.0 + np.exp(-lead))).astype(np.int64)

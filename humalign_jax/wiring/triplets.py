@@ -230,12 +230,8 @@ def simulate(config: ConfigDict) -> tuple[Triplets, list[Source]]:
     images = data.load('synthetic', 'test', n_test=made.n_stimuli, seed=config.seed)
     latent = images.extras['latent'] / np.linalg.norm(images.extras['latent'], axis=1, keepdims=True)
     np_rng = np.random.default_rng([config.seed, 17])
-    n_sets = -(-made.n_triplets // _ANSWERS_PER_SET)
-    sets = np.stack([np_rng.choice(made.n_stimuli, 3, replace=False) for _ in range(n_sets)])
-    items = np_rng.permuted(np.repeat(sets, _ANSWERS_PER_SET, axis=0)[: made.n_triplets], axis=1)
-    weights = synthetic.triplet_probabilities(latent, items) * np.exp(PLACE_BIAS)
-    steps = (weights / weights.sum(axis=1, keepdims=True)).cumsum(axis=1)
-    odd = (np_rng.random((len(items), 1)) > steps[:, :2]).sum(axis=1)
+    items = draw_triplets(made.n_stimuli, made.n_triplets, np_rng)
+    odd = draw_odd(synthetic.triplet_probabilities(latent, items) * np.exp(PLACE_BIAS), np_rng)
     people = np.array([f'observer {k}' for k in range(max(made.n_subjects, 1))])
     participants = people[np.arange(len(items)) % len(people)]
     triplets = Triplets(
@@ -247,3 +243,16 @@ def simulate(config: ConfigDict) -> tuple[Triplets, list[Source]]:
         Source(name, '', None, None, Features(array, images.ids, name), tuple(config.measures), False, {})
         for name, array in values.items()
     ]
+
+
+def draw_triplets(n_stimuli: int, n_triplets: int, np_rng: np.random.Generator) -> np.ndarray:
+    """Random triplets of different stimuli in random order, each repeated for several answers: rows of stimuli, [t, 3]."""
+    n_sets = -(-n_triplets // _ANSWERS_PER_SET)
+    sets = np.stack([np_rng.choice(n_stimuli, 3, replace=False) for _ in range(n_sets)])
+    return np_rng.permuted(np.repeat(sets, _ANSWERS_PER_SET, axis=0)[:n_triplets], axis=1)
+
+
+def draw_odd(weights: np.ndarray, np_rng: np.random.Generator) -> np.ndarray:
+    """The odd one out of each triplet, drawn in proportion to the weights of its places: [t, 3] -> [t]."""
+    steps = (weights / weights.sum(axis=1, keepdims=True)).cumsum(axis=1)
+    return (np_rng.random((len(weights), 1)) > steps[:, :2]).sum(axis=1)
