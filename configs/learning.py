@@ -24,6 +24,9 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         dataset='',  # of files without ids: things, rows are the concepts in the order of unique_id
         ids_file='',  # or a text file with one id a line
     )
+    # What models that differ by their seed have in common, one for each of features; '' for none, () for none at all.
+    # Such models are scored one by one and on average; model selection then is among the averages and the other models.
+    c.groups = ()
     c.reference = ''  # name of the model from which the others are subtracted; '' for no differences
     c.human = dict(
         root='',  # folder with the choices

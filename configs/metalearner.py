@@ -25,6 +25,7 @@ def get_config(size: str = 'paper') -> ml_collections.ConfigDict:
         scaling='none',  # rms: subtract the mean, divide by the root mean square of all values; both affine
         batch_size=4096,  # episodes; items for static_linear
         split_seed=0,  # which items and functions are held out, and the evaluation episodes
+        held_out_by='random',  # subtrees: whole branches, of functions.main (data/subtrees.py)
         held_out_items=0.2,  # share of the items
         held_out_items_file='',  # or their ids, one a line
     )
@@ -35,7 +36,7 @@ def get_config(size: str = 'paper') -> ml_collections.ConfigDict:
         raw='',  # file with features whose single neurons are functions; '': those of data.features
         key='',  # which matrix of a file with several, such as 'wordnet'
         min_positives=120,  # least positive and negative items of a function, in training and in held-out items
-        held_out=0.1,  # share of the functions; 0: evaluation on trained functions
+        held_out=0.1,  # share of the functions; 0: evaluation on trained functions; not for subtrees
         held_out_file='',  # or their ids, one a line
     )
     c.episodes = dict(

@@ -20,6 +20,8 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
     c.features = ()  # folders with layers, or files
     c.arrays = ()  # which array of each file, '' for the only one; of a single file, several of its arrays
     c.names = ()  # what scores call each of features; () for the names in the files
+    # What networks that differ by their seed have in common, one for each of features; '' for none, () for none at all.
+    c.groups = ()  # Such networks are scored one by one and on average; groups are compared with the first of them too.
     c.layers = ()  # layers of the folders; () for all
     c.baselines = ()  # names among these that are baselines
     c.stimuli = dict(
@@ -38,6 +40,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         file='',  # name of the file; '' for the usual one
         numbering='',  # of THINGS's .txt files: unique_id or file_names
         n_triplets=0,  # 0: all; of cifar10h how many are derived
+        stimuli_file='',  # ids, one a line: only trials whose three stimuli are among them
     )
     c.choices = dict(
         folds=5,  # of the cross-validation of temperature and position bias

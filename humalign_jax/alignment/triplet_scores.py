@@ -1,12 +1,13 @@
 """Odd-one-out predictions and choice models turned into scores, over participants and over triplets."""
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from humalign_jax.alignment import clusters, odd_one_out
-from humalign_jax.alignment.odd_one_out import Repeats, TripletPredictions
+from humalign_jax.alignment.odd_one_out import Repeats
 from humalign_jax.alignment.triplet_choices import CHANCE_NLL, ChoiceFit
 from humalign_jax.human_data import Triplets
 from humalign_jax.records import Score
@@ -15,6 +16,52 @@ ACCURACY, NLL, R2 = 'odd_one_out/accuracy', 'odd_one_out/nll', 'odd_one_out/mcfa
 POSITION_BIAS = 'position bias alone'  # the baseline that knows no stimulus
 ALL = 'all'
 _NAN = float('nan')
+
+
+@dataclasses.dataclass(frozen=True)
+class Predicted:
+    """What one representation, or several networks of one kind on average, says of all trials.
+
+    Attributes:
+        name: Its name.
+        about: Provenance of its scores.
+        credit: Zero-shot credit of each trial, see `odd_one_out.TripletPredictions`, [t].
+        choices: Its choice model; None where there is none.
+    """
+
+    name: str
+    about: Mapping[str, Any]
+    credit: np.ndarray
+    choices: ChoiceFit | None
+
+
+def pooled(members: Sequence[Predicted], name: str) -> Predicted:
+    """The mean of several networks of one kind, such as those of several seeds, trial by trial.
+
+    Its accuracy and its NLL are those that one of these networks has on average, not those of an ensemble.
+    """
+    first = members[0].about
+    shared = {
+        key: value
+        for key, value in first.items()
+        if key != 'group' and all(key in one.about and one.about[key] == value for one in members)
+    }
+    about = {**shared, 'model': first['group'], 'n_networks': len(members), 'networks': [one.name for one in members]}
+    fits = [one.choices for one in members if one.choices is not None]
+    choices = None
+    if len(fits) == len(members):
+        choices = dataclasses.replace(
+            fits[0],
+            nll=np.mean([fit.nll for fit in fits], axis=0),
+            temperature=np.exp(np.mean([np.log(fit.temperature) for fit in fits], axis=0)),
+            bias=np.mean([fit.bias for fit in fits], axis=0),
+        )
+    return Predicted(name, about, np.mean([one.credit for one in members], axis=0, dtype=np.float64), choices)
+
+
+def about_group(one: Predicted) -> dict[str, Any]:
+    """What a difference says of a group of networks or of a member of one."""
+    return {key: one.about[key] for key in ('group', 'n_networks', 'networks') if key in one.about}
 
 
 def about_triplets(triplets: Triplets) -> dict[str, Any]:
@@ -34,36 +81,37 @@ def ceilings_of(triplets: Triplets, *, within: bool) -> dict[str, Repeats | None
     return {kind: odd_one_out.repeats(triplets.take(mask), within=within) for kind, mask in _kinds(triplets)}
 
 
-def accuracy_scores(
-    predictions: TripletPredictions,
+def scores_of(
+    one: Predicted,
     triplets: Triplets,
-    about: Mapping[str, Any],
+    about_fit: Mapping[str, Any],
     ceilings: Mapping[str, Repeats | None],
     *,
     n_bootstrap: int,
     seed: int,
 ) -> list[Score]:
-    """`odd_one_out/accuracy`, the zero-shot accuracy, for all trials and each kind of trial (`provenance['trials']`).
+    """`odd_one_out/accuracy` (zero-shot), and the scores of the choice model where there is one.
 
     Args:
-        predictions: Of one representation.
+        one: What is scored.
         triplets: The trials.
-        about: Provenance of the representation and of the trials.
+        about_fit: Provenance of the choice model.
         ceilings: Of `ceilings_of`.
         n_bootstrap: Bootstrap samples of participants.
         seed: Seed of the samples.
 
     Returns:
-        Over participants where they are known, and over triplets (`provenance['over']`).
+        For all trials and each kind of trial (`provenance['trials']`), over participants where they are known, and over
+        triplets (`provenance['over']`).
     """
-    scores = []
+    scores, options = [], {'n_bootstrap': n_bootstrap, 'seed': seed}
     for kind, mask in _kinds(triplets):
         found = ceilings[kind]
-        said = {**about, 'trials': kind, 'better': 'larger', **_about_ceiling(found)}
+        said = {**one.about, 'trials': kind, 'better': 'larger', **_about_ceiling(found)}
         ends = {} if found is None else {'ceiling_lower': found.agreement, 'ceiling_upper': found.majority}
-        scores += _both(
-            ACCURACY, predictions.credit, triplets, mask, said, n_bootstrap=n_bootstrap, seed=seed, ceilings=ends
-        )
+        scores += _both(ACCURACY, one.credit, triplets, mask, said, **options, ceilings=ends)
+    if one.choices is not None:
+        scores += choice_scores(one.choices, triplets, {**one.about, **about_fit}, ceilings, **options)
     return scores
 
 
@@ -78,7 +126,7 @@ def choice_scores(
 ) -> list[Score]:
     """`odd_one_out/nll`, the held-out negative log-likelihood of a choice, and `odd_one_out/mcfadden_r2`.
 
-    McFadden's R2 is 1 - NLL / ln 3: 0 for chance, below 0 for predictions worse than chance. See `accuracy_scores` for
+    McFadden's R2 is 1 - NLL / ln 3: 0 for chance, below 0 for predictions worse than chance. See `scores_of` for
     the arguments. Trials of participants who are left out are not scored; the provenance counts these participants.
     """
     about = {

@@ -24,7 +24,7 @@ from humalign_jax.wiring import learning as wiring
 from humalign_jax.wiring.learning import LearningData
 
 KEYS = (
-    'experiment', 'seed', 'features', 'arrays', 'names', 'stimuli', 'reference', 'human', 'rule', 'strengths',
+    'experiment', 'seed', 'features', 'arrays', 'names', 'groups', 'stimuli', 'reference', 'human', 'rule', 'strengths',
     'choices', 'simulated',
 )  # fmt: skip
 TRUE_RULE = 'true rule'  # knows the right answers
@@ -114,23 +114,52 @@ def _scores_of_set(config: ConfigDict, choices: Choices, loaded: LearningData, f
     models = _models(config, choices, loaded, about)
     people_about = {**about, 'model': 'people', 'baseline': True, 'simulated': choices.simulated}
     evidence, r2, scores = {}, {}, [learning_scores.people_score(choices, people_about)]
+    selected = [model for model in models if 'group' not in model.about]  # members of a group are in its average
     for model in models:
         evidence[model.name] = -learning.of_each_person(choices, model.predictions.nll, np.sum)
         nll = learning.of_each_person(choices, model.predictions.nll)
         r2[model.name] = 1.0 - nll / np.log(len(choices.options))
         scores += learning_scores.model_scores(choices, model.predictions, model.values, model.about)
-    scores += learning_scores.selection_scores(evidence, {model.name: model.about for model in models})
+    scores += learning_scores.selection_scores(
+        {model.name: evidence[model.name] for model in selected}, {model.name: model.about for model in selected}
+    )
     for model in models:
         if config.reference and model.name != config.reference and not model.about['baseline']:
             scores.append(learning_scores.difference_score(model.name, config.reference, evidence, r2, model.about))
+    if groups := [model for model in models if 'networks' in model.about]:
+        for model in groups[1:]:  # the first group is what the others are ablations of
+            scores.append(learning_scores.difference_score(model.name, groups[0].name, evidence, r2, model.about))
     name = storage.file_names([f'evidence_{choices.name}'])[0]
     sidecar = {'participants': people, 'models': list(evidence), 'unit': 'nats', **about}
     storage.write_array(folder / f'{name}.npy', np.stack(list(evidence.values()), axis=1), sidecar)
     return scores
 
 
+def _averages(models: list[_Model]) -> list[_Model]:
+    """What one of the models of each group predicts on average: mean log likelihood and mean credit of each choice."""
+    groups: dict[str, list[_Model]] = {}
+    for model in models:
+        if 'group' in model.about:
+            groups.setdefault(model.about['group'], []).append(model)
+    averages = []
+    for name, members in groups.items():
+        own = ('group', 'temperature', 'features_sha256')
+        shared = {
+            key: value
+            for key, value in members[0].about.items()
+            if key not in own and all(key in one.about and one.about[key] == value for one in members)
+        }
+        said = {**shared, 'model': name, 'n_networks': len(members), 'networks': [one.name for one in members]}
+        predictions = learning.Predictions(
+            *(np.mean([getattr(one.predictions, field) for one in members], axis=0) for field in ('nll', 'hit')),
+            np.exp(np.mean([np.log(one.predictions.temperature) for one in members], axis=0)),
+        )
+        averages.append(_Model(name, None, predictions, said))
+    return averages
+
+
 def _models(config: ConfigDict, choices: Choices, loaded: LearningData, about: dict[str, Any]) -> list[_Model]:
-    """Learners on all features, then the baselines."""
+    """Learners on all features, averages over groups of them, then the baselines."""
 
     def predicted(name: str, values: np.ndarray, more: dict[str, Any], *, baseline: bool) -> _Model:
         options = settings.plain(config.choices)
@@ -148,7 +177,9 @@ def _models(config: ConfigDict, choices: Choices, loaded: LearningData, about: d
         values = learning.learned_values(choices, np.asarray(features.values)[rows], strengths)
         logging.info('%s, %s: learned in %.1f s.', choices.name, features.name, time.monotonic() - start)
         said = {**features.provenance, 'features_sha256': storage.array_digest(np.asarray(features.values))}
+        said |= {'group': loaded.groups[features.name]} if features.name in loaded.groups else {}
         models.append(predicted(features.name, values, said, baseline=False))
+    models += _averages(models)
     if loaded.rule is not None:
         shown = np.asarray(loaded.rule.values)[learning.stimulus_rows(choices, loaded.rule)]
         dimension = learning.true_dimensions(choices, shown)

@@ -15,8 +15,8 @@ from humalign_jax.records import Features, Score
 from humalign_jax.wiring import triplets as wiring
 
 KEYS = (
-    'experiment', 'seed', 'n_devices', 'features', 'arrays', 'names', 'layers', 'baselines', 'stimuli', 'join',
-    'measures', 'embeddings', 'reference', 'human', 'choices', 'repeats_within', 'n_bootstrap', 'simulated',
+    'experiment', 'seed', 'n_devices', 'features', 'arrays', 'names', 'groups', 'layers', 'baselines', 'stimuli',
+    'join', 'measures', 'embeddings', 'reference', 'human', 'choices', 'repeats_within', 'n_bootstrap', 'simulated',
 )  # fmt: skip
 PER = ('participant', 'all')  # whose temperature and position bias are fitted
 
@@ -70,24 +70,36 @@ def _scores(
     about_fit['temperature_per'] = config.choices.per
     ceilings = triplet_scores.ceilings_of(triplets, within=config.repeats_within)
     scores: list[Score] = []
-    credits: dict[tuple[str, str], np.ndarray] = {}
+    found: dict[tuple[str, str], triplet_scores.Predicted] = {}
+    groups: dict[tuple[str, str], list[triplet_scores.Predicted]] = {}
     pairs = [(source, got, measure) for source, got in zip(sources, read) for measure in source.measures]
     for source, (features, joined), measure in progress.each(pairs, 'representations'):
         trials = triplets.join(features.ids, what=source.name)
         said = {**about, **wiring.provenance_of(source, features, joined), 'measure': measure}
         said['simulated'] = bool(about['simulated'] or source.provenance.get('simulated'))
         predictions = odd_one_out.predict(np.asarray(features.values), trials, measure, devices=run_devices)
-        credits[source.name, measure] = predictions.credit
-        scores += triplet_scores.accuracy_scores(predictions, trials, said, ceilings, **options)
-        if not np.ptp(predictions.support) > 0:
+        choices = None
+        if np.ptp(predictions.support) > 0:
+            choices = triplet_choices.cross_validate(predictions.support, trials, **fit)
+        else:
             logging.warning(
                 '%s, %s: all similarities are equal, so that no choice model is fitted.', source.name, measure
             )
-            continue
-        choices = triplet_choices.cross_validate(predictions.support, trials, **fit)
-        scores += triplet_scores.choice_scores(choices, trials, {**said, **about_fit}, ceilings, **options)
+        one = triplet_scores.Predicted(source.name, said, predictions.credit, choices)
+        found[source.name, measure] = one
+        scores += triplet_scores.scores_of(one, triplets, about_fit, ceilings, **options)
+        if source.group:
+            groups.setdefault((source.group_name, measure), []).append(one)
+    for (name, measure), members in groups.items():
+        if (name, measure) in found:
+            raise ValueError(f'config.groups: {name!r} is the name of a representation too; name the group otherwise.')
+        found[name, measure] = triplet_scores.pooled(members, name)
+        scores += triplet_scores.scores_of(found[name, measure], triplets, about_fit, ceilings, **options)
     if config.reference:
-        scores += _differences(config, triplets, credits, about)
+        scores += _differences(config, triplets, found, config.reference, about)
+    if groups:  # the first group is what the others are ablations of
+        of_groups = {key: found[key] for key in groups}
+        scores += _differences(config, triplets, of_groups, next(iter(groups))[0], about)
     if triplets.in_order:
         support = np.zeros((len(triplets), 3), np.float32)
         alone = triplet_choices.cross_validate(support, triplets, with_support=False, **fit)
@@ -97,19 +109,24 @@ def _scores(
 
 
 def _differences(
-    config: ConfigDict, triplets: Triplets, credits: Mapping[tuple[str, str], np.ndarray], about: Mapping[str, Any]
+    config: ConfigDict,
+    triplets: Triplets,
+    found: Mapping[tuple[str, str], triplet_scores.Predicted],
+    reference: str,
+    about: Mapping[str, Any],
 ) -> list[Score]:
-    """Accuracy of each representation less that of `config.reference`, by the same measure."""
-    if config.reference not in {name for name, _ in credits}:
-        names = dict.fromkeys(name for name, _ in credits)
-        raise ValueError(f'config.reference={config.reference!r} is no representation here, but {", ".join(names)}.')
+    """Accuracy of each representation or group less that of the reference, by the same measure."""
+    if reference not in {name for name, _ in found}:
+        names = dict.fromkeys(name for name, _ in found)
+        raise ValueError(f'config.reference={reference!r} is no representation here, but {", ".join(names)}.')
     scores = []
-    for (name, measure), credit in credits.items():
-        other = credits.get((config.reference, measure))
-        if name != config.reference and other is not None:
+    for (name, measure), one in found.items():
+        other = found.get((reference, measure))
+        if name != reference and other is not None:
+            said = {**about, 'measure': measure, **triplet_scores.about_group(one)}
             scores += triplet_scores.difference_scores(
-                (name, credit), (config.reference, other), triplets, {**about, 'measure': measure},
-                n_bootstrap=config.n_bootstrap, seed=config.seed,
+                (name, one.credit), (reference, other.credit), triplets, said, n_bootstrap=config.n_bootstrap,
+                seed=config.seed,
             )  # fmt: skip
     return scores
 
@@ -119,7 +136,7 @@ def _check(config: ConfigDict) -> None:
     settings.check_keys(config, KEYS, 'config')
     for section, keys in (
         ('stimuli', ('dataset', 'split', 'ids_file')),
-        ('human', ('name', 'root', 'file', 'numbering', 'n_triplets')),
+        ('human', ('name', 'root', 'file', 'numbering', 'n_triplets', 'stimuli_file')),
         ('choices', ('folds', 'per', 'penalty')),
         ('simulated', ('n_stimuli', 'n_triplets', 'n_subjects')),
     ):

@@ -3,6 +3,7 @@
     scores.jsonl                    accuracy and R2 on held-out items, of held-out and of trained functions
     features/<name>/base.npy        features of all items as they were read; a folder of layers as `extract` writes it
     features/<name>/embed.npy       meta-learned features, an affine map of them; of the static control also normalised
+    held_out_items.txt              ids of the items that it was not trained on, one a line
     curves/correct.npy              [f, n_repeats, length] 0 or 1, each function, episode and position; held-out items
     curves/squared_error.npy        the same of the magnitudes; NaN at negative items of sparse functions
 
@@ -47,6 +48,8 @@ def run(config: ConfigDict, workdir: str) -> None:
     assert task.score is not None
     task.score(folder, best, 'held-out')
     write_features(config, task, folder, best)
+    data: function_data.FunctionData = task.setup
+    storage.write_text(folder / 'held_out_items.txt', '\n'.join(data.functions.item_ids[~data.train_items]) + '\n')
     labels = {'score': 'score', 'accuracy': 'accuracy', 'loss': 'loss'}
     curves.draw_curves(folder, labels)
 
@@ -70,7 +73,7 @@ def make_task(config: ConfigDict) -> loop.Task:
     def sums_of(state: TrainState, functions: np.ndarray) -> dict[str, np.ndarray]:
         if isinstance(model, StaticLinear):
             return on_held_out_items()(state, None)
-        rows = np.flatnonzero(np.repeat(functions, config.episodes.n_repeats))
+        rows = np.flatnonzero(np.repeat(functions[data.evaluated], config.episodes.n_repeats))
         return objectives.episode_sums(on_held_out_items()(state, rows), dense=dense)
 
     def evaluate(state: TrainState) -> dict[str, float]:
@@ -91,9 +94,11 @@ def make_task(config: ConfigDict) -> loop.Task:
             values = on_held_out_items()(on_devices, None)
             _write_curves(config, data, values, folder, about)
             sums = objectives.episode_sums(values, dense=dense)
-            of = np.repeat(data.train_functions, config.episodes.n_repeats)
-            parts = {'held out': {name: value[~of] for name, value in sums.items()}} if not of.all() else {}
-            parts['trained'] = {name: value[of] for name, value in sums.items()}
+            trained = np.repeat(data.train_functions[data.evaluated], config.episodes.n_repeats)
+            masks = {'held out': ~trained, 'trained': trained}
+            parts = {
+                of: {name: value[mask] for name, value in sums.items()} for of, mask in masks.items() if mask.any()
+            }
         scores = [one for of, sums in parts.items() for one in _scores(sums, config, data, {**about, 'of': of})]
         training.write_scores(folder, scores)
 
@@ -179,10 +184,10 @@ def _examples(
 ) -> batches.Examples:
     """Episodes, or items for the control: of training functions and items; in evaluation of held-out items.
 
-    Evaluation episodes are of all functions, in their order; items have all training functions.
+    Evaluation episodes are of all functions that can be evaluated, in their order; items have all training functions.
     """
     section, static = config.episodes, isinstance(model, StaticLinear)
-    chosen = data.train_functions if training or static else np.ones(len(data.functions), bool)
+    chosen = data.train_functions if training or static else data.evaluated
     features, functions, medians = data.part(data.train_items ^ (not training), chosen)
     n_evaluated = len(features) if static else len(functions) * section.n_repeats
     n = section.per_epoch if training else n_evaluated
@@ -261,14 +266,14 @@ def _write_curves(
     about: Mapping[str, Any],
 ) -> None:
     """Writes what the model got right, and its squared errors, at each position of every function's episodes."""
-    shape = (len(data.functions), config.episodes.n_repeats, config.episodes.length)
+    shape = (int(data.evaluated.sum()), config.episodes.n_repeats, config.episodes.length)
     counted = values['binary'] > 0 if data.medians is None else True
     squared_error = np.where(counted, values['squared_error'], np.float32(np.nan)).reshape(shape)
     sidecar = {
         **about,
         'axes': ['function', 'episode', 'position'],
-        'function_ids': data.functions.function_ids,
-        'functions_held_out': ~data.train_functions,
+        'function_ids': data.functions.function_ids[data.evaluated],
+        'functions_held_out': ~data.train_functions[data.evaluated],
         'magnitude_sd': data.scale,
     }
     storage.write_array(folder / 'curves' / 'correct.npy', values['correct'].reshape(shape).astype(np.uint8), sidecar)

@@ -9,7 +9,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import settings, storage
-from humalign_jax.data import episodes, simulated_concepts
+from humalign_jax.data import episodes, simulated_concepts, subtrees
 from humalign_jax.data import functions as functions_lib
 from humalign_jax.data.function_files import load_function_file
 from humalign_jax.data.functions import Functions
@@ -20,9 +20,10 @@ from humalign_jax.wiring import feature_matrix
 SIMULATED = 'simulated'  # in place of a file
 SCALINGS = ('none', 'rms')
 USES = ('main', 'mid', 'raw')
+WAYS = ('random', 'subtrees')  # how items and functions are held out
 _DATA_KEYS = (
-    'features', 'key', 'ids_file', 'ids_column', 'n_simulated', 'scaling', 'batch_size', 'split_seed', 'held_out_items',
-    'held_out_items_file',
+    'features', 'key', 'ids_file', 'ids_column', 'n_simulated', 'scaling', 'batch_size', 'split_seed', 'held_out_by',
+    'held_out_items', 'held_out_items_file',
 )  # fmt: skip
 _FUNCTION_KEYS = ('use', *USES, 'key', 'min_positives', 'held_out', 'held_out_file')
 
@@ -39,6 +40,7 @@ class FunctionData:
         rows: Rows of these items in `features`, [m].
         train_items: Which of the m items are trained on, bool, [m]; the others are held out.
         train_functions: Which of the functions are trained on, bool, [f]; the others are held out.
+        evaluated: Which of the functions the held-out items can evaluate, bool, [f].
         medians: Of dense functions on the training items, [f]; None for sparse functions.
         scale: Standard deviation of the magnitudes of the training functions.
         has_magnitudes: False where all positive values are equal, so that only labels can be learnt.
@@ -52,6 +54,7 @@ class FunctionData:
     rows: np.ndarray
     train_items: np.ndarray
     train_functions: np.ndarray
+    evaluated: np.ndarray
     medians: np.ndarray | None
     scale: float
     has_magnitudes: bool
@@ -95,7 +98,11 @@ def read(config: ConfigDict, *, n_items: int) -> FunctionData:
     section, wanted = config.data, config.functions
     settings.check_keys(section, _DATA_KEYS, 'config.data')
     settings.check_keys(wanted, _FUNCTION_KEYS, 'config.functions')
-    for where, value, known in (('data.scaling', section.scaling, SCALINGS), ('functions.use', wanted.use, USES)):
+    for where, value, known in (
+        ('data.scaling', section.scaling, SCALINGS),
+        ('data.held_out_by', section.held_out_by, WAYS),
+        ('functions.use', wanted.use, USES),
+    ):
         if value not in known:
             raise ValueError(f'config.{where}={value!r} is unknown.{settings.nearest(value, known)}')
     features = read_features(section)
@@ -108,18 +115,29 @@ def read(config: ConfigDict, *, n_items: int) -> FunctionData:
         )
     logging.info('%d of %d items have both features and functions.', len(rows), len(features.ids))
     functions = functions.select_items(features.ids[rows])
-    seed, of_items, of_functions = section.split_seed, section.held_out_items_file, wanted.held_out_file
-    train_items = ~_held_out(functions.item_ids, section.held_out_items, of_items, seed, 'data.held_out_items')
+    in_branches = None  # functions of held-out branches
+    if section.held_out_by == 'subtrees':
+        train_items, in_branches = _subtrees(section, wanted, functions, features)
+    else:
+        items_file, where = section.held_out_items_file, 'data.held_out_items'
+        train_items = ~_held_out(functions.item_ids, section.held_out_items, items_file, section.split_seed, where)
     for name, n in (('training', int(train_items.sum())), ('held-out', int((~train_items).sum()))):
         if n < n_items:
             raise ValueError(
                 f'{n} {name} items do not fill an episode of {n_items}: change config.data.held_out_items, or lower '
                 'config.episodes.length.'
             )
-    functions, left_out, medians = _usable(functions, train_items, wanted.min_positives)
-    held_out = np.zeros(len(functions), bool)
-    if wanted.held_out or of_functions:
-        held_out = _held_out(functions.function_ids, wanted.held_out, of_functions, seed, 'functions.held_out')
+    if in_branches is not None:
+        functions, held_out, evaluated, left_out = _usable_by_subtree(
+            functions, train_items, in_branches, wanted.min_positives
+        )
+        medians = None
+    else:
+        functions, left_out, medians = _usable(functions, train_items, wanted.min_positives)
+        held_out, evaluated = np.zeros(len(functions), bool), np.ones(len(functions), bool)
+        if wanted.held_out or wanted.held_out_file:
+            names, path = functions.function_ids, wanted.held_out_file
+            held_out = _held_out(names, wanted.held_out, path, section.split_seed, 'functions.held_out')
     training = functions.select(~held_out).select_items(functions.item_ids[train_items])
     of_training = None if medians is None else medians[~held_out]
     values = np.asarray(features.values[rows[train_items]], np.float64)
@@ -135,6 +153,7 @@ def read(config: ConfigDict, *, n_items: int) -> FunctionData:
         rows=rows,
         train_items=train_items,
         train_functions=~held_out,
+        evaluated=evaluated,
         medians=medians,
         scale=episodes.magnitude_scale(training, of_training),
         has_magnitudes=medians is not None or float(np.ptp(training.values)) > 0,
@@ -203,6 +222,55 @@ def _held_out(names: np.ndarray, share: float, path: str, seed: int, where: str)
     if held_out.all() or not held_out.any():
         raise ValueError(f'{what} {held_out.sum()} of {len(names)}: some must be held out, and some trained on.')
     return held_out
+
+
+def _subtrees(
+    section: ConfigDict, wanted: ConfigDict, functions: Functions, features: Features
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Training items [n], and held-out functions [f], by whole branches of the functions `config.functions.main`.
+
+    The same items are held out from other functions (`config.functions.use`), which have no branches: None.
+    """
+    if section.held_out_items_file or wanted.held_out_file:
+        raise ValueError(
+            "config.data.held_out_by='subtrees' draws what is held out: leave config.data.held_out_items_file and "
+            'config.functions.held_out_file empty.'
+        )
+    is_main = wanted.use == 'main'
+    main = functions
+    if not is_main:
+        main = _read_functions(section, ConfigDict({**wanted.to_dict(), 'use': 'main'}), features)
+        main = main.select_items(functions.item_ids)
+    if not main.are_sparse:
+        raise ValueError("config.data.held_out_by='subtrees' needs sparse functions in config.functions.main.")
+    items, held_out = subtrees.hold_out_subtrees(
+        main, section.held_out_items, seed=section.split_seed, smallest=wanted.min_positives
+    )
+    return ~items, held_out if is_main else None
+
+
+def _usable_by_subtree(
+    functions: Functions, train_items: np.ndarray, held_out: np.ndarray, min_positives: int
+) -> tuple[Functions, np.ndarray, np.ndarray, dict[str, int]]:
+    """Functions that can be trained on, or are held out and can be evaluated; which are held out, and which evaluated.
+
+    A branch has its items on one side, so that its function is usable on that side alone.
+    """
+    limits = {'min_positives': min_positives, 'min_negatives': min_positives}
+    of_training, of_held_out = (
+        functions_lib.why_unusable(functions, **limits, item_sets={'': np.flatnonzero(items)})
+        for items in (train_items, ~train_items)
+    )
+    reasons = np.where(held_out, of_held_out, of_training)
+    chosen = reasons == ''
+    for what, some in (('held-out', chosen & held_out), ('training', chosen & ~held_out)):
+        if not some.any():
+            raise ValueError(
+                f'no {what} function of {functions.name!r} has {min_positives} positive and as many negative items: '
+                'lower config.functions.min_positives, or change config.data.held_out_items.'
+            )
+    left_out = {reason: int(np.sum(reasons == reason)) for reason in functions_lib.REASONS}
+    return functions.select(chosen), held_out[chosen], of_held_out[chosen] == '', left_out
 
 
 def _usable(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -32,11 +33,13 @@ class LearningData:
         sets: Choices in one task or in several.
         models: Features of the stimuli, one record for each model.
         rule: Dimensions of which each participant's feedback follows one, [n, c]; None if they are not known.
+        groups: Group of each model that is in one, by the model's name.
     """
 
     sets: list[Choices]
     models: list[Features]
     rule: Features | None
+    groups: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def load(config: ConfigDict) -> LearningData:
@@ -52,9 +55,10 @@ def load(config: ConfigDict) -> LearningData:
             'simulated data.'
         )
     n = len(config.features)
-    arrays, names = tuple(config.arrays) or ('',) * n, tuple(config.names) or ('',) * n
-    if len(arrays) != n or len(names) != n:
-        raise ValueError(f'config.features has {n} entries, config.arrays {len(arrays)}, config.names {len(names)}.')
+    arrays, names, groups = (tuple(config[key]) or ('',) * n for key in ('arrays', 'names', 'groups'))
+    for key, values in (('arrays', arrays), ('names', names), ('groups', groups)):
+        if len(values) != n:
+            raise ValueError(f'config.{key} has {len(values)} entries for {n} of config.features.')
     root = data_root(config.human.root)
     sets = [
         tables.load_set(name, root) if name in tables.SETS else tables.read_choices(_table(name, root))
@@ -64,6 +68,10 @@ def load(config: ConfigDict) -> LearningData:
     repeated = [model.name for k, model in enumerate(models) if model.name in [one.name for one in models[:k]]]
     if repeated:
         raise ValueError(f'two of config.features are named {repeated[0]!r}: give each a name with config.names.')
+    of_model = {model.name: group for model, group in zip(models, groups) if group}
+    both = [model.name for model in models if model.name in of_model.values()]
+    if both:
+        raise ValueError(f'config.groups: {both[0]!r} is the name of a model too; name the group otherwise.')
     rule = None
     if config.rule.file:
         whole = _read(config, root, config.rule.file, config.rule.array, 'rule')
@@ -71,7 +79,7 @@ def load(config: ConfigDict) -> LearningData:
         if not dimensions or max(dimensions) >= whole.values.shape[1]:
             raise ValueError(f'config.rule.dimensions={dimensions}: {config.rule.file} has {whole.values.shape[1]}.')
         rule = dataclasses.replace(whole, values=np.asarray(whole.values)[:, list(dimensions)])
-    return LearningData(sets, models, rule)
+    return LearningData(sets, models, rule, of_model)
 
 
 def _table(name: str, root: pathlib.Path) -> pathlib.Path:

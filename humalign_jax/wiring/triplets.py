@@ -41,6 +41,7 @@ class Source:
         measures: Similarities by which it predicts.
         baseline: Whether it is a baseline or a reference, and no model.
         provenance: Where the values come from.
+        group: What its network and others, such as those of other seeds, have in common; '' for none.
     """
 
     model: str
@@ -51,14 +52,22 @@ class Source:
     measures: tuple[str, ...]
     baseline: bool
     provenance: Mapping[str, Any]
+    group: str = ''
 
     @property
     def name(self) -> str:
         """Model and layer."""
         return f'{self.model}/{self.layer}' if self.layer else self.model
 
+    @property
+    def group_name(self) -> str:
+        """Group and layer."""
+        return f'{self.group}/{self.layer}' if self.layer else self.group
 
-def load_triplets(name: str, *, root: str, file: str, numbering: str, n_triplets: int, seed: int) -> Triplets:
+
+def load_triplets(
+    name: str, *, root: str, file: str, numbering: str, n_triplets: int, seed: int, stimuli_file: str = ''
+) -> Triplets:
     """Odd-one-out trials by the name of their source; logs how many there are and whom to cite.
 
     Args:
@@ -67,6 +76,7 @@ def load_triplets(name: str, *, root: str, file: str, numbering: str, n_triplets
         file: Name of the file there, '' for the usual one; not for cifar10h.
         numbering: Of THINGS alone, see `human.things`.
         n_triplets: Of cifar10h the number of triplets; of the others 0 for all, else that many drawn at random.
+        stimuli_file: A file of ids, one a line: only trials whose three stimuli are among them; '' for all trials.
         seed: Seed of the draw.
 
     Raises:
@@ -90,6 +100,12 @@ def load_triplets(name: str, *, root: str, file: str, numbering: str, n_triplets
         if 0 < n_triplets < len(made):
             made = made.take(np.sort(np.random.default_rng(seed).choice(len(made), n_triplets, replace=False)))
             made = dataclasses.replace(made, provenance={**made.provenance, 'n_drawn': n_triplets})
+    if stimuli_file:
+        among = np.isin(made.ids, files.load_ids(stimuli_file))[made.items].all(axis=1)
+        if not among.any():
+            raise ValueError(f'{stimuli_file}: none of {len(made)} trials of {made.name} has these stimuli alone.')
+        about = {**made.provenance, 'n_trials_with_other_stimuli': int(np.sum(~among))}
+        made = dataclasses.replace(made.take(among), provenance=about)
     logging.info('%s: %d trials. Cite: %s', made.name, len(made), made.provenance.get('citation', ''))
     return made
 
@@ -100,18 +116,18 @@ def find_sources(config: ConfigDict) -> list[Source]:
     Raises:
         ValueError: None is named, lists do not fit together, or two have one name.
     """
-    paths, arrays, names = (tuple(config[key]) for key in ('features', 'arrays', 'names'))
+    paths, arrays, names, groups = (tuple(config[key]) for key in ('features', 'arrays', 'names', 'groups'))
     paths = paths * len(arrays) if len(paths) == 1 and len(arrays) > 1 else paths
-    for key, values in (('arrays', arrays), ('names', names)):
+    for key, values in (('arrays', arrays), ('names', names), ('groups', groups)):
         if values and len(values) != len(paths):
             raise ValueError(f'config.{key} has {len(values)} entries for {len(paths)} of config.features.')
     measures, found = tuple(config.measures), []
     for number, given in enumerate(paths):
         path, key = pathlib.Path(given).expanduser(), arrays[number] if arrays else ''
-        name = names[number] if names else ''
+        name, group = names[number] if names else '', groups[number] if groups else ''
         if not path.is_dir():
             model = name or key or path.stem
-            found.append(Source(model, '', path, key or None, None, measures, model in config.baselines, {}))
+            found.append(Source(model, '', path, key or None, None, measures, model in config.baselines, {}, group))
             continue
         layers = layer_folders.layer_paths(path)
         wanted = {layer: file for layer, file in layers.items() if not config.layers or layer in tuple(config.layers)}
@@ -120,7 +136,7 @@ def find_sources(config: ConfigDict) -> list[Source]:
         for layer, file in wanted.items():
             provenance = layer_folders.provenance_of(file)
             model = name or str(provenance.get('model') or layer_folders.model_name(path))
-            found.append(Source(model, layer, file, None, None, measures, model in config.baselines, provenance))
+            found.append(Source(model, layer, file, None, None, measures, model in config.baselines, provenance, group))
     folder = data_files.data_root(config.human.root)
     folder = folder / 'things' if (folder / 'things').is_dir() else folder
     for name in tuple(config.embeddings):
@@ -217,6 +233,7 @@ def provenance_of(source: Source, features: Features, joined: str) -> dict[str, 
         'features_sha256': storage.array_digest(values),
         **({'n_zero_vectors': n_zero} if n_zero else {}),
         **({'baseline': True} if source.baseline else {}),
+        **({'group': source.group} if source.group else {}),
     }
 
 

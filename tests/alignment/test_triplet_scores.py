@@ -1,12 +1,12 @@
 """Scores of odd-one-out trials: over people and triplets, of each kind of trial, with ceilings."""
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 
 from humalign_jax.alignment import triplet_scores
-from humalign_jax.alignment.odd_one_out import TripletPredictions
 from humalign_jax.alignment.triplet_choices import CHANCE_NLL, ChoiceFit
 from humalign_jax.human_data import Triplets
 
@@ -32,11 +32,8 @@ def test_accuracy_is_over_participants_and_triplets_for_all_trials_and_each_kind
     credit = (np.arange(70) < 64).astype(np.float32)
     ceilings = triplet_scores.ceilings_of(triplets, within=False)
     about = {**triplet_scores.about_triplets(triplets), 'model': 'net'}
-    scores = _named(
-        triplet_scores.accuracy_scores(
-            TripletPredictions(np.zeros((70, 3)), credit), triplets, about, ceilings, **OPTIONS
-        )
-    )
+    one = triplet_scores.Predicted('net', about, credit, None)
+    scores = _named(triplet_scores.scores_of(one, triplets, {}, ceilings, **OPTIONS))
     assert {key[1:] for key in scores} == {
         (kind, over) for kind in ('all', 'easy', 'hard') for over in ('participants', 'triplets')
     }
@@ -65,3 +62,26 @@ def test_a_difference_is_paired_over_trials(triplets):
     assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))  # each triplet has both people
     assert scores['difference', 'all', 'participants'].high == 1.0
     assert found.provenance['model'] == 'a' and found.provenance['other'] == 'b'
+
+
+def test_networks_of_one_group_are_scored_by_what_one_of_them_has_on_average():
+    fit = ChoiceFit(np.array([1.0, np.nan]), np.array([1.0]), np.zeros((1, 2)), 1, n_few=1, n_one_place=0)
+    shared = {'human': 'people', 'measure': 'cosine', 'group': 'main'}
+    members = [
+        triplet_scores.Predicted(
+            f'main-{k}',
+            {**shared, 'model': f'main-{k}', 'file': f'{k}.npy'},
+            np.array([float(k), 1.0]),
+            dataclasses.replace(fit, nll=np.array([1.0 + k, np.nan]), temperature=np.array([4.0**k])),
+        )
+        for k in range(2)
+    ]
+    found = triplet_scores.pooled(members, 'main')
+    np.testing.assert_allclose(found.credit, [0.5, 1.0])
+    np.testing.assert_allclose(found.choices.nll, [1.5, np.nan])
+    np.testing.assert_allclose(found.choices.temperature, [2.0])
+    assert found.about == {
+        'human': 'people', 'measure': 'cosine', 'model': 'main', 'n_networks': 2, 'networks': ['main-0', 'main-1']
+    }  # fmt: skip
+    without = [members[0], dataclasses.replace(members[1], choices=None)]
+    assert triplet_scores.pooled(without, 'main').choices is None

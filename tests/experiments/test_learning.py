@@ -103,7 +103,7 @@ def test_participants_who_cannot_be_predicted_are_counted(study_files, tmp_path)
     ('change', 'message'),
     [
         (lambda c: c.update(features=()), 'config.features must name at least one'),
-        (lambda c: c.update(names=('a', 'b')), r'config.features has 1 entries, config.arrays 1, config.names 2'),
+        (lambda c: c.update(names=('a', 'b')), r'config.names has 2 entries for 1 of config.features'),
         (lambda c: c.update(reference='other'), "config.reference='other' is no model"),
         (lambda c: c.rule.update(file=c.features[0], array='net', dimensions=(9,)), r'config.rule.dimensions=\(9,\)'),
         (lambda c: c.stimuli.update(dataset='cifar10'), None),
@@ -140,3 +140,27 @@ def test_layers_of_a_folder_are_models(study_files, tmp_path):
     config.human.sets = config.human.sets[:1]
     learning.run(config, str(tmp_path / 'run'))
     assert 'net/fc' in {score.provenance['model'] for score in read_scores(tmp_path / 'run')}
+
+
+def test_models_of_one_group_are_scored_on_average_and_selected_as_one(study_files, tmp_path):
+    config = study_files()
+    np_rng = np.random.default_rng(0)
+    ids = np.load(config.features[0])['ids']
+    for k in range(2):
+        np.savez(tmp_path / f'g{k}.npz', values=np_rng.normal(size=(len(ids), 3)), ids=ids)
+    config.features = (config.features[0], str(tmp_path / 'g0.npz'), str(tmp_path / 'g1.npz'))
+    config.arrays, config.names, config.groups = ('net', '', ''), ('base', 'main-0', 'main-1'), ('', 'main', 'main')
+    config.reference = 'base'
+    learning.run(config, str(tmp_path / 'run'))
+    scores = read_scores(tmp_path / 'run')
+    nll = {s.provenance['model']: s for s in scores if s.name == 'learning/nll'}
+    assert nll['main'].value == pytest.approx((nll['main-0'].value + nll['main-1'].value) / 2)
+    assert nll['main'].provenance['networks'] == ['main-0', 'main-1'] and nll['main-0'].provenance['group'] == 'main'
+    selected = {s.provenance['model'] for s in scores if s.name == 'learning/pxp'}
+    assert {'base', 'main'} < selected and not {'main-0', 'main-1'} & selected
+    differences = {(s.provenance['model'], s.provenance['other']) for s in scores if s.name.endswith('/difference')}
+    assert ('main', 'base') in differences
+    config.names = ('main', 'main-0', 'main-1')
+    config.reference = 'main'
+    with pytest.raises(ValueError, match=r"config\.groups: 'main' is the name of a model too"):
+        learning.run(config, str(tmp_path / 'other'))

@@ -140,6 +140,44 @@ def test_layers_of_a_folder_are_representations(levels_study):
     assert _one(scores, 'accuracy/difference', 'net/conv', measure='dot').provenance['other'] == 'net/fc'
 
 
+def test_networks_of_one_group_are_scored_on_average_and_compared_with_the_first_group(levels_study):
+    config, folder = levels_study
+    np_rng = np.random.default_rng(2)
+    for name in ('a', 'b', 'c'):
+        np.savez(folder / f'{name}.npz', features=np_rng.normal(size=(8, 4)), ids=np.array(IDS))
+    config.features = tuple(str(folder / f'{name}.npz') for name in ('net', 'a', 'b', 'c'))
+    config.names, config.groups = ('base', 'main-0', 'main-1', 'other-0'), ('', 'main', 'main', 'other')
+    config.reference = 'base'
+    scores = _run(config, folder / 'out')
+    for name in ('accuracy', 'nll', 'mcfadden_r2'):
+        members = [_one(scores, name, one) for one in ('main-0', 'main-1')]
+        pooled = _one(scores, name, 'main')
+        assert pooled.value == pytest.approx(np.mean([one.value for one in members]))
+        assert pooled.provenance['networks'] == ['main-0', 'main-1'] and members[0].provenance['group'] == 'main'
+    differences = {
+        (s.provenance['model'], s.provenance['other']): s.provenance.get('n_networks')
+        for s in scores if s.name == 'odd_one_out/accuracy/difference'
+    }  # fmt: skip
+    assert differences == {
+        ('main-0', 'base'): None, ('main-1', 'base'): None, ('other-0', 'base'): None, ('main', 'base'): 2,
+        ('other', 'base'): 1, ('other', 'main'): 1,
+    }  # fmt: skip
+    config.groups = ('', 'base', 'base', 'other')
+    with pytest.raises(ValueError, match=r"config\.groups: 'base' is the name of a representation too"):
+        odd_one_out.run(config, str(folder / 'out'))
+
+
+def test_trials_of_some_stimuli_alone_can_be_chosen(levels_study):
+    config, folder = levels_study
+    (folder / 'ids.txt').write_text('\n'.join(IDS[:7]))
+    config.human.stimuli_file = str(folder / 'ids.txt')
+    said = _one(_run(config, folder / 'out'), 'accuracy', 'net').provenance
+    assert 0 < said['n_trials'] < 62 and said['n_trials'] + said['human_n_trials_with_other_stimuli'] == 62
+    (folder / 'ids.txt').write_text('zebra')
+    with pytest.raises(ValueError, match=r'ids\.txt: none of 62 trials of Levels has these stimuli alone'):
+        odd_one_out.run(config, str(folder / 'out'))
+
+
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [

@@ -214,3 +214,36 @@ def _placed(value, folder):
     if isinstance(value, tuple):
         return tuple(_placed(one, folder) for one in value)
     return value.replace('FOLDER', str(folder)) if isinstance(value, str) else value
+
+
+def test_whole_branches_are_held_out_with_the_functions_that_only_they_have(tmp_path):
+    """Ten branches of twenty items: branch functions are trained on one side and evaluated on the other."""
+    branch = np.arange(200) // 20
+    values = np.vstack([branch == np.arange(10)[:, None], branch % 2 == 0, branch < 5]).astype(np.float32)
+    config, _ = _files(tmp_path, values)
+    config.data.update(held_out_by='subtrees', held_out_items=0.4)
+    config.functions.min_positives = 10
+    config.episodes.length = 20
+    data = function_data.read(config, n_items=20)
+    held_out = np.unique(branch[[int(item.split('/')[1]) for item in data.functions.item_ids[~data.train_items]]])
+    assert len(held_out) == 4 and (~data.train_items).sum() == 80
+    assert data.functions.function_ids[~data.train_functions].tolist() == [f'f{k}' for k in held_out]
+    evaluated = set(data.functions.function_ids[data.evaluated].tolist())
+    assert evaluated >= {f'f{k}' for k in held_out} and not evaluated & {
+        f'f{k}' for k in range(10) if k not in held_out
+    }
+    assert len(data.functions) == 12
+    config.train.update(epochs=1.0)
+    config.episodes.per_epoch = 64
+    train_metalearner.run(config, str(tmp_path / 'run'))
+    listed = (tmp_path / 'run/held_out_items.txt').read_text().split()
+    assert listed == data.functions.item_ids[~data.train_items].tolist()
+    correct, sidecar = storage.read_described(tmp_path / 'run/curves/correct.npy')
+    assert len(correct) == len(sidecar['function_ids']) == data.evaluated.sum()
+    assert np.sum(sidecar['functions_held_out']) == 4
+    config.functions.use = 'raw'  # neurons have no branches: the same items, functions at random
+    raw = function_data.read(config, n_items=20)
+    assert np.array_equal(raw.train_items, data.train_items) and raw.evaluated.all()
+    config.data.held_out_items_file = 'items.txt'
+    with pytest.raises(ValueError, match=r'leave config\.data\.held_out_items_file and'):
+        function_data.read(config, n_items=20)
