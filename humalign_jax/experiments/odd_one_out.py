@@ -33,7 +33,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     else:
         triplets = wiring.load_triplets(**settings.plain(config.human), seed=config.seed)
         sources = wiring.find_sources(config)
-    read = [wiring.read_source(source, config, triplets) for source in sources]
+    read = [wiring.read_source(source, config, triplets.ids, triplets.name) for source in sources]
     n_given = len(triplets)
     if config.join == 'shared':  # all representations are scored on the same trials
         triplets = wiring.shared_trials(triplets, sources, read)
