@@ -64,7 +64,10 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         ),
     )  # fmt: skip
     c.metalearner = dict(  # see configs/metalearner.py
-        data=dict(scaling='rms', batch_size=256, split_seed=0, held_out_items=0.2, held_out_items_file=''),
+        data=dict(
+            scaling='rms', batch_size=256, split_seed=0, held_out_by='random', held_out_items=0.2,
+            held_out_items_file='',
+        ),
         episodes=dict(length=40, per_epoch=12_800, n_repeats=4),
         model=dict(
             name='metalearner', core='transformer', n_layers=1, n_heads=5, mlp_width=0, embed=True, dropout_rate=0.0,
@@ -80,7 +83,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         stopping=dict(patience=10, min_improvement=1e-3, after_steps=200, min_accuracy=0.6),
         export=(),  # a further file whose features are mapped, and compared with people in place of those of data
     )  # fmt: skip
-    # What differs from `metalearner` and `functions`; the first is the one that others are ablations of.
+    # What differs from `metalearner` and `functions`.
     c.conditions = {
         'main': {},
         'raw': {'functions': {'use': 'raw'}},
@@ -89,9 +92,9 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         '2layers': {'model': {'n_layers': 2}},
         'noemb': {'model': {'embed': False}},  # no features: in-context curves only
     }
-    c.include = ()  # names of conditions to study, () for all
+    c.include = ('main', 'raw', 'static_linear', 'lstm', '2layers', 'noemb')  # studied; others are ablations of the first
     c.layers = ('embed', 'normalised')  # compared with people; only static_linear has the second
-    c.compare = ('odd_one_out', 'learning')  # comparisons with people, each a section; () for none
+    c.compare = ('odd_one_out', 'learning', 'geometry')  # comparisons with people, each a section; () for none
     c.human = dict(
         root='',  # folder with people's choices, see third_party/things and third_party/things_learning
         embeddings=(),  # references: arrays of .npz files beside THINGS's choices, such as 'vice_42d'
@@ -100,7 +103,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         n_devices=0,
         join='exact',
         measures=('cosine',),
-        human=dict(name='things', file='', numbering='', n_triplets=0),
+        human=dict(name='things', file='', numbering='', n_triplets=0, stimuli_file=''),
         choices=dict(folds=5, penalty=1.0, per='participant'),
         repeats_within=False,
         n_bootstrap=1000,
@@ -111,6 +114,19 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         rule=dict(array='', dimensions=(0, 1, 2)),  # embedding with the dimensions of the rules, '' for none
         strengths=(1e-4, 7.7e-4, 6e-3, 4.6e-2, 0.36, 2.8, 22.0, 167.0, 1.3e3, 1e4),
         choices=dict(folds=5, penalty=1.0),
+    )
+    c.geometry = dict(  # see configs/geometry.py
+        join='exact',
+        human=dict(stimuli_file=''),
+        categories=dict(file='', ids_column='unique_id', coarse='category_top_down', fine=''),
+        n_bootstrap=100,
+        maps=dict(
+            methods=('tsne', 'mds'),
+            categories=('animal', 'food', 'clothing', 'furniture', 'vehicle', 'tool', 'plant', 'body part', 'weapon'),
+            n_per_class=40,
+            measure='euclidean',
+            perplexity=30.0,
+        ),
     )
     c.report = dict(
         title='Does meta-learning make features more human-like?',
@@ -137,6 +153,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
                 'wd': {'optimizer': {'weight_decay': 1e-4}},
             }
         )
+        c.include += ('midsae', 'mlp', '8heads', '32heads', 'wd')
     if size == 'tiny':
         c.seeds = (0, 1)
         c.data.update(features='simulated')
@@ -160,8 +177,11 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
             'static_linear': {'model': {'name': 'static_linear'}},
             'noemb': {'model': {'embed': False}},
         }
+        c.include = ('main', 'sae', 'raw', 'static_linear', 'noemb')
         c.human.update(embeddings=('human',))
         c.odd_one_out.update(n_bootstrap=200)
+        c.geometry.update(n_bootstrap=50)
+        c.geometry.maps.update(categories=('0', '1', '2', '3', '4', '5'), n_per_class=15)
         c.learning.human.update(sets=('category_learning.csv', 'reward_learning.csv'))
         c.learning.rule.update(array='human')
         c.learning.update(strengths=(1e-2, 1.0, 1e2))

@@ -33,6 +33,7 @@ SAE = 'sae'  # in place of a file of functions: those of the study's own autoenc
 BASE, EMBED, NORMALISED = 'base', 'embed', 'normalised'  # layers that a network leaves
 _FILES = {'features': 'features.npy', 'main': 'functions.npz', 'mid': 'mid_functions.npz'}  # of simulated concepts
 _EMBEDDINGS = 'embeddings.npz'  # of simulated people
+_ALL_HAVE_IDS: dict[str, Any] = dict(layers=(), baselines=(), stimuli=dict(dataset='', split='', ids_file=''))
 _FOLDERS = ('simulated', 'sae', 'metalearners/*', *COMPARISONS)
 
 
@@ -78,8 +79,8 @@ def make_stages(config: ConfigDict, folder: pathlib.Path) -> list[Stage]:
     stages = []
     if config.data.features == SIMULATED:
         stages.append(Stage('simulated', stage_config('simulate_concepts', config, config.simulated)))
-    names = tuple(config.include) or tuple(config.conditions.keys())
-    networks = {(name, seed): _network(config, name, seed, folder) for name in names for seed in config.seeds}
+    pairs = [(condition, seed) for condition in tuple(config.include) for seed in config.seeds]
+    networks = {pair: _network(config, *pair, folder) for pair in pairs}
     if any(folder / 'sae' in stage.inputs for stage in networks.values()):
         stages.append(_autoencoder(config, folder))
     stages += networks.values()
@@ -107,11 +108,10 @@ def _check(config: ConfigDict) -> None:
         for name in tuple(config[key]):
             if name not in names:
                 raise ValueError(f'config.{key} has {name!r}.{settings.nearest(name, names)}')
-    if not config.conditions or not config.seeds or len(set(config.seeds)) < len(config.seeds):
-        raise ValueError(
-            f'config.conditions ({", ".join(config.conditions.keys()) or "none"}) and config.seeds='
-            f'{tuple(config.seeds)} must have one entry or more, and each seed once.'
-        )
+    for key in ('include', 'seeds'):
+        values = tuple(config[key])
+        if not values or len(set(values)) < len(values):
+            raise ValueError(f'config.{key}={values} must have one entry or more, each once.')
 
 
 def _network(config: ConfigDict, condition: str, seed: int, folder: pathlib.Path) -> Stage:
@@ -223,6 +223,7 @@ def _given(config: ConfigDict, name: str, compared: _Compared, folder: pathlib.P
         features=compared.paths,
         arrays=(),
         names=compared.names,
+        groups=compared.groups,
         reference=BASE,
         human={**human, 'root': str(_root(config, folder))},
     )
@@ -233,15 +234,13 @@ def _without_human(section: ConfigDict) -> ConfigDict:
 
 
 def _odd_one_out(config: ConfigDict, compared: _Compared, folder: pathlib.Path) -> Stage:
-    section = config.odd_one_out
+    is_things = config.odd_one_out.human.name == 'things'
     given = _given(config, 'odd_one_out', compared, folder) | dict(
-        layers=(),
-        baselines=(),
-        stimuli=dict(dataset='', split='', ids_file=''),
-        embeddings=tuple(config.human.embeddings) if section.human.name == 'things' else (),
+        **_ALL_HAVE_IDS,
+        embeddings=tuple(config.human.embeddings) if is_things else (),
         simulated=dict(n_stimuli=0, n_triplets=0, n_subjects=0),
     )
-    made = stage_config('odd_one_out', config, _without_human(section), **given)
+    made = stage_config('odd_one_out', config, _without_human(config.odd_one_out), **given)
     return Stage('odd_one_out', made, compared.inputs)
 
 
@@ -251,7 +250,9 @@ def _learning(config: ConfigDict, compared: _Compared, folder: pathlib.Path) -> 
     references = tuple(config.human.embeddings)
     given = _given(config, 'learning', compared, folder)
     given['features'] += tuple(_embedding_files(config, folder, references))
-    given |= dict(arrays=('',) * len(compared.names) + references, names=compared.names + references)
+    given['arrays'] = ('',) * len(compared.names) + references
+    given['names'] += references
+    given['groups'] += ('',) * len(references)
     rule = {'file': '', **config.learning.rule.to_dict()}
     if rule['array']:
         [rule['file']] = _embedding_files(config, folder, [rule['array']])
@@ -262,4 +263,7 @@ def _learning(config: ConfigDict, compared: _Compared, folder: pathlib.Path) -> 
 
 
 def _geometry(config: ConfigDict, compared: _Compared, folder: pathlib.Path) -> Stage:
-    raise NotImplementedError
+    given = _given(config, 'geometry', compared, folder) | dict(
+        **_ALL_HAVE_IDS, embeddings=tuple(config.human.embeddings), simulated=dict(n_stimuli=0)
+    )
+    return Stage('geometry', stage_config('geometry', config, _without_human(config.geometry), **given), compared.inputs)

@@ -2,7 +2,7 @@
 
     features.npy            features of a network with ids, which hold more than people use
     functions.npz           concept functions of the dimensions that people use; mid_functions.npz of all dimensions
-    concepts.tsv            the concepts, in the columns that THINGS has
+    concepts.tsv            the concepts, in columns of THINGS; the category is the largest of these dimensions
     triplets.npz            odd-one-out choices in THINGS's layout: column 2 of `triplets` is the odd one
     embeddings.npz          `human`: the dimensions that people use
     category_learning.csv   choices of people whose feedback follows one of the first three of these dimensions
@@ -40,7 +40,9 @@ def run(config: ConfigDict, workdir: str) -> None:
     functions_lib.save_functions(folder / 'functions.npz', made.functions)
     functions_lib.save_functions(folder / 'mid_functions.npz', made.mid_functions)
     ids = np.asarray(made.features.ids)
-    lines = ['unique_id\ttriplet_source_index', *(f'{one}\t{row}' for row, one in enumerate(ids))]
+    categories = made.human.argmax(axis=1)
+    lines = ['unique_id\ttriplet_source_index\tcategory_top_down']
+    lines += [f'{one}\t{row}\t{category}' for row, (one, category) in enumerate(zip(ids, categories))]
     storage.write_text(folder / things.CONCEPTS_FILE, '\n'.join(lines) + '\n')
     with storage.atomic_file(folder / 'embeddings.npz') as file:
         np.savez(file, **{HUMAN: made.human})

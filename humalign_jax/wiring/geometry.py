@@ -100,7 +100,8 @@ def load(config: ConfigDict) -> GeometryData:
         about = wiring.provenance_of(source, features, joined)
         placed.append(ItemFeatures(source, values, about, source.model in config.embeddings))
     chosen = {kind: found.take(np.flatnonzero(kept)) for kind, found in classes.items()}
-    return GeometryData(ids[kept], str(path), _with_classes(chosen), placed, False)
+    simulated = any(layer_folders.provenance_of(one.path).get('simulated') for one in sources if one.path is not None)
+    return GeometryData(ids[kept], str(path), _with_classes(chosen), placed, simulated)
 
 
 def _with_classes(classes: Mapping[str, Categories]) -> dict[str, Categories]:

@@ -83,6 +83,33 @@ def test_a_begun_stage_whose_input_changed_begins_anew(tmp_path, monkeypatch):
     assert (tmp_path / 'superseded' / 'b-1' / 'fold.txt').exists()
 
 
+def test_a_stage_whose_config_or_file_changed_is_done_again(tmp_path, monkeypatch):
+    def run(config, folder):
+        storage.write_text(f'{folder}/scores.jsonl', config.name)
+
+    monkeypatch.setattr(stages, '_run_experiment', run)
+    storage.write_text(tmp_path / 'given.npy', 'old')
+    one = stages.Stage('a', ml_collections.ConfigDict({'seed': 0, 'name': 'x'}), (tmp_path / 'given.npy',))
+    stages.run_stages([one, one], tmp_path)
+    assert not (tmp_path / 'superseded').exists()
+    other = dataclasses.replace(one, config=ml_collections.ConfigDict({'seed': 0, 'name': 'y'}))
+    stages.run_stages([other], tmp_path)
+    assert (tmp_path / 'a' / 'scores.jsonl').read_text() == 'y'
+    assert (tmp_path / 'superseded' / 'a-1' / 'scores.jsonl').read_text() == 'x'
+    storage.write_text(tmp_path / 'given.npy', 'new')
+    stages.run_stages([other], tmp_path)
+    assert (tmp_path / 'superseded' / 'a-2').exists()
+
+
+def test_stages_that_a_study_no_longer_has_are_set_aside(tmp_path):
+    for name in ('networks/a', 'networks/b', 'report'):
+        storage.write_text(tmp_path / name / 'scores.jsonl', name)
+    stages.set_aside_others([_stage('networks/a')], tmp_path, ('networks/*',))
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob('scores.jsonl')) == [
+        'networks/a/scores.jsonl', 'report/scores.jsonl', 'superseded/networks/b-1/scores.jsonl'
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize('error', [ValueError('words'), OSError('words'), MemoryError('words')])
 def test_a_mistake_in_a_stage_names_the_stage(tmp_path, monkeypatch, error):
     def run(config, folder):
