@@ -1,5 +1,6 @@
 """The feature matrix that a config names: a file from `extract` or from elsewhere, with stimulus ids, or simulated."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -44,7 +45,8 @@ def read_features(section: ConfigDict, *, seed: int) -> Features:
             '--config.data.ids_file=FILE (a table with a column of ids will do, --config.data.ids_column=NAME).'
         )
     layer_folders.check_finite(features, path, 'Extract them again, or leave these items out.')
-    return features
+    simulated = bool(layer_folders.provenance_of(path).get('simulated'))
+    return dataclasses.replace(features, provenance={**features.provenance, 'simulated': simulated})
 
 
 def simulate(section: ConfigDict, *, seed: int) -> tuple[Features, Functions, np.ndarray]:

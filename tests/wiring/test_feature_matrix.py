@@ -20,6 +20,14 @@ def test_a_layer_with_ids_needs_nothing_else(tmp_path):
     assert features.ids.tolist() == ['a', 'b', 'c'] and features.name == 'net/layer'
 
 
+@pytest.mark.parametrize('simulated', [True, False])
+def test_features_of_a_file_are_simulated_if_the_file_says_so(tmp_path, simulated):
+    made = Features(VALUES, np.array(['a', 'b', 'c']), 'net/layer', {'simulated': simulated})
+    files.save_features(tmp_path / 'layer.npy', made)
+    features = feature_matrix.read_features(_section(features=str(tmp_path / 'layer.npy')), seed=0)
+    assert features.provenance['simulated'] is simulated
+
+
 @pytest.mark.parametrize(
     ('name', 'text'),
     [('ids.txt', 'a\nb\nc\n'), ('t.tsv', 'number\tname\n0\ta\n1\tb\n2\tc\n'), ('t.csv', 'name,x\na,1\nb,2\nc,3\n')],
