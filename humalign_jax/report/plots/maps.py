@@ -8,6 +8,7 @@ import numpy as np
 from humalign_jax.report.plots import rdms, style
 
 _MOST_COLUMNS = 4
+_TITLE_INCHES = 0.6  # two lines
 
 
 def draw_maps(
@@ -29,7 +30,7 @@ def draw_maps(
     everything = np.concatenate(list(panels.values()))
     middle, reach = (everything.max(axis=0) + everything.min(axis=0)) / 2, 0.53 * np.ptp(everything, axis=0).max()
     with style.figure_style():
-        figure = matplotlib.figure.Figure(figsize=(side * n_columns, (side + 0.3) * n_rows), layout='constrained')
+        figure = matplotlib.figure.Figure(figsize=(side * n_columns, (side + _TITLE_INCHES) * n_rows), layout='constrained')
         axes = figure.subplots(n_rows, n_columns, squeeze=False)
         for ax in list(axes.flat)[len(panels) :]:
             ax.set_axis_off()
