@@ -114,7 +114,7 @@ def _score(name: str, one: Estimate, about: Mapping[str, Any]) -> Score:
 
 def _separation(values: np.ndarray, members: np.ndarray, rows: np.ndarray) -> float:
     """Class separation of some rows, classes with fewer than two of them left out."""
-    values, members = values[rows], members[rows]
-    members = members & values.any(axis=1)[:, None]
+    values = values[rows]
+    members = members[rows] & np.any(values, axis=1, keepdims=True)
     members = members[:, members.sum(axis=0) >= 2]
     return rsa.class_separation(values, members) if members.shape[1] else float('nan')

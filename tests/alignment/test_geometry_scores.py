@@ -1,4 +1,4 @@
-"""Measures of geometry with intervals over items: known values, paired differences, standard errors as large as said."""
+"""Measures of geometry with intervals over items: known values, paired differences, standard errors that cover."""
 
 import numpy as np
 import pytest
