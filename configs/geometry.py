@@ -45,8 +45,8 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
     c.n_bootstrap = 100  # draws of items, for intervals
     c.maps = dict(
         methods=('tsne', 'mds'),  # () for no maps
-        # Coarse classes that are shown; an item in two of them is left out.
-        categories=('animal', 'food', 'clothing', 'furniture', 'vehicle', 'tool', 'plant', 'body part', 'weapon'),
+        # Coarse classes that are shown, in eight colours; an item in two of them is left out.
+        categories=('animal', 'food', 'clothing', 'furniture', 'vehicle', 'tool', 'plant', 'body part'),
         n_per_class=40,  # at most that many items of a class, drawn at random
         measure='euclidean',  # distance: euclidean, cosine, correlation
         perplexity=30.0,  # of t-SNE; at most a third of the items

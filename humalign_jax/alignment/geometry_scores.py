@@ -1,13 +1,9 @@
 """Geometry of representations turned into scores: class separation, dimensionality, CKA with human embeddings.
 
-Intervals are normal with the standard error of resampled items. Most measures take bootstrap samples. Items that repeat
-in a sample shift the measures, but not their standard error; percentiles would be shifted. TwoNN counts repeated items
-once and would see 0.63 of the items, with too small an error: it takes random halves of the items without replacement,
-whose variance is that of the whole set for a mean. Draws are the same for all representations, so differences are
-paired.
-
-References:
-    Efron (1982). The jackknife, the bootstrap and other resampling plans, chapter 8 (half-sampling). SIAM.
+Intervals are normal with the standard error of bootstrap samples of items. Items that repeat in a sample shift the
+measures, so percentiles would be shifted too; the standard error hardly changes. TwoNN counts repeated items once, and
+its standard error is somewhat too large (docs/geometry.md). Samples are the same for all representations, so
+differences are paired.
 """
 
 import dataclasses
@@ -26,50 +22,32 @@ SEPARATION, PARTICIPATION, TWO_NN, CKA = (
 
 
 @dataclasses.dataclass(frozen=True)
-class ItemDraws:
-    """Resampled items, the same for all representations.
-
-    Attributes:
-        samples: Rows of each bootstrap sample, [b, n].
-        halves: Rows of each half of the items, [b, n // 2].
-    """
-
-    samples: np.ndarray
-    halves: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
 class Estimate:
     """A measure of one representation.
 
     Attributes:
         value: Of all items.
-        draws: Of each resample, [b].
+        draws: Of each bootstrap sample, [b].
         n: Number of items.
-        interval: What the resamples are.
         about: What provenance says of the measure.
     """
 
     value: float
     draws: np.ndarray
     n: int
-    interval: str
     about: Mapping[str, Any]
 
 
 Geometry = dict[tuple[str, str], Estimate]  # by name of the score and of the human embedding, '' for none
 
 
-def draw_items(n: int, n_draws: int, seed: int) -> ItemDraws:
-    """Resamples of n items."""
-    np_rng = np.random.default_rng([seed, n])
-    samples = np_rng.integers(n, size=(n_draws, n))
-    halves = [np_rng.permutation(n)[: n // 2] for _ in range(n_draws)]
-    return ItemDraws(samples, np.array(halves, np.int64).reshape(n_draws, n // 2))
+def draw_items(n: int, n_draws: int, seed: int) -> np.ndarray:
+    """Bootstrap samples of n items, rows [n_draws, n]."""
+    return np.random.default_rng([seed, n]).integers(n, size=(n_draws, n))
 
 
 def geometry_of(
-    values: np.ndarray, classes: Mapping[str, np.ndarray], embeddings: Mapping[str, np.ndarray], draws: ItemDraws
+    values: np.ndarray, classes: Mapping[str, np.ndarray], embeddings: Mapping[str, np.ndarray], samples: np.ndarray
 ) -> Geometry:
     """All measures of one representation.
 
@@ -77,28 +55,24 @@ def geometry_of(
         values: Features, [n, d]; items whose features are all 0 have no direction and do not enter class separation.
         classes: Membership of items in classes, bool [n, c], for each set of classes ('coarse', 'fine').
         embeddings: Human embeddings of the same items, [n, e], by name.
-        draws: Resamples of `draw_items`.
+        samples: Bootstrap samples of `draw_items`, [b, n].
     """
     values, n = np.asarray(values, np.float64), len(values)
     whole, found = np.arange(n), {}
 
-    def add(
-        name: str, of: Callable[[np.ndarray], float], rows: np.ndarray, what: str, about: dict, n_items: int = n
-    ) -> None:
-        resampled = np.array([of(one) for one in rows], np.float64)
-        how = f'normal, {len(rows)} {what} of items'
-        found[name, about.get('human_embedding', '')] = Estimate(of(whole), resampled, n_items, how, about)
+    def add(name: str, of: Callable[[np.ndarray], float], about: Mapping[str, Any], n_items: int = n) -> None:
+        draws = np.array([of(rows) for rows in samples], np.float64)
+        found[name, about.get('human_embedding', '')] = Estimate(of(whole), draws, n_items, about)
 
-    bootstrap = draws.samples, 'bootstrap samples'
     for kind, members in classes.items():
         about = {'better': 'none', 'n_classes': members.shape[1]}
-        in_class = int(members.any(axis=1).sum())
-        add(f'{SEPARATION}_{kind}', lambda rows, t=members: _separation(values, t, rows), *bootstrap, about, in_class)
-    add(PARTICIPATION, lambda rows: rsa.participation_ratio(values[rows]), *bootstrap, {'better': 'none'})
-    add(TWO_NN, lambda rows: rsa.two_nn(values[rows], min_max=True), draws.halves, 'random halves', {'better': 'none'})
+        in_class = int((members.any(axis=1) & values.any(axis=1)).sum())
+        add(f'{SEPARATION}_{kind}', lambda rows, members=members: _separation(values, members, rows), about, in_class)
+    add(PARTICIPATION, lambda rows: rsa.participation_ratio(values[rows]), {'better': 'none'})
+    add(TWO_NN, lambda rows: rsa.two_nn(values[rows], min_max=True), {'better': 'none'})
     for name, human in embeddings.items():
         about = {'better': 'larger', 'human_embedding': name}
-        add(CKA, lambda rows, human=human: rsa.linear_cka(values[rows], human[rows]), *bootstrap, about)
+        add(CKA, lambda rows, human=human: rsa.linear_cka(values[rows], human[rows]), about)
     return found
 
 
@@ -134,12 +108,13 @@ def difference_scores(one: Geometry, other: Geometry, about: Mapping[str, Any]) 
 
 def _score(name: str, one: Estimate, about: Mapping[str, Any]) -> Score:
     low, high = normal_interval(one.value, one.draws)
-    return Score(name, one.value, low, high, one.n, one.interval, provenance=about)
+    how = f'normal, {len(one.draws)} bootstrap samples of items'
+    return Score(name, one.value, low, high, one.n, how, provenance=about)
 
 
 def _separation(values: np.ndarray, members: np.ndarray, rows: np.ndarray) -> float:
     """Class separation of some rows, classes with fewer than two of them left out."""
-    values, members = values[rows], members[rows]
-    members = members & values.any(axis=1)[:, None]
+    values = values[rows]
+    members = members[rows] & np.any(values, axis=1, keepdims=True)
     members = members[:, members.sum(axis=0) >= 2]
     return rsa.class_separation(values, members) if members.shape[1] else float('nan')

@@ -55,7 +55,7 @@ def run(config: ConfigDict, workdir: str) -> None:
 
 def _scores(config: ConfigDict, loaded: wiring.GeometryData) -> list[Score]:
     """Scores of every representation, of each group on average, and differences."""
-    draws = geometry_scores.draw_items(len(loaded.ids), config.n_bootstrap, config.seed)
+    samples = geometry_scores.draw_items(len(loaded.ids), config.n_bootstrap, config.seed)
     classes = {kind: found.members for kind, found in loaded.classes.items()}
     human = {one.source.name: one.values for one in loaded.features if one.human}
     shared = {**wiring.about_items(loaded), 'seed': config.seed}
@@ -64,7 +64,7 @@ def _scores(config: ConfigDict, loaded: wiring.GeometryData) -> list[Score]:
     for one in progress.each(loaded.features, 'representations', lambda one: one.source.name):
         name = one.source.name
         others = {key: values for key, values in human.items() if key != name}
-        measured[name] = geometry_scores.geometry_of(one.values, classes, others, draws), {**shared, **one.about}
+        measured[name] = geometry_scores.geometry_of(one.values, classes, others, samples), {**shared, **one.about}
         if one.source.group:
             groups.setdefault(one.source.group_name, []).append(name)
     for name, members in groups.items():

@@ -145,7 +145,7 @@ def _check(config: ConfigDict) -> None:
         raise ValueError(f'config.join={config.join!r} must be one of {", ".join(wiring.JOINS)}.')
     if config.choices.per not in PER:
         raise ValueError(f'config.choices.per={config.choices.per!r} must be one of {", ".join(PER)}.')
-    unknown = [measure for measure in config.measures if measure not in odd_one_out.MEASURES]
+    unknown = [measure for measure in tuple(config.measures) if measure not in odd_one_out.MEASURES]
     if unknown or not config.measures:
         raise ValueError(f'config.measures={tuple(config.measures)} must be some of {", ".join(odd_one_out.MEASURES)}.')
     if bool(config.stimuli.dataset) != bool(config.stimuli.split):

@@ -1,6 +1,7 @@
 """What the experiment `geometry` compares: items with their classes, and representations of them; or all simulated."""
 
 import dataclasses
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,7 +68,7 @@ def load(config: ConfigDict) -> GeometryData:
     """
     root = data_files.data_root(config.human.root)
     root = root / 'things' if (root / 'things').is_dir() else root
-    path = config.categories.file or root / things.CONCEPTS_FILE
+    path = pathlib.Path(config.categories.file or root / things.CONCEPTS_FILE).expanduser()
     columns = {kind: config.categories[kind] for kind in ('coarse', 'fine') if config.categories[kind]}
     ids, classes = categories.load_categories(path, config.categories.ids_column, columns)
     concepts = _concepts(classes) if 'fine' in classes else None
@@ -101,7 +102,7 @@ def load(config: ConfigDict) -> GeometryData:
         placed.append(ItemFeatures(source, values, about, source.model in config.embeddings))
     chosen = {kind: found.take(np.flatnonzero(kept)) for kind, found in classes.items()}
     simulated = any(layer_folders.provenance_of(one.path).get('simulated') for one in sources if one.path is not None)
-    return GeometryData(ids[kept], str(path), _with_classes(chosen), placed, simulated)
+    return GeometryData(ids[kept], path.name, _with_classes(chosen), placed, simulated)
 
 
 def _with_classes(classes: Mapping[str, Categories]) -> dict[str, Categories]:

@@ -27,8 +27,8 @@ def write_maps(
 ) -> None:
     """Writes `<name>_<method>.npy`, [items, 2], with ids, classes and the misfit in the sidecar.
 
-    One network of each group is shown. Maps are moved, turned or mirrored, and scaled so that they lie closest to the
-    first one (Procrustes).
+    One network of each group is shown. Maps are moved, turned or mirrored so that they lie closest to the first one
+    (Procrustes), and have its size. The scale of Procrustes itself would shrink maps that are unlike the first one.
 
     Args:
         folder: Where to write.
@@ -49,7 +49,7 @@ def write_maps(
         for number, one in enumerate(progress.each(sources, method, _name)):
             points, misfit = _map(one.values[rows], method, measure, perplexity, seed)
             reached = 1.0 if first is None else rsa.procrustes_similarity(points, first)
-            points = points if first is None else rsa.procrustes_align(points, first)
+            points = points if first is None else _aligned(points, first)
             first = points if first is None else first
             sidecar = {
                 'model': _name(one),
@@ -98,15 +98,21 @@ def _chosen(
 
 def _one_of_each(features: Sequence[ItemFeatures], reference: str) -> list[ItemFeatures]:
     """The reference first, then one network of each group and all that is in no group, human embeddings last."""
-    first = [one for one in features if one.source.name == reference]
-    rest: dict[str, ItemFeatures] = {}
-    for one in sorted((one for one in features if one not in first), key=lambda one: one.human):
-        rest.setdefault(_name(one), one)
-    return [*first, *rest.values()]
+    shown: dict[str, ItemFeatures] = {}
+    for one in sorted(features, key=lambda one: (one.source.name != reference, one.human)):
+        shown.setdefault(_name(one), one)
+    return list(shown.values())
 
 
 def _name(one: ItemFeatures) -> str:
     return one.source.group_name if one.source.group else one.source.name
+
+
+def _aligned(points: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """A map turned onto another, of the same root mean square distance from the centre: [n, 2], [n, 2] -> [n, 2]."""
+    centre = first.mean(axis=0)
+    turned = rsa.procrustes_align(points, first) - centre
+    return centre + turned * (np.linalg.norm(first - centre) / max(float(np.linalg.norm(turned)), 1e-300))
 
 
 def _map(

@@ -26,8 +26,8 @@ def draw_dots(
     Returns:
         The figure, with the legend below all panels.
     """
-    n_columns = min(len(panels), _MOST_COLUMNS)
-    n_rows = -(-len(panels) // n_columns)
+    n_rows = -(-len(panels) // _MOST_COLUMNS)
+    n_columns = -(-len(panels) // n_rows)
     height = _LINE_INCHES * len(kinds) + 0.65
     width = min(_NAME_INCHES + 1.85 * n_columns, style.PAGE_INCHES)
     with style.figure_style():

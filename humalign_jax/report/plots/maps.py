@@ -8,6 +8,7 @@ import numpy as np
 from humalign_jax.report.plots import rdms, style
 
 _MOST_COLUMNS = 4
+_TITLE_INCHES = 0.6  # two lines
 
 
 def draw_maps(
@@ -23,13 +24,14 @@ def draw_maps(
     Returns:
         The figure, with the legend below all panels.
     """
-    n_columns = min(len(panels), _MOST_COLUMNS)
-    n_rows = -(-len(panels) // n_columns)
-    side = style.PAGE_INCHES / max(n_columns, 2)
+    n_rows = -(-len(panels) // _MOST_COLUMNS)
+    n_columns = -(-len(panels) // n_rows)
+    side = style.PAGE_INCHES / max(n_columns, 3)
     everything = np.concatenate(list(panels.values()))
     middle, reach = (everything.max(axis=0) + everything.min(axis=0)) / 2, 0.53 * np.ptp(everything, axis=0).max()
     with style.figure_style():
-        figure = matplotlib.figure.Figure(figsize=(side * n_columns, (side + 0.3) * n_rows), layout='constrained')
+        size = (side * n_columns, (side + _TITLE_INCHES) * n_rows)
+        figure = matplotlib.figure.Figure(figsize=size, layout='constrained')
         axes = figure.subplots(n_rows, n_columns, squeeze=False)
         for ax in list(axes.flat)[len(panels) :]:
             ax.set_axis_off()

@@ -208,8 +208,8 @@ def _map(panels: list[tuple[np.ndarray, Mapping]], options: Options, number: int
     picture = figures.picture_of(figure, alt)
     figures.save(figure, options.figures, stem)
     caption = (
-        f'{method} of {len(labels)} items by {said["measure"]} distance. Each map is moved, turned or mirrored, and '
-        f'scaled to lie closest to that of {said["aligned_to"]} (Procrustes); its axes have no meaning. '
+        f'{method} of {len(labels)} items by {said["measure"]} distance. Each map is turned or mirrored to lie '
+        f'closest to that of {said["aligned_to"]} (Procrustes), and has its size; axes have no meaning. '
         f'{misfit[:1].upper()}{misfit[1:]}: misfit of the map{f", in {unit}" if unit else ""}.'
     )
     return Group(stem, caption, (picture,), layout='wide')
