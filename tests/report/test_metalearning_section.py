@@ -24,7 +24,7 @@ def _score(name, value, half=0.01, *, ceilings=(NAN, NAN), **said):
 
 
 def _odd_one_out(more=()):
-    """Base, two networks of main, and three averages; static is above main, raw is not shown to differ from it."""
+    """Base, two networks of main, and four averages; static is above main, raw is not shown to differ from it."""
     about = {'human': 'people', 'trials': 'all', 'measure': 'cosine', 'chance': 1 / 3, 'layer': 'embed'}
     scores = []
     for over in ('triplets', 'participants'):
@@ -34,14 +34,14 @@ def _odd_one_out(more=()):
         scores.append(_score(name, 0.5 + off, ceilings=ceilings, **{**of, 'layer': 'base'}, model='word'))
         for seed, value in enumerate((0.59, 0.61)):
             scores.append(_score(name, value + off, model=f'main-{seed}', group='main', ceilings=ceilings, **of))
-        for model, value, n in (('main', 0.6, 2), ('static', 0.62, 1), ('raw', 0.603, 1)):
+        for model, value, n in (('main', 0.6, 2), ('static', 0.62, 1), ('raw', 0.603, 1), ('static-normed', 0.57, 1)):
             networks = [f'{model}-{seed}/embed' for seed in range(n)]
             scores.append(
                 _score(name, value + off, model=model, n_networks=n, networks=networks, ceilings=ceilings, **of)
             )
         of.pop('layer')
-        for other, values in (('word/base', (0.1, 0.12, 0.103)), ('main/embed', (None, 0.02, 0.003))):
-            for model, value in zip(('main', 'static', 'raw'), values):
+        for other, values in (('word/base', (0.1, 0.12, 0.103, 0.07)), ('main/embed', (None, 0.02, 0.003, -0.03))):
+            for model, value in zip(('main', 'static', 'raw', 'static-normed'), values):
                 if value is not None:
                     said = {'model': f'{model}/embed', 'other': other, 'n_networks': 1, 'networks': ['x']}
                     scores.append(_score(f'{name}/difference', value, 0.006, **of, **said))
@@ -142,6 +142,7 @@ def test_sentences_say_what_the_interval_of_each_difference_shows(page):
     assert (
         'People: static, which learns no function in context, is above main (difference 0.0200 [0.0140, 0.0260]).'
     ) in text
+    assert 'People: static-normed, which learns no function in context, is below main (difference −0.0300' in text
     assert 'People: not shown to differ from main: raw (difference 0.0030 [−0.0030, 0.0090]).' in text
     assert 'main (McFadden’s R2 0.110 [0.090, 0.130]) is not shown to differ from base' in text
     assert 'difference 0.030 [−0.010, 0.070], protected exceedance probability of the two 0.97.' in text
@@ -190,9 +191,9 @@ def test_other_sections_show_averages_in_place_of_networks(page):
     html, folder = page
     odd, learning = '\n'.join(_rows(folder, 'odd_one_out_0')), '\n'.join(_rows(folder, 'learning_0'))
     assert 'main/embed, cosine' in odd and 'main-0' not in odd and 'main-0' not in learning
-    assert 'Means over networks that differ by their seed: main (2), static (1), raw (1).' in odd
+    assert 'Means over networks that differ by their seed: main (2), static (1), raw (1), static-normed (1).' in odd
     assert 'Means over networks that differ by their seed: main (2).' in learning
-    assert '4 of 4 representations agree with people more often than chance' in html
+    assert '5 of 5 representations agree with people more often than chance' in html
     assert '<h1>How closely do base, main, main/embed' not in html
 
 

@@ -267,7 +267,8 @@ def _levels(study: Study) -> list[str]:
 
 def _said(study: Study, task: Task) -> list[Sentence]:
     """The first condition against the base, then those without episodes and the others against the first."""
-    first, without, sentences = task.conditions[0], _without_episodes(study), []
+    first, sentences = task.conditions[0], []
+    without = {row.name for row in task.conditions for name in _without_episodes(study) if _is_of(row, name)}
     for base in task.base:
         if base.name in first.less:
             difference, pxp = first.less[base.name], _pair_pxp(first, base)
@@ -276,18 +277,23 @@ def _said(study: Study, task: Task) -> list[Sentence]:
             sentences.append(say(words[0], first.entry, words[1], base.entry, '); difference ', difference, end))
     others = [row for row in task.conditions[1:] if first.name in row.less]
     for row in others:
-        if row.entry.model in without:
+        if row.name in without:
             difference = row.less[first.name]
             words = f'{task.title}: {row.name}, which learns no function in context, is {_relation(difference)} '
             sentences.append(say(f'{words}{first.name} (difference ', difference, ').'))
     for kind in _RELATIONS:
-        rows = [row for row in others if row.entry.model not in without and _relation(row.less[first.name]) == kind]
+        rows = [row for row in others if row.name not in without and _relation(row.less[first.name]) == kind]
         parts: list[Part] = []
         for row in rows:
             parts += [f'{row.name} (difference ', row.less[first.name], '), ']
         if parts:
             sentences.append(say(f'{task.title}: {kind} {first.name}: ', *parts[:-1], ').'))
     return sentences
+
+
+def _is_of(row: Condition, name: str) -> bool:
+    """Whether a row is a condition or one of its further layers, `<condition>-<layer>`."""
+    return row.entry.model == name or row.entry.model.startswith(f'{name}-')
 
 
 def _relation(difference: Entry) -> str:
