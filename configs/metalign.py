@@ -122,7 +122,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         n_bootstrap=100,
         maps=dict(
             methods=('tsne', 'mds'),
-            categories=('animal', 'food', 'clothing', 'furniture', 'vehicle', 'tool', 'plant', 'body part', 'weapon'),
+            categories=('animal', 'food', 'clothing', 'furniture', 'vehicle', 'tool', 'plant', 'body part'),
             n_per_class=40,
             measure='euclidean',
             perplexity=30.0,
@@ -133,7 +133,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         layers=('embed',),
         human_measure='cosine',
         n_images=0,
-        recipe_epochs=dict(),
+        recipe_epochs=dict(metalearner=100.0, static_linear=100.0),
         claims=(),
     )
     if size == 'paper':
@@ -180,7 +180,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         c.include = ('main', 'sae', 'raw', 'static_linear', 'noemb')
         c.human.update(embeddings=('human',))
         c.odd_one_out.update(n_bootstrap=200)
-        c.geometry.update(n_bootstrap=50)
+        c.geometry.update(n_bootstrap=20)
         c.geometry.maps.update(categories=('0', '1', '2', '3', '4', '5'), n_per_class=15)
         c.learning.human.update(sets=('category_learning.csv', 'reward_learning.csv'))
         c.learning.rule.update(array='human')
