@@ -41,14 +41,15 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         ids_file='',  # for a file without ids: one id a line, or a table
         ids_column='',  # column of that table
     )
-    c.simulated = dict(n_items=1000, n_triplets=10_000, n_participants=20, n_trials=60)  # where features are 'simulated'
+    # Where features are 'simulated'.
+    c.simulated = dict(n_items=1000, n_triplets=10_000, n_participants=20, n_trials=60)
     c.functions = dict(  # see configs/metalearner.py
         use='main',  # main, mid or raw
         main='sae',  # a file; 'sae': codes of the study's own autoencoder; 'simulated'
         mid='',  # the same of a layer half way through the network
         raw='',  # file with features whose single neurons are functions; '': those of data.features
         key='',  # which matrix of a file with several, such as 'wordnet'
-        min_positives=20,
+        min_positives=5,
         held_out=0.2,
         held_out_file='',
     )
@@ -65,10 +66,10 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
     )  # fmt: skip
     c.metalearner = dict(  # see configs/metalearner.py
         data=dict(
-            scaling='rms', batch_size=256, split_seed=0, held_out_by='random', held_out_items=0.2,
+            scaling='rms', batch_size=64, split_seed=0, held_out_by='random', held_out_items=0.2,
             held_out_items_file='',
         ),
-        episodes=dict(length=40, per_epoch=12_800, n_repeats=4),
+        episodes=dict(length=24, per_epoch=3200, n_repeats=4),
         model=dict(
             name='metalearner', core='transformer', n_layers=1, n_heads=5, mlp_width=0, embed=True, dropout_rate=0.0,
             dtype='float32',
@@ -83,16 +84,22 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         stopping=dict(patience=10, min_improvement=1e-3, after_steps=200, min_accuracy=0.6),
         export=(),  # a further file whose features are mapped, and compared with people in place of those of data
     )  # fmt: skip
-    # What differs from `metalearner` and `functions`.
-    c.conditions = {
+    c.conditions = {  # what differs from `metalearner` and `functions`
         'main': {},
+        'sae': {'functions': {'main': 'sae'}},
+        'midsae': {'functions': {'use': 'mid'}},
         'raw': {'functions': {'use': 'raw'}},
         'static_linear': {'model': {'name': 'static_linear'}},
         'lstm': {'model': {'core': 'lstm'}},
         '2layers': {'model': {'n_layers': 2}},
+        'mlp': {'model': {'mlp_width': 3072}},
+        '8heads': {'model': {'n_heads': 8}},
+        '32heads': {'model': {'n_heads': 32}},
+        'wd': {'optimizer': {'weight_decay': 1e-4}},
         'noemb': {'model': {'embed': False}},  # no features: in-context curves only
     }
-    c.include = ('main', 'raw', 'static_linear', 'lstm', '2layers', 'noemb')  # studied; others are ablations of the first
+    # Conditions that are studied; the others are ablations of the first.
+    c.include = ('main', 'raw', 'static_linear', 'lstm', '2layers', 'noemb')
     c.layers = ('embed', 'normalised')  # compared with people; only static_linear has the second
     c.compare = ('odd_one_out', 'learning', 'geometry')  # comparisons with people, each a section; () for none
     c.human = dict(
@@ -144,15 +151,6 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         c.metalearner.optimizer.update(learning_rate=2.5e-4)
         c.metalearner.train.update(epochs=100.0, log_every_steps=20)
         c.metalearner.stopping.update(after_steps=1000)
-        c.conditions.update(
-            {
-                'midsae': {'functions': {'use': 'mid'}},
-                'mlp': {'model': {'mlp_width': 3072}},
-                '8heads': {'model': {'n_heads': 8}},
-                '32heads': {'model': {'n_heads': 32}},
-                'wd': {'optimizer': {'weight_decay': 1e-4}},
-            }
-        )
         c.include += ('midsae', 'mlp', '8heads', '32heads', 'wd')
     if size == 'tiny':
         c.seeds = (0, 1)
@@ -164,19 +162,10 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         c.sae.objective.update(dead_k=16)
         c.sae.optimizer.update(learning_rate=1e-2)
         c.sae.train.update(epochs=10.0)
-        c.metalearner.data.update(batch_size=64)
-        c.metalearner.episodes.update(length=24, per_epoch=3200, n_repeats=4)
         c.metalearner.model.update(n_heads=4)
         c.metalearner.optimizer.update(learning_rate=1e-2)
         c.metalearner.train.update(epochs=6.0)
         c.metalearner.stopping.update(after_steps=100)
-        c.conditions = {
-            'main': {},
-            'sae': {'functions': {'main': 'sae'}},
-            'raw': {'functions': {'use': 'raw'}},
-            'static_linear': {'model': {'name': 'static_linear'}},
-            'noemb': {'model': {'embed': False}},
-        }
         c.include = ('main', 'sae', 'raw', 'static_linear', 'noemb')
         c.human.update(embeddings=('human',))
         c.odd_one_out.update(n_bootstrap=200)

@@ -125,10 +125,10 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'features', 'files', 'fit', 'headline', 'human', 'human_measure', 'ids_file', 'image', 'include', 'index',
             'join', 'kind', 'labels_file', 'layer', 'layers', 'levels', 'measure', 'measures', 'model', 'model_name',
             'name', 'names', 'network', 'noise_files', 'over', 'pairs', 'root', 'run', 'schedule', 'split', 'study',
-            'target', 'title', 'unpool', 'validation', 'ids', 'compare', 'file', 'key', 'renames', 'categories', 'highest',
+            'target', 'title', 'unpool', 'validation', 'ids', 'file', 'key', 'renames', 'categories', 'highest',
             'lowest', 'question', 'images', 'rdm', 'runs', 'source', 'embeddings', 'numbering', 'sets', 'array',
             'ids_column', 'core', 'export', 'held_out_file', 'held_out_items_file', 'main', 'mid', 'no_decay', 'raw',
-            'scaling', 'use', 'groups', 'stimuli_file', 'held_out_by', 'methods', 'coarse', 'fine',
+            'scaling', 'use', 'compare', 'groups', 'stimuli_file', 'held_out_by', 'methods', 'coarse', 'fine',
         ),
         _Text(),
     ),
@@ -144,7 +144,8 @@ _BY_SECTION = {'recipe_epochs': _POSITIVE, 'runs': _Text()}  # sections whose ke
 _LISTS = (
     'arms', 'arrays', 'baselines', 'files', 'headline', 'include', 'layers', 'levels', 'mean', 'measures', 'names',
     'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories', 'ids', 'flatten',
-    'renames', 'runs', 'embeddings', 'sets', 'dimensions', 'seeds', 'compare', 'export', 'no_decay', 'groups', 'methods',
+    'renames', 'runs', 'embeddings', 'sets', 'dimensions', 'export', 'no_decay', 'groups', 'methods',
+    'seeds', 'compare',
 )  # fmt: skip
 
 

@@ -63,14 +63,16 @@ def test_where_data_lies_and_the_number_of_devices_do_not_block_a_run(begun, cha
 
 def test_a_study_of_stages_goes_on_with_other_conditions_but_not_with_other_data(tmp_path):
     study = {'experiment': 'metalign', 'conditions': {'main': {'model': {'n_layers': 1}}}}
-    assert workdir.run_once(_ends, _config(**study), tmp_path) and not workdir.run_once(_ends, _config(**study), tmp_path)
+    assert workdir.run_once(_ends, _config(**study), tmp_path) and not workdir.run_once(
+        _ends, _config(**study), tmp_path
+    )
     changed = {**study, 'conditions': {'main': {'model': {'n_layers': 2}}}}
     with pytest.raises(SystemExit):
         workdir.run_once(_stops, _config(**changed), tmp_path)
     assert not workdir.is_complete(tmp_path)
     assert workdir.run_once(_ends, _config(**changed), tmp_path)
     assert storage.read_json(tmp_path / 'config.json')['conditions'] == changed['conditions']
-    with pytest.raises(workdir.RefusedError, match='config.data.name'):
+    with pytest.raises(workdir.RefusedError, match=r'config\.data\.name'):
         workdir.run_once(_ends, _config(**changed, data={'name': 'mnist', 'root': ''}), tmp_path)
 
 

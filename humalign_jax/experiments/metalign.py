@@ -1,11 +1,11 @@
 """Does meta-learning make features more human-like? Functions, networks, people's judgements and learning, geometry.
 
-    simulated/                          concepts written as files, where config.data.features is 'simulated'
-    sae/                                `train_sae`, where functions are the codes of the study's own autoencoder
-    metalearners/<condition>-<seed>/    `train_metalearner`
-    odd_one_out/  learning/  geometry/  the experiments of these names: the features as they are ('base') and those of
-                                        every network; the seeds of a condition are pooled to a group of its name
-    report/report.html
+simulated/                          concepts written as files, where config.data.features is 'simulated'
+sae/                                `train_sae`, where functions are the codes of the study's own autoencoder
+metalearners/<condition>-<seed>/    `train_metalearner`
+odd_one_out/  learning/  geometry/  the experiments of these names: the features as they are ('base') and those of
+                                    every network; the seeds of a condition are pooled to a group of its name
+report/report.html
 """
 
 import dataclasses
@@ -79,7 +79,7 @@ def make_stages(config: ConfigDict, folder: pathlib.Path) -> list[Stage]:
     stages = []
     if config.data.features == SIMULATED:
         stages.append(Stage('simulated', stage_config('simulate_concepts', config, config.simulated)))
-    pairs = [(condition, seed) for condition in tuple(config.include) for seed in config.seeds]
+    pairs = [(condition, seed) for condition in tuple(config.include) for seed in tuple(config.seeds)]
     networks = {pair: _network(config, *pair, folder) for pair in pairs}
     if any(folder / 'sae' in stage.inputs for stage in networks.values()):
         stages.append(_autoencoder(config, folder))
@@ -266,4 +266,6 @@ def _geometry(config: ConfigDict, compared: _Compared, folder: pathlib.Path) -> 
     given = _given(config, 'geometry', compared, folder) | dict(
         **_ALL_HAVE_IDS, embeddings=tuple(config.human.embeddings), simulated=dict(n_stimuli=0)
     )
-    return Stage('geometry', stage_config('geometry', config, _without_human(config.geometry), **given), compared.inputs)
+    return Stage(
+        'geometry', stage_config('geometry', config, _without_human(config.geometry), **given), compared.inputs
+    )

@@ -263,7 +263,7 @@ def simulate(config: ConfigDict) -> tuple[Triplets, list[Source]]:
 
 
 def draw_triplets(n_stimuli: int, n_triplets: int, np_rng: np.random.Generator) -> np.ndarray:
-    """Random triplets of different stimuli in random order, each repeated for several answers: rows of stimuli, [t, 3]."""
+    """Random triplets of different stimuli in random order, each repeated for several answers: rows, [t, 3]."""
     n_sets = -(-n_triplets // _ANSWERS_PER_SET)
     sets = np.stack([np_rng.choice(n_stimuli, 3, replace=False) for _ in range(n_sets)])
     return np_rng.permuted(np.repeat(sets, _ANSWERS_PER_SET, axis=0)[:n_triplets], axis=1)

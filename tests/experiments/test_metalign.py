@@ -1,4 +1,4 @@
-"""The study of meta-learned alignment: its stages, what a change does again, and main above base on simulated people."""
+"""The study of meta-learned alignment: its stages, what a change does again, and main above base where it must be."""
 
 import os
 import shutil
