@@ -32,6 +32,7 @@ setuptools.setup(
         'orbax-checkpoint>=0.12',
         'Pillow',  # image folders, and PNG for TensorBoard
         'psutil',  # how much memory the machine has left
+        'scikit-learn',  # t-SNE maps
         'scipy>=1.14',
         'tensorboard>=2.18',  # its event writer needs no TensorFlow
         'tqdm',
@@ -48,7 +49,7 @@ setuptools.setup(
             'pytest-xdist',
             'ruff==0.17.6',
             'scikit-image',  # its SSIM is the reference
-            'scikit-learn',
+            'scikit-learn>=1.8',  # ClassicalMDS is a reference
             'tensorflow-datasets>=4.9.10',  # prepared copies are read without TensorFlow
         ],
         'bench': ['rsatoolbox==0.3.2', 'scikit-learn', 'torch==2.13.0'],

@@ -101,7 +101,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
     **dict.fromkeys(
         (
             'learning_rate', 'epochs', 'eval_every_epochs', 'checkpoint_every_epochs', 'std', 'strengths',
-            'max_memory_gb', 'dead_after_epochs',
+            'max_memory_gb', 'dead_after_epochs', 'perplexity',
         ),
         _POSITIVE,
     ),
@@ -127,7 +127,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'target', 'title', 'unpool', 'validation', 'ids', 'file', 'key', 'renames', 'categories', 'highest',
             'lowest', 'question', 'images', 'rdm', 'runs', 'source', 'embeddings', 'numbering', 'sets', 'array',
             'ids_column', 'core', 'export', 'held_out_file', 'held_out_items_file', 'main', 'mid', 'no_decay', 'raw',
-            'scaling', 'use', 'groups', 'stimuli_file', 'held_out_by',
+            'scaling', 'use', 'groups', 'stimuli_file', 'held_out_by', 'methods', 'coarse', 'fine',
         ),
         _Text(),
     ),
@@ -143,7 +143,7 @@ _BY_SECTION = {'recipe_epochs': _POSITIVE, 'runs': _Text()}  # sections whose ke
 _LISTS = (
     'arms', 'arrays', 'baselines', 'files', 'headline', 'include', 'layers', 'levels', 'mean', 'measures', 'names',
     'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories', 'ids', 'flatten',
-    'renames', 'runs', 'embeddings', 'sets', 'dimensions', 'export', 'no_decay', 'groups',
+    'renames', 'runs', 'embeddings', 'sets', 'dimensions', 'export', 'no_decay', 'groups', 'methods',
 )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     else:
         triplets = wiring.load_triplets(**settings.plain(config.human), seed=config.seed)
         sources = wiring.find_sources(config)
-    read = [wiring.read_source(source, config, triplets) for source in sources]
+    read = [wiring.read_source(source, config, triplets.ids, triplets.name) for source in sources]
     n_given = len(triplets)
     if config.join == 'shared':  # all representations are scored on the same trials
         triplets = wiring.shared_trials(triplets, sources, read)
@@ -145,7 +145,7 @@ def _check(config: ConfigDict) -> None:
         raise ValueError(f'config.join={config.join!r} must be one of {", ".join(wiring.JOINS)}.')
     if config.choices.per not in PER:
         raise ValueError(f'config.choices.per={config.choices.per!r} must be one of {", ".join(PER)}.')
-    unknown = [measure for measure in config.measures if measure not in odd_one_out.MEASURES]
+    unknown = [measure for measure in tuple(config.measures) if measure not in odd_one_out.MEASURES]
     if unknown or not config.measures:
         raise ValueError(f'config.measures={tuple(config.measures)} must be some of {", ".join(odd_one_out.MEASURES)}.')
     if bool(config.stimuli.dataset) != bool(config.stimuli.split):

@@ -7,12 +7,15 @@ This is the whole public interface: other packages import from `humalign_jax.rsa
 from humalign_jax.rsa import files as files
 from humalign_jax.rsa import pairs as pairs
 from humalign_jax.rsa.distances.mds import classical_mds as classical_mds
+from humalign_jax.rsa.distances.mds import stress as stress
 from humalign_jax.rsa.distances.measures import DISTANCES as DISTANCES
 from humalign_jax.rsa.distances.measures import Distance as Distance
 from humalign_jax.rsa.distances.noise import noise_covariance as noise_covariance
 from humalign_jax.rsa.distances.rdm import defined_stimuli as defined_stimuli
 from humalign_jax.rsa.distances.rdm import rdm as rdm
 from humalign_jax.rsa.distances.tiles import StimulusCounts as StimulusCounts
+from humalign_jax.rsa.distances.tsne import TSNE_MEASURES as TSNE_MEASURES
+from humalign_jax.rsa.distances.tsne import tsne as tsne
 from humalign_jax.rsa.inference.bootstrap import Bootstrap as Bootstrap
 from humalign_jax.rsa.inference.bootstrap import bootstrap as bootstrap
 from humalign_jax.rsa.inference.infer import infer as infer

@@ -157,11 +157,11 @@ def find_sources(config: ConfigDict) -> list[Source]:
     return found
 
 
-def read_source(source: Source, config: ConfigDict, triplets: Triplets) -> tuple[Features, str]:
+def read_source(source: Source, config: ConfigDict, published: np.ndarray, whose: str) -> tuple[Features, str]:
     """The features of a source with stimulus ids, and how they were joined, 'id' or 'position'.
 
-    Files without ids take those of `config.stimuli`; with `config.join='position'` their rows are the stimuli in the
-    published order, which for THINGS is that of `unique_id`.
+    Files without ids take those of `config.stimuli`; with `config.join='position'` their rows are the stimuli
+    `published` of the data `whose`, which for THINGS are in the order of `unique_id`.
 
     Raises:
         ValueError: The file is damaged, or has no ids and nothing says what its rows are.
@@ -179,13 +179,13 @@ def read_source(source: Source, config: ConfigDict, triplets: Triplets) -> tuple
     elif stimuli.dataset:
         ids = stimulus_ids(stimuli.dataset, stimuli.split, np.arange(n))
     elif config.join == 'position':
-        ids = triplets.ids
+        ids = published
     else:
         raise ValueError(
             f'{source.path} has no stimulus ids, and everything joins by id. List the ids, one a line for each row: '
             '--config.stimuli.ids_file=FILE; or, if its rows are in the published order of an image set: '
             '--config.stimuli.dataset=cifar10 --config.stimuli.split=test; or, if row k is the k-th stimulus of '
-            f'{triplets.name}: --config.join=position, which every score then says.'
+            f'{whose}: --config.join=position, which every score then says.'
         )
     if len(ids) != n:
         raise ValueError(f'{source.path} has {n} rows, but there are {len(ids)} stimulus ids for them.')

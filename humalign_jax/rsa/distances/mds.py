@@ -2,7 +2,7 @@
 
 import numpy as np
 import scipy.sparse.linalg
-from scipy.spatial.distance import squareform
+from scipy.spatial.distance import pdist, squareform
 
 from humalign_jax.rsa.pairs import condensed_rows
 
@@ -37,3 +37,22 @@ def classical_mds(rdm: np.ndarray, n_dims: int = 2) -> np.ndarray:
     largest = np.argsort(eigenvalues)[::-1][:n_dims]
     points = vectors[:, largest] * np.sqrt(np.maximum(eigenvalues[largest], 0.0))
     return points * np.where(points[np.abs(points).argmax(axis=0), np.arange(n_dims)] < 0, -1.0, 1.0)
+
+
+def stress(rdm: np.ndarray, points: np.ndarray) -> float:
+    """How badly the distances of points fit an RDM: root of the squared misfit over the squared dissimilarities.
+
+    Args:
+        rdm: Condensed distances, [p].
+        points: Coordinates of the stimuli, [n, n_dims].
+
+    Returns:
+        0 for a perfect fit, 1 for points in one place. NaN if all distances are 0. Equal to the `normalized_stress` of
+        scikit-learn's MDS.
+
+    References:
+        Kruskal (1964). doi:10.1007/BF02289565
+    """
+    wanted = np.asarray(condensed_rows(rdm)[0], dtype=np.float64)
+    size = float(np.sum(wanted**2))
+    return float(np.sqrt(np.sum((pdist(points) - wanted) ** 2) / size)) if size > 0 else float('nan')

@@ -109,9 +109,10 @@ def participation_ratio(x: Features | np.ndarray) -> float:
         Gao et al. (2017). doi:10.1101/214262
     """
     values, _ = checked_pair(x, x, 2)
-    variances = np.linalg.svd(values - values.mean(axis=0), compute_uv=False) ** 2
-    squares = float(np.sum(variances**2))
-    return float(np.sum(variances)) ** 2 / squares if squares > 0 else float('nan')
+    values = values - values.mean(axis=0)
+    # The sum of the eigenvalues is the trace, the sum of their squares the squared Frobenius norm.
+    squares = float(np.sum((values.T @ values if values.shape[1] < len(values) else values @ values.T) ** 2))
+    return float(np.sum(values**2)) ** 2 / squares if squares > 0 else float('nan')
 
 
 # These compare feature matrices directly: they have no RDMs, no pair restriction and no intervals.

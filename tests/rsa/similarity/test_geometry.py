@@ -38,6 +38,13 @@ def test_participation_ratio_counts_equal_directions():
     assert rsa.participation_ratio(corners * [1, 0, 0, 0, 0]) == pytest.approx(1)
 
 
+@pytest.mark.parametrize('shape', [(30, 7), (7, 30)])
+def test_participation_ratio_is_that_of_the_eigenvalues_of_the_covariance(shape):
+    x = np.random.default_rng(0).normal(size=shape) * np.arange(1, shape[1] + 1)
+    eigenvalues = np.linalg.eigvalsh(np.cov(x.T))
+    assert rsa.participation_ratio(x) == pytest.approx(eigenvalues.sum() ** 2 / (eigenvalues**2).sum())
+
+
 @pytest.mark.parametrize(('d', 'e'), [(2, 2), (3, 2), (2, 4)])
 def test_aligned_maps_are_as_close_as_scipys(d, e):
     rng = np.random.default_rng(0)
