@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from humalign_jax.records import Score
 from humalign_jax.report import conditions, figures, numbers, reading
-from humalign_jax.report.conditions import Condition, Task
+from humalign_jax.report.conditions import Condition, TaskScores
 from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import conditions as plots
 from humalign_jax.report.section import Block, Options, Section, Words
@@ -38,11 +38,13 @@ def passages(study: Study) -> tuple[Passage, ...]:
     """Whether the first condition is above its base and above the other conditions, in each task."""
     tasks = conditions.tasks(study)
     sentences = [sentence for task in tasks for sentence in _said(study, task)]
+    if any(task.has_networks for task in tasks) and sentences:
+        sentences.append(say('These intervals do not cover the choice of the seed: compare the networks themselves.'))
     sentences += [say(words) for words in _levels(study)] if sentences else []
     return passages_of((_TITLE, sentences))
 
 
-def _scores(study: Study, options: Options, tasks: Sequence[Task]) -> Iterator[Group]:
+def _scores(study: Study, options: Options, tasks: Sequence[TaskScores]) -> Iterator[Group]:
     """A panel for each task."""
     panels = []
     for number, task in enumerate(tasks):
@@ -63,7 +65,7 @@ def _scores(study: Study, options: Options, tasks: Sequence[Task]) -> Iterator[G
         yield Group('', _caption(tasks), tuple(panels))
 
 
-def _mark(task: Task, row: Condition, *, is_base: bool) -> plots.Mark:
+def _mark(task: TaskScores, row: Condition, *, is_base: bool) -> plots.Mark:
     notes: tuple[str, ...] = ()
     if _heads(task):
         notes = (numbers.text(row.pxp.score.value, 2) if row.pxp is not None else '',)
@@ -72,7 +74,7 @@ def _mark(task: Task, row: Condition, *, is_base: bool) -> plots.Mark:
     return plots.Mark(row.name, _scaled(task, row.entry.score), networks, notes, is_base)
 
 
-def _heads(task: Task) -> tuple[str, ...]:
+def _heads(task: TaskScores) -> tuple[str, ...]:
     """Heads of the probabilities: among all models, and against each base alone."""
     if not any(row.pxp is not None for row in task.conditions):
         return ()
@@ -91,7 +93,7 @@ def _probability(entry: Entry | None) -> Cell:
     return Cell(numbers.text(value, 2), entry=entry, numbers=(value, math.nan, math.nan))
 
 
-def _scaled(task: Task, score: Score) -> Score:
+def _scaled(task: TaskScores, score: Score) -> Score:
     """Shares in percent."""
     if not task.percent:
         return score
@@ -99,7 +101,7 @@ def _scaled(task: Task, score: Score) -> Score:
     return dataclasses.replace(score, **{end: 100 * getattr(score, end) for end in ends})
 
 
-def _caption(tasks: Sequence[Task]) -> str:
+def _caption(tasks: Sequence[TaskScores]) -> str:
     over = dict.fromkeys(_over(task) for task in tasks)
     words = [
         'Each condition beside the features that it was made from (square; dashed line).',
@@ -121,7 +123,7 @@ def _caption(tasks: Sequence[Task]) -> str:
     return ' '.join(words)
 
 
-def _differences(study: Study, options: Options, tasks: Sequence[Task]) -> Iterator[Group]:
+def _differences(study: Study, options: Options, tasks: Sequence[TaskScores]) -> Iterator[Group]:
     """What each condition adds to the base, and how it differs from the first; a panel for each task and reference."""
     pictures = []
     wanted = [(place, number) for number, task in enumerate(tasks) for place in range(len(task.references))]
@@ -151,11 +153,11 @@ def _differences(study: Study, options: Options, tasks: Sequence[Task]) -> Itera
         yield Group('', caption, tuple(pictures))
 
 
-def _over(task: Task) -> str:
+def _over(task: TaskScores) -> str:
     return str(task.conditions[0].entry.get('over') or 'participants')
 
 
-def _tables(tasks: Sequence[Task]) -> Iterator[Table]:
+def _tables(tasks: Sequence[TaskScores]) -> Iterator[Table]:
     """Scores and differences of each task."""
     for number, task in enumerate(tasks):
         pxp_heads = [head.replace('\n', ' ') for head in _heads(task)]
@@ -265,14 +267,19 @@ def _levels(study: Study) -> list[str]:
     return [f'Level of evidence: {words.rstrip(".")}.' for words in said]
 
 
-def _said(study: Study, task: Task) -> list[Sentence]:
+def _said(study: Study, task: TaskScores) -> list[Sentence]:
     """The first condition against the base, then those without episodes and the others against the first."""
     first, sentences = task.conditions[0], []
+    values = ', '.join(numbers.text(entry.score.value, 3) for entry in first.networks)
+    networks = f'; networks: {values}' if len(first.networks) > 1 else ''
     without = {row.name for row in task.conditions for name in _without_episodes(study) if _is_of(row, name)}
     for base in task.base:
         if base.name in first.less:
             difference, pxp = first.less[base.name], _pair_pxp(first, base)
-            words = f'{task.title}: {first.name} ({task.measure} ', f') is {_relation(difference)} {base.name} ('
+            words = (
+                f'{task.title}: {first.name} ({task.measure} ',
+                f'{networks}) is {_relation(difference)} {base.name} (',
+            )
             end = f', protected exceedance probability of the two {pxp}.' if pxp else '.'
             sentences.append(say(words[0], first.entry, words[1], base.entry, '); difference ', difference, end))
     others = [row for row in task.conditions[1:] if first.name in row.less]
