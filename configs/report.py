@@ -24,7 +24,9 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
     # Claims that the page judges, of models whose names begin so; kinds of claims: humalign_jax/report/claims.py.
     c.claims = (('philnet', 'is above', 'resnet50'), ('vae', 'keeps category structure'))
     # Epochs of the full recipe by config.model.name; a shorter training is called reduced in the report.
-    c.recipe_epochs = dict(philnet=50.0, vae=20.0, resnet18=150.0, resnet34=150.0, resnet50=150.0)
+    c.recipe_epochs = dict(
+        philnet=50.0, vae=20.0, resnet18=150.0, resnet34=150.0, resnet50=150.0, metalearner=100.0, static_linear=100.0
+    )
     if size == 'tiny':
         c.n_images = 2
     elif size != 'full':

@@ -96,10 +96,17 @@ class Study:
 
     @property
     def models(self) -> list[str]:
-        """Names of the networks, in alphabetical order."""
-        named = {entry.model for entry in self.entries if entry.model and not entry.is_baseline}
+        """Names of the networks, in alphabetical order; of those that differ by their seed that of their average."""
+        on_average = any(entry.get('networks') for entry in self.entries)
+        named = {
+            entry.model
+            for entry in self.entries
+            if entry.model
+            and not (entry.is_baseline or entry.get('group') or (on_average and entry.run.startswith('metalearners/')))
+            and not entry.score.name.endswith('/difference')  # its provenance does not mark baselines
+        }
         trained = {run.split('/')[1] for run in self.runs if run.startswith('networks/')}
-        return sorted((named | trained) - set(self.baselines))  # the provenance of a difference does not mark baselines
+        return sorted((named | trained) - set(self.baselines))
 
     def find(self, name: str, **where: Any) -> list[Entry]:
         """Scores by name and by what their provenance says."""

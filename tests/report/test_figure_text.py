@@ -10,7 +10,7 @@ from matplotlib.cbook import is_math_text
 from scipy.spatial.distance import pdist
 
 from humalign_jax.records import Rdm, Score
-from humalign_jax.report.plots import bars, confusion, curves, latents, rdms, style, trends
+from humalign_jax.report.plots import bars, conditions, confusion, curves, in_context, latents, rdms, style, trends
 
 NAMES = {
     'short': ['a', 'b', 'c', 'd', 'e'],
@@ -70,7 +70,26 @@ def draw_curve(names):
     return figure
 
 
+def draw_conditions(names):
+    marks = [
+        conditions.Mark(name, make_score(0.1 * i), networks=(0.1, 0.2), notes=('0.50', '1.00'), is_base=i == 0)
+        for i, name in enumerate(names)
+    ]
+    return conditions.draw_conditions(marks, label=LABEL, chance=0.0, heads=('PXP\nof all', 'PXP to\nbase'))
+
+
+def make_curves(names):
+    values = np.full((3, 4), 0.5)
+    return {name: in_context.Curve(values, values[0], values[0] - 0.1, values[0] + 0.1) for name in names}
+
+
 FIGURES = {
+    'conditions': draw_conditions,
+    'differences': lambda names: conditions.draw_differences([make_score()] * len(names), names, label=LABEL),
+    'means': lambda names: in_context.draw_means(make_curves(names), label=LABEL, chance=0.5),
+    'functions': lambda names: in_context.draw_functions(
+        {kind: make_curves(names) for kind in ('a', 'b')}, label=LABEL, limits=(0.0, 1.0)
+    ),
     'bars': draw_bars,
     'profile': draw_profile,
     'uncertainty': draw_uncertainty,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import matplotlib.figure
 import numpy as np
 
-from humalign_jax.report import figures, numbers
+from humalign_jax.report import conditions, figures, numbers
 from humalign_jax.report.columns import Column, table_of
 from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import bars, style
@@ -52,9 +52,9 @@ def _sets(study: Study) -> list[str]:
 
 
 def _of(study: Study, name: str, data: str) -> dict[str, Entry]:
-    """One score of each model in a set of choices."""
+    """One score of each model in a set of choices; of networks that differ by their seed the average."""
     found: dict[str, Entry] = {}
-    for entry in study.find(name, data=data):
+    for entry in conditions.averages_and_single(study.find(name, data=data)):
         found.setdefault(entry.model, entry)
     return found
 
@@ -109,7 +109,7 @@ def _table(study: Study, data: str, number: int) -> Table | None:
     columns = [Column(head, better, _of(study, name, data)) for name, head, better in _COLUMNS]
     entries = [entry for column in columns for entry in column.of.values()]
     people = _of(study, _PEOPLE, data).get('people')
-    notes = [_fitted(entries[0]), *_left_out(entries[0])] if entries else []
+    notes = [_fitted(entries[0]), *_left_out(entries[0]), *conditions.pooled_note(entries)] if entries else []
     if people is not None:
         share = f'{numbers.value_text(people.score)} {numbers.interval_text(people.score)}'.strip()
         notes.append(f'People’s own choices are right in a share of {share} of trials.')
@@ -137,7 +137,7 @@ def _left_out(entry: Entry) -> list[str]:
 
 
 def _differences(study: Study) -> Table | None:
-    found = study.find(_DIFFERENCE)
+    found = conditions.averages_and_single(study.find(_DIFFERENCE))
     if not found:
         return None
     rows = tuple(

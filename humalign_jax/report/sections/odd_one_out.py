@@ -8,7 +8,7 @@ import matplotlib.figure
 import numpy as np
 
 from humalign_jax.records import Score
-from humalign_jax.report import figures, numbers
+from humalign_jax.report import conditions, figures, numbers
 from humalign_jax.report.columns import Column, table_of
 from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import bars, style
@@ -46,9 +46,10 @@ def _people(study: Study) -> list[str]:
 
 
 def _scores(study: Study, name: str, human: str, trials: str = _ALL) -> dict[str, Entry]:
-    """One score of each representation and measure: over participants where they are known, else over triplets."""
+    """One score of each representation and measure, over participants where they are known; networks on average."""
     found: dict[str, Entry] = {}
-    for entry in sorted(study.find(name, human=human, trials=trials), key=lambda e: e.get('over') != 'participants'):
+    entries = conditions.averages_and_single(study.find(name, human=human, trials=trials))
+    for entry in sorted(entries, key=lambda e: e.get('over') != 'participants'):
         found.setdefault(_named(entry), entry)
     return dict(sorted(found.items(), key=lambda item: item[1].number))
 
@@ -117,6 +118,7 @@ def _table(study: Study, human: str) -> Table | None:
         f'Chance: accuracy {chance:.3f}, NLL {math.log(1 / chance):.3f} nats, McFadden’s R2 0. Accuracy is '
         'zero-shot; tied items share the credit.',
         *_fitted(columns[1].of),
+        *conditions.pooled_note(entries),
         *_left_out(entries),
     ]
     rows = _rows([column.of for column in columns])
@@ -168,7 +170,7 @@ def _kinds(study: Study, human: str) -> Table | None:
 
 def _differences(study: Study) -> Table | None:
     found: dict[tuple[str, str], Entry] = {}
-    entries = study.find(f'{_ACCURACY}/difference', trials=_ALL)
+    entries = conditions.averages_and_single(study.find(f'{_ACCURACY}/difference', trials=_ALL))
     for entry in sorted(entries, key=lambda e: e.get('over') != 'participants'):
         found.setdefault((_named(entry), str(entry.get('other'))), entry)
     if not found:
