@@ -56,7 +56,8 @@ def pooled(members: Sequence[Predicted], name: str) -> Predicted:
             temperature=np.exp(np.mean([np.log(fit.temperature) for fit in fits], axis=0)),
             bias=np.mean([fit.bias for fit in fits], axis=0),
         )
-    return Predicted(name, about, np.mean([one.credit for one in members], axis=0, dtype=np.float64), choices)
+    credit = np.stack([one.credit for one in members]).mean(axis=0, dtype=np.float64)
+    return Predicted(name, about, credit, choices)
 
 
 def about_group(one: Predicted) -> dict[str, Any]:

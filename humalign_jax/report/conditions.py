@@ -34,7 +34,7 @@ class Condition:
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class TaskScores:
     """What all conditions were scored in.
 
     Attributes:
@@ -67,7 +67,7 @@ class Task:
         return any(len(condition.networks) > 1 for condition in self.conditions)
 
 
-def tasks(study: Study) -> list[Task]:
+def tasks(study: Study) -> list[TaskScores]:
     """Every task in which conditions were scored: kinds of odd-one-out trials, then sets of choices while learning."""
     return [*_odd_one_out(study), *_learning(study)]
 
@@ -101,7 +101,7 @@ def in_order(study: Study, names: Sequence[str]) -> list[str]:
     return [name for name in first if name in names] + sorted(set(names) - set(first))
 
 
-def _odd_one_out(study: Study) -> list[Task]:
+def _odd_one_out(study: Study) -> list[TaskScores]:
     found = []
     scored = [entry for entry in study.find(ACCURACY) if entry.get('networks')]
     for human, measure in dict.fromkeys((str(e.get('human')), e.get('measure')) for e in scored):
@@ -114,18 +114,18 @@ def _odd_one_out(study: Study) -> list[Task]:
             several = len({e.get('measure') for e in scored if e.get('human') == human}) > 1
             parts = [human] + [str(kind).replace('_', ' ')] * (kind != ALL_TRIALS) + [str(measure)] * several
             chance = float(conditions[0].entry.get('chance'))
-            found.append(Task(capital(', '.join(parts)), 'odd-one-out accuracy', True, chance, base, conditions))
+            found.append(TaskScores(capital(', '.join(parts)), 'odd-one-out accuracy', True, chance, base, conditions))
     return found
 
 
-def _learning(study: Study) -> list[Task]:
+def _learning(study: Study) -> list[TaskScores]:
     found = []
     for data in dict.fromkeys(e.get('data') for e in study.find(R2) if e.get('networks')):
         pxp = {entry.model: entry for entry in study.find(PXP, data=data)}
         differences = study.find(f'{R2}/difference', data=data)
         base, conditions = _rows(study.find(R2, data=data), differences, pxp)
         n = max((len(entry.get('compared') or ()) for entry in pxp.values()), default=0)
-        found.append(Task(capital(str(data)), 'McFadden’s R2', False, 0.0, base, conditions, n))
+        found.append(TaskScores(capital(str(data)), 'McFadden’s R2', False, 0.0, base, conditions, n))
     return found
 
 

@@ -7,9 +7,8 @@ import numpy as np
 import scipy.stats
 
 from humalign_jax.report import conditions
+from humalign_jax.report.learned_functions import ACCURACY, R2
 from humalign_jax.report.study import Study
-
-_ACCURACY, _R2 = 'functions/accuracy', 'functions/r2'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Learned:
 def learned(study: Study) -> list[Learned]:
     """Every condition that left curves: in the order of the tasks, then by name."""
     runs: dict[str, list[str]] = {}
-    for entry in study.find(_ACCURACY):
+    for entry in study.find(ACCURACY):
         of = runs.setdefault(conditions.condition_of(entry), [])
         of += [entry.run] if entry.run not in of else []
     found = {name: one for name, of in runs.items() if (one := _average(study, name, of)) is not None}
@@ -74,7 +73,7 @@ def _average(study: Study, name: str, runs: Sequence[str]) -> Learned | None:
         ids, held_out = own, np.asarray(found[1]['functions_held_out'], bool)
         correct.append(np.mean(found[0], axis=1, dtype=np.float64))
         has_map &= bool(study.runs[run].config.get('model', {}).get('embed', True))
-        if errors is not None and any(entry.run == run for entry in study.find(_R2)):
+        if errors is not None and any(entry.run == run for entry in study.find(R2)):
             squared = np.asarray(errors[0], np.float64) / float(errors[1]['magnitude_sd']) ** 2
             totals.append(np.nansum(squared, axis=1))
             counts.append(np.isfinite(squared).sum(axis=1))

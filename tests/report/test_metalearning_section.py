@@ -136,15 +136,16 @@ def test_intervals_are_those_over_participants_where_they_are_known(page):
 def test_sentences_say_what_the_interval_of_each_difference_shows(page):
     text = re.sub('<[^>]*>', '', page[0])
     assert (
-        'People: main (odd-one-out accuracy 0.600 [0.590, 0.610]) is above word (0.500 [0.490, 0.510]); difference '
-        '0.1000 [0.0940, 0.1060].'
+        'People: main (odd-one-out accuracy 0.600 [0.590, 0.610]; networks: 0.590, 0.610) is above word (0.500 [0.490, '
+        '0.510]); difference 0.1000 [0.0940, 0.1060].'
     ) in text
     assert (
         'People: static, which learns no function in context, is above main (difference 0.0200 [0.0140, 0.0260]).'
     ) in text
     assert 'People: static-normed, which learns no function in context, is below main (difference −0.0300' in text
     assert 'People: not shown to differ from main: raw (difference 0.0030 [−0.0030, 0.0090]).' in text
-    assert 'main (McFadden’s R2 0.110 [0.090, 0.130]) is not shown to differ from base' in text
+    assert 'main (McFadden’s R2 0.110 [0.090, 0.130]; networks: 0.100, 0.120) is not shown to differ from base' in text
+    assert 'These intervals do not cover the choice of the seed: compare the networks themselves.' in text
     assert 'difference 0.030 [−0.010, 0.070], protected exceedance probability of the two 0.97.' in text
 
 

@@ -5,8 +5,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from humalign_jax.records import Score
-from humalign_jax.report import conditions, figures, numbers, reading
-from humalign_jax.report.conditions import Condition, Task
+from humalign_jax.report import conditions, figures, learned_functions, numbers, reading
+from humalign_jax.report.conditions import Condition, TaskScores
 from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import conditions as plots
 from humalign_jax.report.section import Block, Options, Section, Words
@@ -15,7 +15,6 @@ from humalign_jax.report.study import Entry, Study
 from humalign_jax.report.tables import Cell, Row, Table, number_cell
 
 _TITLE = 'Meta-learned features'
-_FUNCTIONS = ('functions/accuracy', 'functions/r2')
 _RELATIONS = ('above', 'below', 'not shown to differ from')
 _DIFFERS = (
     'A condition differs from the reference where the interval of the difference leaves out 0; intervals are not '
@@ -27,7 +26,7 @@ def section(study: Study, options: Options) -> Section | None:
     """Scores of every task, differences, and what was learned of functions; None without conditions or functions."""
     tasks = conditions.tasks(study)
     blocks: list[Block] = [*_scores(study, options, tasks), *_differences(study, options, tasks), *_tables(tasks)]
-    blocks += [*_functions(study)]
+    blocks += [*learned_functions.tables(study)]
     if not blocks:
         return None
     about = [Words(words) for words in _evidence(study, options)]
@@ -38,11 +37,13 @@ def passages(study: Study) -> tuple[Passage, ...]:
     """Whether the first condition is above its base and above the other conditions, in each task."""
     tasks = conditions.tasks(study)
     sentences = [sentence for task in tasks for sentence in _said(study, task)]
+    if any(task.has_networks for task in tasks) and sentences:
+        sentences.append(say('These intervals do not cover the choice of the seed: compare the networks themselves.'))
     sentences += [say(words) for words in _levels(study)] if sentences else []
     return passages_of((_TITLE, sentences))
 
 
-def _scores(study: Study, options: Options, tasks: Sequence[Task]) -> Iterator[Group]:
+def _scores(study: Study, options: Options, tasks: Sequence[TaskScores]) -> Iterator[Group]:
     """A panel for each task."""
     panels = []
     for number, task in enumerate(tasks):
@@ -63,7 +64,7 @@ def _scores(study: Study, options: Options, tasks: Sequence[Task]) -> Iterator[G
         yield Group('', _caption(tasks), tuple(panels))
 
 
-def _mark(task: Task, row: Condition, *, is_base: bool) -> plots.Mark:
+def _mark(task: TaskScores, row: Condition, *, is_base: bool) -> plots.Mark:
     notes: tuple[str, ...] = ()
     if _heads(task):
         notes = (numbers.text(row.pxp.score.value, 2) if row.pxp is not None else '',)
@@ -72,7 +73,7 @@ def _mark(task: Task, row: Condition, *, is_base: bool) -> plots.Mark:
     return plots.Mark(row.name, _scaled(task, row.entry.score), networks, notes, is_base)
 
 
-def _heads(task: Task) -> tuple[str, ...]:
+def _heads(task: TaskScores) -> tuple[str, ...]:
     """Heads of the probabilities: among all models, and against each base alone."""
     if not any(row.pxp is not None for row in task.conditions):
         return ()
@@ -91,7 +92,7 @@ def _probability(entry: Entry | None) -> Cell:
     return Cell(numbers.text(value, 2), entry=entry, numbers=(value, math.nan, math.nan))
 
 
-def _scaled(task: Task, score: Score) -> Score:
+def _scaled(task: TaskScores, score: Score) -> Score:
     """Shares in percent."""
     if not task.percent:
         return score
@@ -99,7 +100,7 @@ def _scaled(task: Task, score: Score) -> Score:
     return dataclasses.replace(score, **{end: 100 * getattr(score, end) for end in ends})
 
 
-def _caption(tasks: Sequence[Task]) -> str:
+def _caption(tasks: Sequence[TaskScores]) -> str:
     over = dict.fromkeys(_over(task) for task in tasks)
     words = [
         'Each condition beside the features that it was made from (square; dashed line).',
@@ -121,7 +122,7 @@ def _caption(tasks: Sequence[Task]) -> str:
     return ' '.join(words)
 
 
-def _differences(study: Study, options: Options, tasks: Sequence[Task]) -> Iterator[Group]:
+def _differences(study: Study, options: Options, tasks: Sequence[TaskScores]) -> Iterator[Group]:
     """What each condition adds to the base, and how it differs from the first; a panel for each task and reference."""
     pictures = []
     wanted = [(place, number) for number, task in enumerate(tasks) for place in range(len(task.references))]
@@ -151,11 +152,11 @@ def _differences(study: Study, options: Options, tasks: Sequence[Task]) -> Itera
         yield Group('', caption, tuple(pictures))
 
 
-def _over(task: Task) -> str:
+def _over(task: TaskScores) -> str:
     return str(task.conditions[0].entry.get('over') or 'participants')
 
 
-def _tables(tasks: Sequence[Task]) -> Iterator[Table]:
+def _tables(tasks: Sequence[TaskScores]) -> Iterator[Table]:
     """Scores and differences of each task."""
     for number, task in enumerate(tasks):
         pxp_heads = [head.replace('\n', ' ') for head in _heads(task)]
@@ -179,63 +180,9 @@ def _tables(tasks: Sequence[Task]) -> Iterator[Table]:
         yield Table(f'conditions_{number}', f'{task.title}: conditions.', tuple(heads), tuple(rows), tuple(notes))
 
 
-def _functions(study: Study) -> Iterator[Table]:
-    """How well the functions were learned: each condition on average over its networks, held-out items only."""
-    found: dict[str, dict[tuple[str, str], list[Entry]]] = {}
-    for name in _FUNCTIONS:
-        for entry in study.find(name):
-            of = found.setdefault(conditions.condition_of(entry), {})
-            of.setdefault((name, str(entry.get('of'))), []).append(entry)
-    columns = [
-        (f'{what}, {of} functions', (name, of))
-        for name, what in zip(_FUNCTIONS, ('Accuracy', 'R2 of magnitudes'))
-        for of in ('held out', 'trained')
-        if any((name, of) in cells for cells in found.values())
-    ]
-    if not columns:
-        return
-    without, rows = _without_episodes(study), []
-    for condition in conditions.in_order(study, list(found)):
-        cells = found[condition]
-        n = max(map(len, cells.values()))
-        detail = f'{n} network{"s" if n > 1 else ""}' + (', not in context' if condition in without else '')
-        rows.append(Row((Cell(condition, detail), *(_mean_cell(cells.get(key, [])) for _, key in columns))))
-    notes = [
-        'Held-out items. Of several networks the mean, and below it each network’s score; of one network the score '
-        'with its 95 % interval over functions.'
-    ]
-    if without:
-        notes.append(
-            'Not in context: trained on each function directly, so that it has no scores of held-out functions; its '
-            'intervals are over items, and its accuracy is not comparable with that of learning in context.'
-        )
-    yield Table('learned_functions', 'Functions learned by each condition.', tuple(
-        ['Condition', *(head for head, _ in columns)]
-    ), tuple(rows), tuple(notes))  # fmt: skip
-
-
-def _mean_cell(entries: Sequence[Entry]) -> Cell:
-    if len(entries) < 2:
-        return number_cell(entries[0] if entries else None)
-    values = [entry.score.value for entry in entries]
-    mean = sum(values) / len(values)
-    return Cell(numbers.text(mean, 3), ', '.join(numbers.text(value, 3) for value in values),
-                numbers=(mean, math.nan, math.nan))  # fmt: skip
-
-
-def _without_episodes(study: Study) -> set[str]:
-    """Conditions whose networks left scores of functions but no curves: they learn no function in context."""
-    with_curves: dict[str, bool] = {}
-    for entry in study.find(_FUNCTIONS[0]):
-        name = conditions.condition_of(entry)
-        has = (study.folder / entry.run / 'curves' / 'correct.npy').is_file()
-        with_curves[name] = has or with_curves.get(name, False)
-    return {name for name, has in with_curves.items() if not has}
-
-
 def _evidence(study: Study, options: Options) -> list[str]:
     """How much these numbers can show: simulated or reduced runs, and what the scores say themselves."""
-    networks = {entry.run: entry for entry in study.find(_FUNCTIONS[0])}
+    networks = {entry.run: entry for entry in study.find(learned_functions.ACCURACY)}
     order = conditions.in_order(study, list({conditions.condition_of(entry) for entry in networks.values()}))
     lines = []
     if study.simulated:
@@ -265,14 +212,21 @@ def _levels(study: Study) -> list[str]:
     return [f'Level of evidence: {words.rstrip(".")}.' for words in said]
 
 
-def _said(study: Study, task: Task) -> list[Sentence]:
+def _said(study: Study, task: TaskScores) -> list[Sentence]:
     """The first condition against the base, then those without episodes and the others against the first."""
     first, sentences = task.conditions[0], []
-    without = {row.name for row in task.conditions for name in _without_episodes(study) if _is_of(row, name)}
+    values = ', '.join(numbers.text(entry.score.value, 3) for entry in first.networks)
+    networks = f'; networks: {values}' if len(first.networks) > 1 else ''
+    without = {
+        row.name for row in task.conditions for name in learned_functions.without_episodes(study) if _is_of(row, name)
+    }
     for base in task.base:
         if base.name in first.less:
             difference, pxp = first.less[base.name], _pair_pxp(first, base)
-            words = f'{task.title}: {first.name} ({task.measure} ', f') is {_relation(difference)} {base.name} ('
+            words = (
+                f'{task.title}: {first.name} ({task.measure} ',
+                f'{networks}) is {_relation(difference)} {base.name} (',
+            )
             end = f', protected exceedance probability of the two {pxp}.' if pxp else '.'
             sentences.append(say(words[0], first.entry, words[1], base.entry, '); difference ', difference, end))
     others = [row for row in task.conditions[1:] if first.name in row.less]
