@@ -129,6 +129,29 @@ class Responses:
         )
 
 
+def concatenate(first: Responses, second: Responses) -> Responses:
+    """Trials of two records of the same voxels, one after the other; ceilings and provenance are those of the first.
+
+    Raises:
+        ValueError: Voxels or regions differ.
+    """
+    same = list(first.rois) == list(second.rois) and all(
+        np.array_equal(first.rois[roi], second.rois[roi]) for roi in first.rois
+    )
+    if not same:
+        sizes = f'{_sizes(first)} and {_sizes(second)}'
+        raise ValueError(f'{first.name!r}, subject {first.subject!r}: the parts differ in voxels, {sizes}.')
+    joined = {
+        field: np.concatenate([getattr(first, field), getattr(second, field)])
+        for field in ('values', 'stimuli', 'sessions', 'n_averaged')
+    }
+    return dataclasses.replace(first, **joined)
+
+
+def _sizes(responses: Responses) -> str:
+    return ', '.join(f'{roi} {int(mask.sum())}' for roi, mask in responses.rois.items())
+
+
 def usable_voxels(responses: Responses) -> tuple[np.ndarray, dict[str, int]]:
     """Voxels with finite values in all trials that are not all equal.
 

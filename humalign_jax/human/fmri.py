@@ -1,6 +1,6 @@
-"""fMRI responses from files in the NSD layout.
+"""fMRI responses from files: NSD folders, plain arrays in .npz, and the patterns of Haxby et al.
 
-NSD folder, one for each subject; arrays of a split have one row for each entry of `img_paths.npy`:
+An NSD folder is that of one subject; arrays of a split have one row for each entry of `img_paths.npy`:
 
     <split>/brain_activities/<roi>.npy       responses, [m, voxels of the region]
     <split>/preprocessed/img_paths.npy       image path of each row, text, [m]; a path that repeats is a repeat
@@ -8,8 +8,13 @@ NSD folder, one for each subject; arrays of a split have one row for each entry 
     <split>/preprocessed/sessions.npy        session of each row, text or whole numbers, [m] (optional)
     <split>/ncsnr/<roi>.npy                  noise-ceiling signal-to-noise ratio of each voxel (optional)
 
+Plain arrays of one subject are a .npz with `responses` [trials, voxels] or [repeats, stimuli, voxels] and `stimuli`,
+one id for each trial or stimulus. Optional: `sessions` (of each trial, or of each repeat), `rois` (name of the region
+of each voxel), `n_averaged`, `ncsnr`. Without sessions a repeat is a session. Trials of NaN alone are left out.
+
 References:
     Allen et al. (2022), Nature Neuroscience. doi:10.1038/s41593-021-00962-x
+    Haxby et al. (2001), Science. doi:10.1126/science.1063736
 """
 
 import pathlib
@@ -104,6 +109,78 @@ def write_nsd(folder: storage.PathLike, splits: dict[str, Responses]) -> None:
                 np.save(file, np.ascontiguousarray(values), allow_pickle=False)
     one = next(iter(splits.values()))
     storage.write_json(folder / 'source.json', {**one.provenance, 'name': one.name, 'simulated': one.simulated})
+
+
+def load_npz(path: storage.PathLike, *, rois: Sequence[str] = (), subject: str = '') -> Responses:
+    """Responses of one subject from plain arrays, see the module's docstring; regions are those asked for, () all.
+
+    Raises:
+        ValueError: The file is missing or damaged, lacks an array, or arrays do not fit together.
+    """
+    path = pathlib.Path(path)
+    values, stimuli = (storage.read_array(path, key=key) for key in ('responses', 'stimuli'))
+    with np.load(path, allow_pickle=False) as file:
+        more = {key: file[key] for key in ('sessions', 'rois', 'n_averaged', 'ncsnr') if key in file.files}
+    if values.ndim not in (2, 3) or values.dtype.kind not in 'fiu':
+        raise ValueError(
+            f'{path}: responses must be numbers [trials, voxels] or [repeats, stimuli, voxels], not {values.dtype} '
+            f'{list(values.shape)}.'
+        )
+    n, v = values.shape[-2:]
+    if stimuli.shape != (n,):
+        raise ValueError(f'{path}: {n} rows of responses but stimuli of shape {list(stimuli.shape)}.')
+    sessions = more.get('sessions', np.arange(len(values)) if values.ndim == 3 else np.zeros(n, np.int64))
+    if values.ndim == 3:
+        if sessions.shape != (len(values),):
+            raise ValueError(f'{path}: {len(values)} repeats but sessions of shape {list(sessions.shape)}.')
+        stimuli, sessions = np.tile(stimuli, len(values)), np.repeat(sessions, n)
+        values = values.reshape(-1, v)
+    names = more.get('rois', np.full(v, 'all')).astype(np.str_)
+    if names.shape != (v,):
+        raise ValueError(f'{path}: {v} voxels but rois of shape {list(names.shape)}.')
+    made = Responses(
+        values=values,
+        stimuli=stimuli,
+        sessions=sessions,
+        rois={roi: names == roi for roi in dict.fromkeys(names.tolist())},
+        subject=subject or path.stem,
+        name=path.stem,
+        n_averaged=more.get('n_averaged'),
+        ncsnr=more.get('ncsnr'),
+        provenance={'file': path.name, 'sha256': storage.file_digest(path)},
+    )
+    made = made.of_rois(rois) if rois else made
+    measured = np.asarray(~np.isnan(made.values).all(axis=1))
+    if not measured.any():
+        raise ValueError(f'{path}: all responses are NaN.')
+    return made if measured.all() else made.take(measured)
+
+
+def load_haxby(path: storage.PathLike, *, subject: str = '') -> Responses:
+    """Block patterns of Haxby et al. (2001) from a .npz with `patterns` [runs, conditions, voxels] and `condition`.
+
+    Stimuli are the conditions, sessions the runs; the one region, 'slice', has all voxels.
+
+    Raises:
+        ValueError: The file is missing or damaged, or an array is.
+    """
+    path = pathlib.Path(path)
+    patterns, condition = (storage.read_array(path, key=key) for key in ('patterns', 'condition'))
+    if patterns.ndim != 3 or condition.shape != patterns.shape[1:2]:
+        raise ValueError(
+            f'{path}: patterns must be [runs, conditions, voxels] with a name for each condition, not '
+            f'{list(patterns.shape)} and {list(condition.shape)}.'
+        )
+    runs, n, v = patterns.shape
+    return Responses(
+        values=patterns.reshape(-1, v),
+        stimuli=np.tile(condition, runs),
+        sessions=np.repeat(np.arange(runs), n),
+        rois={'slice': np.ones(v, bool)},
+        subject=subject or path.stem,
+        name='Haxby 2001',
+        provenance={'file': path.name, 'sha256': storage.file_digest(path), 'citation': 'Haxby et al. (2001), Science'},
+    )
 
 
 def image_files(responses: Responses, root: storage.PathLike = '') -> list[pathlib.Path]:

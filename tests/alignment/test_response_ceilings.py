@@ -64,8 +64,9 @@ def test_the_share_of_a_mean_follows_from_that_of_a_measurement():
     made = _simulated(5)
     single = response_ceilings.published_ceilings(made)
     np.testing.assert_allclose(single.of_mean(3)[0], 0.481**2 / (0.481**2 + 1 / 3))
-    pairs = _record(np.random.default_rng(2).normal(size=(40, 1)).repeat(2, 0) + np.random.default_rng(3).normal(size=(80, 1)),
-                    np.repeat(np.arange(40), 2))  # fmt: skip
+    np_rng = np.random.default_rng(2)
+    values = np_rng.normal(size=(40, 1)).repeat(2, axis=0) + np_rng.normal(size=(80, 1))
+    pairs = _record(values, np.repeat(np.arange(40), 2))
     averaged = response_ceilings.repeat_ceilings(_record(pairs.values, pairs.stimuli, n_averaged=np.full(80, 2)))
     one = response_ceilings.repeat_ceilings(pairs)
     np.testing.assert_allclose(averaged.of_mean(2), one.share)

@@ -68,3 +68,44 @@ def test_missing_images_are_counted_and_the_first_is_named(written, tmp_path):
         fmri.image_files(read, tmp_path)
     (tmp_path / 'img/8.png').touch()
     assert len(fmri.image_files(read, tmp_path)) == 8
+
+
+def _npz(folder, **arrays):
+    np.savez(folder / 'ann.npz', **arrays)
+    return folder / 'ann.npz'
+
+
+def test_plain_arrays_of_repeats_become_trials_and_missing_repeats_are_left_out(tmp_path):
+    values = np.random.default_rng(0).normal(size=(3, 4, 2))
+    values[2, 1] = np.nan
+    read = fmri.load_npz(_npz(tmp_path, responses=values, stimuli=list('abcd'), rois=['V1', 'V4']))
+    assert len(read) == 11 and read.stimuli[:5].tolist() == list('abcda') and read.sessions[4] == '1'
+    np.testing.assert_array_equal(read.values[4], values[1, 0])
+    assert list(read.rois) == ['V1', 'V4'] and read.subject == 'ann'
+    one = fmri.load_npz(tmp_path / 'ann.npz', rois=('V4',))
+    np.testing.assert_array_equal(one.values[:4, 0], values[0, :, 1])
+
+
+@pytest.mark.parametrize(
+    ('arrays', 'message'),
+    [
+        ({'responses': np.zeros((4, 2)), 'stimuli': list('abc')}, r'4 rows of responses but stimuli of shape \[3\]'),
+        ({'responses': np.zeros(4), 'stimuli': list('abcd')}, r'must be numbers \[trials, voxels\]'),
+        ({'responses': np.zeros((4, 2))}, "has no array named 'stimuli'"),
+        ({'responses': np.zeros((4, 2)), 'stimuli': list('abcd'), 'rois': ['V1']}, '2 voxels but rois of shape'),
+        ({'responses': np.full((2, 2), np.nan), 'stimuli': list('ab')}, 'all responses are NaN'),
+    ],
+)
+def test_plain_arrays_that_do_not_fit_are_named(tmp_path, arrays, message):
+    with pytest.raises(ValueError, match=message):
+        fmri.load_npz(_npz(tmp_path, **arrays))
+
+
+@pytest.mark.data
+def test_haxby_patterns_have_conditions_as_stimuli_and_runs_as_sessions(real_data):
+    read = fmri.load_haxby(real_data / 'haxby2001' / 'sub001_one_slice.npz')
+    with np.load(real_data / 'haxby2001' / 'sub001_one_slice.npz') as file:
+        np.testing.assert_array_equal(
+            read.values[(read.sessions == '5') & (read.stimuli == 'face')][0], file['patterns'][5, 7]
+        )
+    assert read.values.shape == (96, 481) and len(read.ids) == 8
