@@ -227,7 +227,9 @@ def _mean_of_subjects(group: Sequence[Score]) -> Score:
     found = scoring.mean(first.name, np.array([score.value for score in group]), {})
     ceilings = [score.ceiling_upper for score in group]
     said = {**first.provenance, 'subject': ALL, 'subjects': [score.provenance['subject'] for score in group]}
-    said['n_voxels'] = sum(score.provenance['n_voxels'] for score in group)
+    for key in ('n_voxels', 'n_voxels_all'):
+        if key in said:
+            said[key] = sum(score.provenance[key] for score in group)
     for key in ('p', 'p_test'):
         said.pop(key, None)
     p = [score.provenance.get('p', _NAN) for score in group]
