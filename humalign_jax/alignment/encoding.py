@@ -45,7 +45,7 @@ class EncodingFit:
         residual: Sum of squared errors, in units of the voxel's variance in train, [f, v].
         total: Sum of squared deviations from the mean in train, in the same unit, [f, v].
         penalty: Of the fit that predicts a block, [f, v].
-        band: Number of the chosen band weights, [f, v].
+        band: Chosen weight of each band, [f, v, bands].
         identified: Share of a block's trials whose stimulus is identified, by measure and region, [f] each.
         chance: Share by chance in each block, [f].
     """
@@ -169,6 +169,7 @@ def cross_validate(
         ValueError: As `ridge.fit_ridge`.
     """
     scored: list[tuple[str, dict[str, Any]]] = []
+    sets = np.ones((1, len(bands))) if weights is None else weights
     for fold in progress.each(list(folds), what or 'folds', lambda one: one.names[0]):
         held_out = np.concatenate(fold.blocks)
         train, test = (responses.values[rows] for rows in (fold.train, held_out))
@@ -192,7 +193,7 @@ def cross_validate(
             rows = slice(start, start + len(block))
             start += len(block)
             made = _scores(predicted[rows], y_test[rows], np.isnan(sd))
-            made |= {'penalty': fit.penalty, 'band': fit.weights}
+            made |= {'penalty': fit.penalty, 'band': sets[fit.weights].astype(np.float32)}
             made |= _identify(predicted[rows], y_test[rows], residuals, responses, block, identification)
             scored.append((name, made))
     names, rows = zip(*scored)

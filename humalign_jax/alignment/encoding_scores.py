@@ -128,6 +128,8 @@ def roi_scores(
             continue
         of_block = fit.r[:, voxels].mean(axis=1)
         said |= {'penalty': float(np.median(fit.penalty[:, voxels]))}
+        if fit.band.shape[2] > 1:
+            said['band_weights'] = fit.band[:, voxels].mean(axis=(0, 1)).round(4).tolist()
         ceiling = None if kept.ceiling is None else kept.ceiling[voxels]
         known = {} if ceiling is None else {'ceiling_upper': float(np.sqrt(ceiling).mean())}
         scores.append(_over_blocks(R, of_block, {**said, **_test(of_block, seed)}, **known))

@@ -3,7 +3,7 @@
 Writes
 
     scores.jsonl            encoding/<score> of every model, subject and region
-    voxels_<subject>.npy    r, R2, ceiling (R2) and penalty of every voxel, [models, 4, voxels]; NaN: not scored
+    voxels_<subject>.npy    measures of every voxel (`encoding_maps.MEASURES`), [models, 11, voxels]; NaN: not scored
     rois_<subject>.npy      voxels of each region, [regions, voxels]
 """
 
@@ -16,7 +16,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import human_responses, progress, settings, storage
-from humalign_jax.alignment import encoding, encoding_scores, response_ceilings, ridge
+from humalign_jax.alignment import encoding, encoding_maps, encoding_scores, response_ceilings, ridge
 from humalign_jax.alignment.encoding import EncodingFit
 from humalign_jax.records import Features, Score
 from humalign_jax.wiring import encoding as wiring
@@ -28,7 +28,6 @@ KEYS = (
 )  # fmt: skip
 INNER = ('rows', 'sessions', 'stimuli')
 CEILINGS = ('repeats', 'published', 'none')
-MEASURES = ('r', 'r2', 'ceiling', 'penalty')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,18 +212,11 @@ def _write_maps(
     about: dict[str, Any],
 ) -> None:
     """Writes the measures of each voxel, in the order of the subject's files."""
-    maps = np.full((len(fits), len(MEASURES), len(usable)), np.nan, np.float32)
-    scored = np.flatnonzero(usable)[kept.voxels]
-    for number, fit in enumerate(fits.values()):
-        residual, total = (part[:, kept.voxels].sum(axis=0) for part in (fit.residual, fit.total))
-        maps[number, 0, scored] = fit.r[:, kept.voxels].mean(axis=0)
-        maps[number, 1, scored] = 1.0 - residual / total
-        if kept.ceiling is not None:
-            maps[number, 2, scored] = kept.ceiling[kept.voxels]
-        maps[number, 3, scored] = np.median(fit.penalty[:, kept.voxels], axis=0)
+    maps = np.full((len(fits), len(encoding_maps.MEASURES), len(usable)), np.nan, np.float32)
+    maps[:, :, usable] = [encoding_maps.voxel_maps(fit, kept) for fit in fits.values()]
     name = storage.file_names([about['subject']])[0]
     storage.write_array(
-        folder / f'voxels_{name}.npy', maps, {'models': list(fits), 'measures': list(MEASURES), **about}
+        folder / f'voxels_{name}.npy', maps, {'models': list(fits), 'measures': list(encoding_maps.MEASURES), **about}
     )
     rois = subject.responses.rois
     storage.write_array(folder / f'rois_{name}.npy', np.stack(list(rois.values())), {'rois': list(rois), **about})

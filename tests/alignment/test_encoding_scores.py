@@ -35,7 +35,7 @@ def _fit(r2, blocks=4):
     noise = 1 + 0.01 * np.arange(blocks)[:, None]
     return EncodingFit(
         tuple('abcd')[:blocks], np.sqrt(np.array(r2)) * noise, total * (1 - np.array(r2) * noise), total,
-        np.ones((blocks, 2)), np.zeros((blocks, 2)), {}, np.full(blocks, 0.1),
+        np.ones((blocks, 2)), np.ones((blocks, 2, 1)), {}, np.full(blocks, 0.1),
     )  # fmt: skip
 
 

@@ -58,7 +58,7 @@ def test_ceilings_from_repeats_hold_the_known_ones(tiny):
 
 def test_maps_hold_the_measures_of_every_voxel(tiny):
     maps, about = storage.read_described(tiny / 'voxels_simulated_0.npy')
-    assert maps.shape == (4, 4, 100) and about['models'] == ['teacher', 'pixels', 'noise', 'pixels + noise']
+    assert maps.shape == (4, 11, 100) and about['models'] == ['teacher', 'pixels', 'noise', 'pixels + noise']
     rois, named = storage.read_described(tiny / 'rois_simulated_0.npy')
     score = _one(_scores(tiny), 'r', model='teacher', roi='hV4', subject='simulated 0')
     assert np.nanmean(maps[0, 0, rois[named['rois'].index('hV4')]]) == pytest.approx(score.value, rel=1e-5)
