@@ -119,21 +119,21 @@ def main():
         return
     ways = [way for way, (_, _, package) in WAYS.items() if importlib.util.find_spec(package)]
     rows, loads = {}, []
+    about = dict(zip(('n_trials', 'n_features', 'n_voxels'), sizes)) | {'n_penalties': len(PENALTIES)}
+    about |= {'rounds': options.rounds, **bench.describe()}
+    about['versions']['himalaya'] = bench.version('himalaya')
     for _ in range(options.rounds):
         for way in ways:
             command = [sys.executable, __file__, '--measure', way, '--trials', str(options.trials)]
             done = subprocess.run(command + ['--tiny'] * options.tiny, capture_output=True, text=True, check=True)
             found = json.loads(done.stdout.splitlines()[-1])
             loads.append(os.getloadavg()[0])
-            print(f'{way:42s} {found["seconds"]:8.1f} s, {found["cpu_seconds"]:7.1f} s of CPU, {found["peak_gb"]:.2f} GB, '
-                  f'load {loads[-1]:.1f}', flush=True)  # fmt: skip
+            said = f'{found["seconds"]:8.1f} s, {found["cpu_seconds"]:7.1f} s of CPU, {found["peak_gb"]:.2f} GB'
+            print(f'{way:42s} {said}, load {loads[-1]:.1f}', flush=True)
             row = rows.setdefault(way, found)
             row |= {key: min(row[key], found[key]) for key in ('seconds', 'cpu_seconds', 'first_seconds', 'peak_gb')}
-    about = dict(zip(('n_trials', 'n_features', 'n_voxels'), sizes)) | {'n_penalties': len(PENALTIES)}
-    about |= {'rounds': options.rounds, 'load_during': loads, **bench.describe()}
-    for package in ('himalaya', 'torch'):
-        about['versions'][package] = bench.version(package)
-    pathlib.Path(options.out).write_text(json.dumps({**about, 'rows': rows}, indent=1) + '\n')
+            written = json.dumps({**about, 'load_during': loads, 'rows': rows}, indent=1)  # kept if a later one fails
+            pathlib.Path(options.out).write_text(written + '\n')
 
 
 if __name__ == '__main__':
