@@ -52,6 +52,6 @@ setuptools.setup(
             'scikit-learn>=1.8',  # ClassicalMDS is a reference
             'tensorflow-datasets>=4.9.10',  # prepared copies are read without TensorFlow
         ],
-        'bench': ['rsatoolbox==0.3.2', 'scikit-learn', 'torch==2.13.0'],
+        'bench': ['himalaya==0.4.11', 'rsatoolbox==0.3.2', 'scikit-learn', 'torch==2.13.0'],
     },
 )

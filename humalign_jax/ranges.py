@@ -79,13 +79,14 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
     'seed': _Numbers(low=0, high=_MOST_SEED, whole=True),
     'seeds': _Numbers(low=0, high=_MOST_SEED, whole=True),
     'split_seed': _COUNT,
-    'folds': _Numbers(low=2, high=_MOST, whole=True),
+    **dict.fromkeys(('folds', 'parts'), _Numbers(low=2, high=_MOST, whole=True)),
     **dict.fromkeys(
         (
             'n_devices', 'max_steps', 'max_images', 'n_images', 'n_bootstrap', 'n_permutations', 'n_models',
             'n_stimuli', 'n_subjects', 'n_validation', 'n_validation_folds', 'n_test', 'which_folds', 'n_influential',
             'n_triplets', 'n_participants', 'n_trials', 'dimensions', 'crop_padding_px', 'warmup_steps',
             'min_positives', 'min_negatives', 'patience', 'after_steps', 'mlp_width',
+            'n_voxels', 'n_sessions', 'voxels_per_batch',
         ),
         _COUNT,
     ),
@@ -96,13 +97,14 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'n_between', 'n_classes', 'width_px', 'size_px', 'latent_dim', 'widths', 'stage_sizes', 'image_shape',
             'n_latents', 'k', 'dead_k', 'n_items', 'n_features', 'n_functions', 'n_active',
             'n_simulated', 'length', 'per_epoch', 'n_repeats', 'n_layers', 'n_heads',
+            'n_weights',
         ),
         _POSITIVE_COUNT,
     ),
     **dict.fromkeys(
         (
             'learning_rate', 'epochs', 'eval_every_epochs', 'checkpoint_every_epochs', 'std', 'strengths',
-            'max_memory_gb', 'dead_after_epochs', 'perplexity',
+            'max_memory_gb', 'dead_after_epochs', 'perplexity', 'penalties',
         ),
         _POSITIVE,
     ),
@@ -114,7 +116,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
         ),
         _NOT_NEGATIVE,
     ),
-    **dict.fromkeys(('human_weight', 'min_accuracy'), _SHARE),
+    **dict.fromkeys(('human_weight', 'min_accuracy', 'min_ceiling'), _SHARE),
     **dict.fromkeys(
         ('label_smoothing', 'dropout_rate', 'momentum', 'test_share', 'held_out_items', 'held_out'), _SHARE_BELOW_1
     ),
@@ -129,13 +131,15 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'lowest', 'question', 'images', 'rdm', 'runs', 'source', 'embeddings', 'numbering', 'sets', 'array',
             'ids_column', 'core', 'export', 'held_out_file', 'held_out_items_file', 'main', 'mid', 'no_decay', 'raw',
             'scaling', 'use', 'compare', 'groups', 'stimuli_file', 'held_out_by', 'methods', 'coarse', 'fine',
+            'bands', 'by', 'id_column', 'identification', 'inner', 'paths', 'rois', 'subjects',
         ),
         _Text(),
     ),
     **dict.fromkeys(
         (
             'bottleneck', 'decay_all', 'decoder', 'flip', 'grey', 'invert', 'keep_maxpool', 'nesterov', 'pixels',
-            'test_curves', 'write_rdms', 'repeats_within', 'unit_norm', 'embed',
+            'test_curves', 'write_rdms', 'repeats_within', 'unit_norm', 'embed', 'average', 'new_stimuli', 'scale',
+            'zscore_sessions',
         ),
         _Switch(),
     ),
@@ -144,8 +148,8 @@ _BY_SECTION = {'recipe_epochs': _POSITIVE, 'runs': _Text()}  # sections whose ke
 _LISTS = (
     'arms', 'arrays', 'baselines', 'files', 'headline', 'include', 'layers', 'levels', 'mean', 'measures', 'names',
     'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories', 'ids', 'flatten',
-    'renames', 'runs', 'embeddings', 'sets', 'dimensions', 'export', 'no_decay', 'groups', 'methods',
-    'seeds', 'compare',
+    'renames', 'runs', 'embeddings', 'sets', 'dimensions', 'export', 'no_decay', 'groups', 'methods', 'seeds',
+    'compare', 'bands', 'identification', 'paths', 'penalties', 'rois', 'subjects',
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ VARIANTS = {
     'philnet': ('full', 'short', 'tiny'),
     'metalearner': ('paper', 'tiny'),
     'metalign': ('full', 'paper', 'tiny'),
+    'encoding': ('full', 'tiny', 'things', 'haxby'),
 }
 
 

@@ -10,6 +10,7 @@ from humalign_jax.rsa.distances.mds import classical_mds as classical_mds
 from humalign_jax.rsa.distances.mds import stress as stress
 from humalign_jax.rsa.distances.measures import DISTANCES as DISTANCES
 from humalign_jax.rsa.distances.measures import Distance as Distance
+from humalign_jax.rsa.distances.noise import ledoit_wolf as ledoit_wolf
 from humalign_jax.rsa.distances.noise import noise_covariance as noise_covariance
 from humalign_jax.rsa.distances.rdm import defined_stimuli as defined_stimuli
 from humalign_jax.rsa.distances.rdm import rdm as rdm
