@@ -84,7 +84,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'n_devices', 'max_steps', 'max_images', 'n_images', 'n_bootstrap', 'n_permutations', 'n_models',
             'n_stimuli', 'n_subjects', 'n_validation', 'n_validation_folds', 'n_test', 'which_folds', 'n_influential',
             'n_triplets', 'n_participants', 'n_trials', 'dimensions', 'crop_padding_px', 'warmup_steps',
-            'min_positives', 'min_negatives', 'patience', 'after_steps', 'mlp_width',
+            'min_positives', 'min_negatives', 'patience', 'after_steps', 'mlp_width', 'n_directions', 'n_units',
         ),
         _COUNT,
     ),
@@ -94,7 +94,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'n_train', 'n_observers', 'n_per_class', 'n_samples', 'n_traversed', 'n_dimensions', 'n_pairs',
             'n_between', 'n_classes', 'width_px', 'size_px', 'latent_dim', 'widths', 'stage_sizes', 'image_shape',
             'n_latents', 'k', 'dead_k', 'n_items', 'n_features', 'n_functions', 'n_active',
-            'n_simulated', 'length', 'per_epoch', 'n_repeats', 'n_layers', 'n_heads',
+            'n_simulated', 'length', 'per_epoch', 'n_repeats', 'n_layers', 'n_heads', 'n_meis', 'n_references',
         ),
         _POSITIVE_COUNT,
     ),
@@ -115,7 +115,8 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
     ),
     **dict.fromkeys(('human_weight', 'min_accuracy'), _SHARE),
     **dict.fromkeys(
-        ('label_smoothing', 'dropout_rate', 'momentum', 'test_share', 'held_out_items', 'held_out'), _SHARE_BELOW_1
+        ('label_smoothing', 'dropout_rate', 'momentum', 'test_share', 'held_out_items', 'held_out', 'quantiles'),
+        _SHARE_BELOW_1,
     ),
     **dict.fromkeys(('mean', 'steps'), _ANY),
     **dict.fromkeys(
@@ -127,7 +128,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'target', 'title', 'unpool', 'validation', 'ids', 'file', 'key', 'renames', 'categories', 'highest',
             'lowest', 'question', 'images', 'rdm', 'runs', 'source', 'embeddings', 'numbering', 'sets', 'array',
             'ids_column', 'core', 'export', 'held_out_file', 'held_out_items_file', 'main', 'mid', 'no_decay', 'raw',
-            'scaling', 'use',
+            'scaling', 'use', 'net', 'modes', 'kinds', 'conditions', 'baseline', 'sae',
         ),
         _Text(),
     ),
@@ -143,7 +144,8 @@ _BY_SECTION = {'recipe_epochs': _POSITIVE, 'runs': _Text()}  # sections whose ke
 _LISTS = (
     'arms', 'arrays', 'baselines', 'files', 'headline', 'include', 'layers', 'levels', 'mean', 'measures', 'names',
     'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories', 'ids', 'flatten',
-    'renames', 'runs', 'embeddings', 'sets', 'dimensions', 'export', 'no_decay',
+    'renames', 'runs', 'embeddings', 'sets', 'dimensions', 'export', 'no_decay', 'modes', 'kinds', 'conditions',
+    'quantiles',
 )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Interpretability Index (II): how alike the images are that excite a unit most.
 
 II is the mean similarity over the distinct pairs of a unit's most exciting images (MEIs), where similarity is a
-negative distance: larger is more interpretable. A distance is given by a vector for each image (`Distance`), so that
-every index and the machine psychophysics compute with the same few lines.
+negative distance: larger is more interpretable. A distance is given by a vector for each image (`ImageDistance`), so
+that every index and the machine psychophysics compute with the same few lines.
 
 References:
     Klindt, Sanborn, Acosta, Poitevin & Miolane (2023). Identifying interpretable visual features in artificial and
@@ -19,7 +19,7 @@ _BYTES = 64 << 20  # of vectors that are compared at a time
 
 
 @dataclasses.dataclass(frozen=True)
-class Distance:
+class ImageDistance:
     """A distance between images, from a vector for each of them.
 
     Attributes:
@@ -44,25 +44,25 @@ class Distance:
         return squared if self.is_squared else np.sqrt(squared)
 
 
-def colour_distance(images: np.ndarray) -> Distance:
+def colour_distance(images: np.ndarray) -> ImageDistance:
     """Euclidean distance of mean colours, in units of 0 to 255: uint8 [n, h, w, c]."""
-    return Distance('colour', images.mean(axis=(1, 2), dtype=np.float64), is_squared=False)
+    return ImageDistance('colour', images.mean(axis=(1, 2), dtype=np.float64), is_squared=False)
 
 
-def label_distance(labels: np.ndarray) -> Distance:
+def label_distance(labels: np.ndarray) -> ImageDistance:
     """0 for equal labels, 1 for different ones: [n]."""
     one_hot = labels[:, None] == np.unique(labels)
-    return Distance('label', one_hot * np.sqrt(0.5), is_squared=True)
+    return ImageDistance('label', one_hot * np.sqrt(0.5), is_squared=True)
 
 
-def cosine_distance(name: str, features: np.ndarray) -> Distance:
+def cosine_distance(name: str, features: np.ndarray) -> ImageDistance:
     """One minus the cosine of two images' features, [n, d], half the squared distance of unit vectors.
 
     The distance of an image whose features are all 0 from others is 1/2.
     """
     values = np.asarray(features, np.float32)
     norm = np.linalg.norm(values, axis=1, keepdims=True)
-    return Distance(name, values / np.where(norm > 0, norm, 1.0) * np.float32(np.sqrt(0.5)), is_squared=True)
+    return ImageDistance(name, values / np.where(norm > 0, norm, 1.0) * np.float32(np.sqrt(0.5)), is_squared=True)
 
 
 def embedded_distance(
@@ -74,7 +74,7 @@ def embedded_distance(
     batch_size: int,
     max_bytes: float,
     folder: str | None = None,
-) -> Distance:
+) -> ImageDistance:
     """Squared Euclidean distance of embeddings, which are computed once for each image that is needed.
 
     Args:
@@ -97,10 +97,10 @@ def embedded_distance(
             vectors = _array((len(needed), found.shape[1]), max_bytes, folder)
         vectors[first : first + batch_size] = found[: len(needed) - first]
     assert vectors is not None
-    return Distance(name, vectors, is_squared=True, places=places)
+    return ImageDistance(name, vectors, is_squared=True, places=places)
 
 
-def mean_distance(distance: Distance, rows: np.ndarray) -> np.ndarray:
+def mean_distance(distance: ImageDistance, rows: np.ndarray) -> np.ndarray:
     """Mean distance over the m (m - 1) / 2 distinct pairs of each unit's images: rows [u, m] -> float64 [u]."""
     m = rows.shape[1]
     first, second = np.triu_indices(m, 1)

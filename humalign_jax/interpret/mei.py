@@ -89,7 +89,9 @@ def most_exciting(activations: np.ndarray, n_meis: int, *, units_per_block: int 
         block = np.ascontiguousarray(activations[:, first : first + units_per_block].T)
         wrong = np.argwhere(~np.isfinite(block))
         if len(wrong):
-            raise ValueError(f'unit {first + wrong[0, 0]} has an activation that is not finite, for image {wrong[0, 1]}.')
+            raise ValueError(
+                f'unit {first + wrong[0, 0]} has an activation that is not finite, for image {wrong[0, 1]}.'
+            )
         top, places = jax.lax.top_k(jnp.asarray(block), n_meis + 1)  # the first of equals, in the order of rows
         values.append(np.asarray(top))
         rows.append(np.asarray(places, np.int32))

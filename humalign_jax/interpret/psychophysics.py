@@ -13,7 +13,7 @@ import dataclasses
 
 import numpy as np
 
-from humalign_jax.interpret.index import Distance
+from humalign_jax.interpret.index import ImageDistance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ def make_trials(
     return Trials(queries, np.stack(references, axis=2))
 
 
-def right_answers(distance: Distance, trials: Trials) -> np.ndarray:
+def right_answers(distance: ImageDistance, trials: Trials) -> np.ndarray:
     """Probability of the right answer of each unit, averaged over its trials; chance is 1/2: [u]."""
     u, t, _, k = trials.references.shape
     found = np.empty(u)
@@ -91,6 +91,8 @@ def _probability(similarity: np.ndarray) -> np.ndarray:
     similarity = similarity.astype(np.float64)
     centred = similarity - similarity.mean(axis=(1, 2), keepdims=True)
     sd = similarity.std(axis=(1, 2), keepdims=True)
-    z = (centred / np.where(sd > 0, sd, 1.0)).reshape(len(similarity), 2, 2, -1).mean(axis=-1)  # query, kind of reference
+    z = (
+        (centred / np.where(sd > 0, sd, 1.0)).reshape(len(similarity), 2, 2, -1).mean(axis=-1)
+    )  # query, kind of reference
     right, wrong = z[:, 0, 0] + z[:, 1, 1], z[:, 0, 1] + z[:, 1, 0]
     return 1.0 / (1.0 + np.exp(wrong - right))
