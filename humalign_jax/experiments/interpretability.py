@@ -150,7 +150,8 @@ def _reference_features(config: ConfigDict) -> Callable[[ImageSet], index.ImageD
         return None
     opened = runs.open_run(config.features.run, str(config.checkpoint), root=config.data.root)
     images = opened.setup.images[config.split]
-    layer = unit_activations.find_layer(opened, config.features.layer)
+    layer = config.features.layer
+    unit_activations.check_layer(opened, layer)
     used = devices.local_devices(config.n_devices, where='config.n_devices')
     _, features = unit_activations.activations(
         opened, images, layer, (), (layer,), batch_size=config.batch_size, used=used
@@ -191,7 +192,7 @@ def _provenance(
         'run': str(run_folder),
         'checkpoint_step': int(opened.state.step),
         'seed': opened.config.seed,
-        'layer': unit_activations.find_layer(opened, config.layer),
+        'layer': config.layer,
         'n_meis': config.n_meis,
     }
 
@@ -205,9 +206,11 @@ def _units_of(
 ) -> Iterator[_Units]:
     """The units and directions of a run in every mode, with their distances in features."""
     used = devices.local_devices(config.n_devices, where='config.n_devices')
-    modes, section, layer = tuple(config.modes), config.directions, said['layer']
+    modes, section, layer = tuple(config.modes), config.directions, config.layer
     own = config.features.layer and reference is None
-    more = (unit_activations.find_layer(opened, config.features.layer),) if own else ()
+    more = (config.features.layer,) if own else ()
+    for name in (layer, *more):
+        unit_activations.check_layer(opened, name)
     options = {'batch_size': config.batch_size, 'used': used}
     by_mode, whole = unit_activations.activations(opened, images, layer, modes, more, **options)
     fit_on = {}
@@ -268,7 +271,7 @@ def _lpips_distance(
         rows += [trials.queries.ravel(), trials.references.ravel()]
     needed = np.unique(np.concatenate(rows))
     logging.info('LPIPS reads %d of %d images.', len(needed), len(images))
-    return index.embedded_distance(
+    distance = index.embedded_distance(
         'lpips',
         lpips.make_embed(perceptual, size_px=config.lpips.size_px),
         images.images,
@@ -277,6 +280,10 @@ def _lpips_distance(
         max_bytes=config.max_memory_gb * 1e9,
         folder=str(folder),
     )
+    # Two queries and all references of every trial; a matrix product takes about as long as a thirtieth of its pairs.
+    n_pairs = sum(2 * trials.references.size for units in found for trials in units.trials.values())
+    is_worth_it = n_pairs > len(needed) ** 2 / 30 and 4 * len(needed) ** 2 < config.max_memory_gb * 1e9
+    return distance.with_matrix() if is_worth_it else distance
 
 
 def _write(config: ConfigDict, folder: pathlib.Path, units: _Units, images: ImageSet) -> None:

@@ -27,21 +27,47 @@ class ImageDistance:
         vectors: [n, d]; rows of images without a vector are not used.
         is_squared: Whether the distance is the squared Euclidean distance of two vectors, else the Euclidean distance.
         places: Row of each image in `vectors`, [n_images], -1 for images without one; None if all have one.
+        matrix: Squared Euclidean distances of all pairs of vectors, [n, n], see `with_matrix`; None if not computed.
     """
 
     name: str
     vectors: np.ndarray
     is_squared: bool
     places: np.ndarray | None = None
+    matrix: np.ndarray | None = None
 
     def of(self, rows: np.ndarray) -> np.ndarray:
         """Vectors of images, [...] -> [..., d]."""
-        return np.asarray(self.vectors[rows if self.places is None else self.places[rows]])
+        return np.asarray(self.vectors[self._places(rows)])
+
+    def between(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Distances of each of q images from each of r: rows [t, q], [t, r] -> [t, q, r]."""
+        if self.matrix is not None:
+            return self.from_squared(self.matrix[self._places(first)[:, :, None], self._places(second)[:, None, :]])
+        a, b = self.of(first), self.of(second)
+        norms = np.square(a).sum(axis=-1)[:, :, None] + np.square(b).sum(axis=-1)[:, None, :]
+        return self.from_squared(norms - 2.0 * np.matmul(a, b.swapaxes(1, 2)))
 
     def from_squared(self, squared: np.ndarray) -> np.ndarray:
         """The distance whose squared Euclidean distance is given; rounding below 0 is cut off."""
         squared = np.maximum(squared, 0.0)
         return squared if self.is_squared else np.sqrt(squared)
+
+    def with_matrix(self) -> 'ImageDistance':
+        """The same distance with all pairs computed by matrix products, for many pairs of few images."""
+        n, d = self.vectors.shape
+        matrix = np.empty((n, n), self.vectors.dtype)
+        norms = np.square(self.vectors).sum(axis=1)
+        for block in _blocks(n, d * self.vectors.itemsize):
+            rest = slice(block.start, n)
+            found = norms[block, None] + norms[None, rest] - 2.0 * (self.vectors[block] @ self.vectors[rest].T)
+            matrix[block, rest] = found
+            matrix[rest, block] = found.T
+        np.fill_diagonal(matrix, 0.0)
+        return dataclasses.replace(self, matrix=matrix)
+
+    def _places(self, rows: np.ndarray) -> np.ndarray:
+        return rows if self.places is None else self.places[rows]
 
 
 def colour_distance(images: np.ndarray) -> ImageDistance:
@@ -121,8 +147,8 @@ def _array(shape: tuple[int, int], max_bytes: float, folder: str | None) -> np.n
     """An array in memory, or in a file that vanishes with it."""
     if 4.0 * shape[0] * shape[1] <= max_bytes:
         return np.empty(shape, np.float32)
-    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed with the array
-    return np.memmap(file, np.float32, 'w+', shape=shape)
+    with tempfile.TemporaryFile(dir=folder) as file:  # stays until the array is gone
+        return np.memmap(file, np.float32, 'w+', shape=shape)
 
 
 def _blocks(n: int, bytes_each: int) -> list[slice]:

@@ -75,14 +75,8 @@ def right_answers(distance: ImageDistance, trials: Trials) -> np.ndarray:
     u, t, _, k = trials.references.shape
     found = np.empty(u)
     for unit in range(u):
-        queries = distance.of(trials.queries[unit])  # [t, 2, d]
-        references = distance.of(trials.references[unit].reshape(t, 2 * k))  # [t, 2 k, d]
-        squared = (
-            np.square(queries).sum(axis=-1)[:, :, None]
-            + np.square(references).sum(axis=-1)[:, None, :]
-            - 2.0 * np.matmul(queries, references.swapaxes(1, 2))
-        )
-        found[unit] = _probability(-distance.from_squared(squared)).mean()
+        between = distance.between(trials.queries[unit], trials.references[unit].reshape(t, 2 * k))
+        found[unit] = _probability(-between).mean()
     return found
 
 

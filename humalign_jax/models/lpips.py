@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -118,19 +119,20 @@ NETS: Mapping[str, _Net] = {
 HEADS = 'lpips_lin_v0.1.npz'  # linear weights of all trunks in one file, `alex.lin0` and so on
 
 
-class Lpips(NamedTuple):
-    """A trunk with its weights.
+@flax.struct.dataclass
+class Lpips:
+    """A trunk with its weights; a pytree of these, so that compiled functions can take it as an argument.
 
     Attributes:
         net: Name of the trunk, a key of `NETS`.
-        weights: float32 arrays by name: kernels [k, k, c, d] and biases [d] of the convolutions (`<name>.kernel`,
-            `<name>.bias`), and linear weights [c] of each tap (`lin<tap>`), 0 or more.
+        weights: float32 arrays by PyTorch's name: kernels [k, k, c, d] and biases [d] of the convolutions
+            (`features.0.weight`, `features.0.bias`, ...), and linear weights [c] of each tap (`lin<tap>`), 0 or more.
         sha256: Of all weights.
     """
 
-    net: str
-    weights: Mapping[str, Any]
-    sha256: str
+    net: str = flax.struct.field(pytree_node=False)
+    weights: dict[str, Any]
+    sha256: str = flax.struct.field(pytree_node=False)
 
 
 def load_lpips(net: str, folder: storage.PathLike) -> Lpips:
@@ -164,18 +166,26 @@ def make_lpips(net: str, arrays: Mapping[str, np.ndarray], *, where: str = 'the 
         ValueError: An array is missing or has another shape, is not finite, or a linear weight is negative.
     """
     weights: dict[str, np.ndarray] = {}
-    for conv in _convs(net):
-        shape = (conv.d_out, conv.d_in, conv.size, conv.size)
-        kernel = _checked(arrays, f'{conv.name}.weight', shape, where)
-        weights[f'{conv.name}.kernel'] = np.ascontiguousarray(kernel.transpose(2, 3, 1, 0))
-        weights[f'{conv.name}.bias'] = _checked(arrays, f'{conv.name}.bias', (conv.d_out,), where)
-    for tap, stage in enumerate(NETS[net].stages):
-        width = stage[-1].d_out  # type: ignore[union-attr]
-        weights[f'lin{tap}'] = _checked(arrays, f'lin{tap}', (width,), where)
-        if weights[f'lin{tap}'].min() < 0:
-            raise ValueError(f'{where}: lin{tap} has negative weights, with which LPIPS is no distance.')
+    for name, shape in shapes(net).items():
+        array = _checked(arrays, name, shape, where)
+        if name.endswith('.weight'):
+            array = np.ascontiguousarray(array.transpose(2, 3, 1, 0))
+        elif name.startswith('lin') and array.min() < 0:
+            raise ValueError(f'{where}: {name} has negative weights, with which LPIPS is no distance.')
+        weights[name] = array
     digest = hashlib.sha256(''.join(storage.array_digest(array) for array in weights.values()).encode())
     return Lpips(net, weights, digest.hexdigest())
+
+
+def shapes(net: str) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays that `make_lpips` needs, by name."""
+    found: dict[str, tuple[int, ...]] = {}
+    for conv in _convs(net):
+        found[f'{conv.name}.weight'] = (conv.d_out, conv.d_in, conv.size, conv.size)
+        found[f'{conv.name}.bias'] = (conv.d_out,)
+    for tap, stage in enumerate(NETS[net].stages):
+        found[f'lin{tap}'] = (stage[-1].d_out,)  # type: ignore[union-attr]
+    return found
 
 
 def embed(lpips: Lpips, images: jax.Array) -> jax.Array:
@@ -223,14 +233,14 @@ def make_embed(lpips: Lpips, *, size_px: int) -> Callable[[jax.Array], jax.Array
     assert shape.ndim == 2
 
     @devices.compiled
-    def run(weights: Mapping[str, jax.Array], images: jax.Array) -> jax.Array:
+    def run(lpips: Lpips, images: jax.Array) -> jax.Array:
         x = images.astype(jnp.float32) / 127.5 - 1.0
         x = jnp.broadcast_to(x, (*x.shape[:3], 3))
         if x.shape[1:3] != (size_px, size_px):
             x = jax.image.resize(x, (len(x), size_px, size_px, 3), 'linear')
-        return embed(lpips._replace(weights=weights), x)
+        return embed(lpips, x)
 
-    on_device = jax.tree.map(jnp.asarray, dict(lpips.weights))
+    on_device = jax.tree.map(jnp.asarray, lpips)
     return lambda images: run(on_device, images)
 
 
@@ -252,7 +262,7 @@ def _taps(lpips: Lpips, images: jax.Array) -> Iterator[jax.Array]:
 
 
 def _conv(weights: Mapping[str, Any], x: jax.Array, conv: _Conv) -> jax.Array:
-    kernel, bias = (jnp.asarray(weights[f'{conv.name}.{leaf}']) for leaf in ('kernel', 'bias'))
+    kernel, bias = (jnp.asarray(weights[f'{conv.name}.{leaf}']) for leaf in ('weight', 'bias'))
     return jax.nn.relu(layers.conv(x, kernel, stride=conv.stride, padding=conv.padding) + bias.reshape(1, 1, 1, -1))
 
 

@@ -74,9 +74,9 @@ def of_units(values: Mapping[str, np.ndarray], provenance: Mapping[str, Any]) ->
 def of_conditions(networks: Sequence[Values], baseline: str) -> list[Score]:
     """Means over the networks of each condition, and differences of each condition from the baseline.
 
-    `<name>/difference` is over matched units of two networks, the k-th of each condition; `<name>/condition` is the
-    mean over networks of one condition, `<name>/condition_difference` the mean over networks of these differences.
-    Provenance holds the tests of `comparison.paired_tests`.
+    `<name>/difference` is over matched units of two networks, the k-th of each condition. Where a condition has
+    several networks, `<name>/condition` is the mean over networks of one condition, and `<name>/condition_difference`
+    the mean over networks of these differences. Provenance holds the tests of `comparison.paired_tests`.
 
     Args:
         networks: Columns and provenance of each network, mode and kind of direction.
@@ -87,12 +87,11 @@ def of_conditions(networks: Sequence[Values], baseline: str) -> list[Score]:
         by_condition: dict[str, list[Values]] = {}
         for values, said in group:
             by_condition.setdefault(said['condition'], []).append((values, said))
-        if len(by_condition) == 1 and all(len(members) == 1 for members in by_condition.values()):
-            continue
+        are_pooled = any(len(members) > 1 for members in by_condition.values())
         for condition, members in by_condition.items():
-            scores += _of_condition(condition, members)
+            scores += _of_condition(condition, members) if are_pooled else []
             if condition != baseline:
-                scores += _differences(condition, members, baseline, by_condition[baseline])
+                scores += _differences(condition, members, baseline, by_condition[baseline], are_pooled=are_pooled)
     return scores
 
 
@@ -107,7 +106,9 @@ def _of_condition(condition: str, members: Sequence[Values]) -> Iterator[Score]:
         yield _mean(f'{name}/condition', np.array(means), {**_pooled(condition, members), **said}, 'networks')
 
 
-def _differences(condition: str, members: Sequence[Values], baseline: str, others: Sequence[Values]) -> Iterator[Score]:
+def _differences(
+    condition: str, members: Sequence[Values], baseline: str, others: Sequence[Values], *, are_pooled: bool
+) -> Iterator[Score]:
     """Condition minus baseline over matched units of each pair of networks, and over the pairs."""
     others = [others[0]] * len(members) if len(others) == 1 else others
     for name, (_, said) in columns(members[0][0]).items():
@@ -126,7 +127,7 @@ def _differences(condition: str, members: Sequence[Values], baseline: str, other
                 yield _difference(
                     f'{name}/difference', tests, int(both.sum()), {**told, **said, **more}, 'matched units'
                 )
-        if means:
+        if means and are_pooled:
             tests, more = comparison.paired_tests(np.array(means), np.zeros(len(means))), _pooled(condition, members)
             drop = {'cohen_d', 'anova_f', 'anova_p'}  # of values that are not paired, which there are none of here
             tests = {key: value for key, value in tests.items() if key not in drop}

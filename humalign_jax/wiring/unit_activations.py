@@ -17,19 +17,11 @@ UNITS, SAE = 'units', 'sae'
 KINDS = (UNITS, *directions.KINDS, SAE)  # whose most exciting images can be asked for
 
 
-def find_layer(opened: runs.OpenRun, name: str) -> str:
-    """The run's layer of this name, also where the network is a part of a larger one ('student/layer4').
-
-    Raises:
-        ValueError: There is no such layer, or several end in this name.
-    """
+def check_layer(opened: runs.OpenRun, name: str) -> None:
+    """Raises ValueError unless the run's network has a layer of this name."""
     known = models.layer_names(opened.setup.model, opened.setup.images['test'].images.shape[1:])
-    if name in known:
-        return name
-    inside = [layer for layer in known if layer.endswith(f'/{name}')]
-    if len(inside) == 1:
-        return inside[0]
-    raise ValueError(f'{opened.folder} has no layer {name!r}.{settings.nearest(name, inside or known)}')
+    if name not in known:
+        raise ValueError(f'{opened.folder} has no layer {name!r}.{settings.nearest(name, known)}')
 
 
 def activations(
