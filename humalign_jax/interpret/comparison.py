@@ -26,13 +26,14 @@ def paired_tests(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
     if n < 2:
         return found
     sd = float(differences.std(ddof=1))
-    half = float(stats.t.ppf(0.975, n - 1)) * sd / np.sqrt(n)
+    error = sd / np.sqrt(n)
+    half = float(stats.t.ppf(0.975, n - 1)) * error
     found |= {'low': mean - half, 'high': mean + half, 'sd': sd}
     if not differences.any():
         return found | {'p_t': 1.0, 'p_wilcoxon': 1.0}
     found['p_wilcoxon'] = float(stats.wilcoxon(differences).pvalue)
     if sd > 0:
-        found |= {'p_t': float(stats.ttest_1samp(differences, 0.0).pvalue), 'cohen_dz': mean / sd}
+        found |= {'p_t': float(2 * stats.t.sf(abs(mean) / error, n - 1)), 'cohen_dz': mean / sd}
     pooled = float(np.sqrt((first.var(ddof=1) + second.var(ddof=1)) / 2))
     if pooled > 0:
         f, p = stats.f_oneway(first, second)
