@@ -162,12 +162,13 @@ def main():
     parser.add_argument('--check', action='store_true', help='only compare LPIPS with random weights')
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--loop', type=int, default=32, help='units of the loops')
+    parser.add_argument('--torch_threads', type=int, default=2, help='1 on a busy machine, where idle threads spin')
     parser.add_argument('--out', default=str(bench.RESULTS / 'interpretability.json'))
     options = parser.parse_args()
     if options.check:
         check()
         return
-    torch.set_num_threads(2)
+    torch.set_num_threads(options.torch_threads)
     tenth = 10 if options.quick else 1
     if options.data:
         images = data.load('cifar10', 'test', root=options.data).images[: 10_000 // tenth]
@@ -196,7 +197,12 @@ def main():
             print(f'{name:34s} {row["seconds"]:8.2f} s, {row["cpu_seconds"]:.2f} s of CPU', flush=True)
             if name not in rows or row['cpu_seconds'] < rows[name]['cpu_seconds']:
                 rows[name] = row
-    about = {'n_units': n_units, 'n_images': len(images), 'data': 'CIFAR-10, test' if options.data else 'made up'}
+    about = {
+        'torch_threads': options.torch_threads,
+        'n_units': n_units,
+        'n_images': len(images),
+        'data': 'CIFAR-10, test' if options.data else 'made up',
+    }
     print(json.dumps(rows, indent=1))
     pathlib.Path(options.out).write_text(json.dumps({**about, **bench.describe(), 'rows': rows}, indent=1) + '\n')
 

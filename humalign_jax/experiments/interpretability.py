@@ -46,7 +46,7 @@ class _Units:
     kind: str
     mode: str
     meis: mei.Meis
-    trials: dict[float, psychophysics.Trials]  # by quantile
+    trials: dict[float, psychophysics.ForcedChoices]  # by quantile
     values: dict[str, np.ndarray]  # columns of the array, each [u]; distances are added one by one
     said: dict[str, Any]  # provenance
 
@@ -240,7 +240,7 @@ def _units_of(
         yield units
 
 
-def _trials(config: ConfigDict, mode: str, values: np.ndarray) -> dict[float, psychophysics.Trials]:
+def _trials(config: ConfigDict, mode: str, values: np.ndarray) -> dict[float, psychophysics.ForcedChoices]:
     section = config.psychophysics
     if mode not in section.modes:
         return {}

@@ -17,7 +17,7 @@ from humalign_jax.interpret.index import ImageDistance
 
 
 @dataclasses.dataclass(frozen=True)
-class Trials:
+class ForcedChoices:
     """The images of every trial of u units.
 
     Attributes:
@@ -31,7 +31,7 @@ class Trials:
 
 def make_trials(
     activations: np.ndarray, *, quantile: float, n_trials: int, n_references: int, np_rng: np.random.Generator
-) -> Trials:
+) -> ForcedChoices:
     """Trials of each unit.
 
     Images whose activation lies below the quantile or above one minus it are left out. Of the others, the t most and
@@ -67,10 +67,10 @@ def make_trials(
     sides = (from_top, from_bottom)
     queries = np.stack([side[:, picks] for side, picks in zip(sides, chosen)], axis=-1)
     references = [side[:, n_trials:].reshape(-1, n_references, n_trials).swapaxes(1, 2) for side in sides]
-    return Trials(queries, np.stack(references, axis=2))
+    return ForcedChoices(queries, np.stack(references, axis=2))
 
 
-def right_answers(distance: ImageDistance, trials: Trials) -> np.ndarray:
+def right_answers(distance: ImageDistance, trials: ForcedChoices) -> np.ndarray:
     """Probability of the right answer of each unit, averaged over its trials; chance is 1/2: [u]."""
     u, t, _, k = trials.references.shape
     found = np.empty(u)

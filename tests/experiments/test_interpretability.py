@@ -79,11 +79,11 @@ def done(open_by_name, weights, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def responses(opened):
-    """`(seed, layer) -> its response to the test images`."""
+    """`(seed, layer) -> its response to the images of a split`."""
 
-    def of(seed, layer):
+    def of(seed, layer, split='test'):
         run = opened[seed]
-        x = run.setup.prepare_plain(run.setup.images['test'].images, None)
+        x = run.setup.prepare_plain(run.setup.images[split].images, None)
         variables = {'params': run.state.params, **run.state.model_state}
         return np.asarray(jax.jit(lambda x: models.capture(run.setup.model, variables, x, (layer,))[layer])(x))
 
@@ -173,9 +173,11 @@ def test_other_directions_are_scored_by_the_same_call_without_lpips(open_by_name
         (score,) = _scores(tmp_path, 'interpretability/ii_own_features', directions=kind)
         assert score.n == 3 and score.provenance['n_meis'] == 5
     assert not _scores(tmp_path, 'interpretability/ii_lpips')
-    rows = np.load(tmp_path / 'b0' / 'pca_mean_meis.npy')
-    mean = responses('0', 'block2').mean(axis=(1, 2))
-    assert mean[rows].shape == (3, 5, mean.shape[1])
+    train, test = (responses('0', 'block2', split).mean(axis=(1, 2)) for split in ('train', 'test'))
+    direction = np.linalg.svd(train - train.mean(axis=0))[2][0]
+    direction *= np.sign(np.sum(((train - train.mean(axis=0)) @ direction) ** 3))
+    rows = np.load(tmp_path / 'b0' / 'pca_mean_meis.npy')[0]
+    np.testing.assert_array_equal(rows, np.argsort(-(test @ direction))[:5])
 
 
 def test_features_of_one_network_can_be_the_distance_for_all(open_by_name, responses, tmp_path):
