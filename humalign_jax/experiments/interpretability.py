@@ -208,7 +208,7 @@ def _units_of(
     used = devices.local_devices(config.n_devices, where='config.n_devices')
     modes, section, layer = tuple(config.modes), config.directions, config.layer
     own = config.features.layer and reference is None
-    more = (config.features.layer,) if own else ()
+    more = [config.features.layer] if own else []
     for name in (layer, *more):
         unit_activations.check_layer(opened, name)
     options = {'batch_size': config.batch_size, 'used': used}
@@ -280,9 +280,9 @@ def _lpips_distance(
         max_bytes=config.max_memory_gb * 1e9,
         folder=str(folder),
     )
-    # Two queries and all references of every trial; a matrix product takes about as long as a thirtieth of its pairs.
+    # Two queries and all references of every trial. All pairs take as long as 1 in 150 alone (benchmarks/README.md).
     n_pairs = sum(2 * trials.references.size for units in found for trials in units.trials.values())
-    is_worth_it = n_pairs > len(needed) ** 2 / 30 and 4 * len(needed) ** 2 < config.max_memory_gb * 1e9
+    is_worth_it = n_pairs > len(needed) ** 2 / 150 and 4 * len(needed) ** 2 < config.max_memory_gb * 1e9
     return distance.with_matrix() if is_worth_it else distance
 
 

@@ -31,7 +31,7 @@ def paired_tests(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
     found |= {'low': mean - half, 'high': mean + half, 'sd': sd}
     if not differences.any():
         return found | {'p_t': 1.0, 'p_wilcoxon': 1.0}
-    found['p_wilcoxon'] = float(stats.wilcoxon(differences).pvalue)
+    found['p_wilcoxon'] = float(np.asarray(stats.wilcoxon(differences))[1])
     if sd > 0:
         found |= {'p_t': float(2 * stats.t.sf(abs(mean) / error, n - 1)), 'cohen_dz': mean / sd}
     pooled = float(np.sqrt((first.var(ddof=1) + second.var(ddof=1)) / 2))

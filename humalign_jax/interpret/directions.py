@@ -61,8 +61,8 @@ def fit_directions(kind: str, features: np.ndarray, *, n_directions: int = 0, se
     if kind == 'kmeans':
         from sklearn.cluster import MiniBatchKMeans
 
-        fitted = MiniBatchKMeans(k, random_state=seed, n_init=3, batch_size=1024).fit(values)
-        return Directions(kind, fitted.cluster_centers_, np.zeros(d), unit_norm=True)
+        fitted = MiniBatchKMeans(k, random_state=seed, n_init=3, batch_size=1024).fit(values)  # type: ignore[arg-type]
+        return Directions(kind, np.asarray(fitted.cluster_centers_), np.zeros(d), unit_norm=True)
     mean = values.mean(axis=0)
     vectors = _principal(values - mean, k) if kind == 'pca' else _independent(values, k, seed)
     skew = np.mean(((values - mean) @ vectors.T) ** 3, axis=0)
@@ -86,10 +86,10 @@ def _independent(values: np.ndarray, k: int, seed: int) -> np.ndarray:
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
-        fitted = FastICA(k, whiten='unit-variance', random_state=seed, max_iter=500, tol=1e-3).fit(values)
+        fitted = FastICA(k, whiten='unit-variance', random_state=seed, max_iter=200, tol=1e-3).fit(values)
     for warning in caught:
         if issubclass(warning.category, ConvergenceWarning):
-            logging.warning('ICA with %d components did not converge in 500 iterations.', k)
+            logging.warning('ICA with %d components did not converge in 200 iterations.', k)
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return fitted.components_

@@ -24,7 +24,8 @@ def draw_sheet(images: Sequence[np.ndarray], labels: Sequence[str], *, title: st
     width, height = n_columns * _CELL_INCHES + beside, n_rows * _CELL_INCHES + 0.5
     width = max(width, style.text_inches(title, style.TEXT_POINTS) + 0.2)
     with style.figure_style():
-        figure = matplotlib.figure.Figure(figsize=(width, height), layout='none')
+        figure = matplotlib.figure.Figure(figsize=(width, height))
+        figure.set_layout_engine('none')  # axes are placed by hand
         figure.text(0.1 / width, 1 - 0.1 / height, style.plain(title), va='top', fontsize=style.TEXT_POINTS)
         for i, (row, label) in enumerate(zip(images, labels)):
             bottom = (n_rows - 1 - i) * _CELL_INCHES + 0.1
