@@ -32,7 +32,7 @@ setuptools.setup(
         'orbax-checkpoint>=0.12',
         'Pillow',  # image folders, and PNG for TensorBoard
         'psutil',  # how much memory the machine has left
-        'scikit-learn',  # t-SNE maps
+        'scikit-learn',  # t-SNE maps, ICA, k-means
         'scipy>=1.14',
         'tensorboard>=2.18',  # its event writer needs no TensorFlow
         'tqdm',

@@ -85,8 +85,8 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'n_devices', 'max_steps', 'max_images', 'n_images', 'n_bootstrap', 'n_permutations', 'n_models',
             'n_stimuli', 'n_subjects', 'n_validation', 'n_validation_folds', 'n_test', 'which_folds', 'n_influential',
             'n_triplets', 'n_participants', 'n_trials', 'dimensions', 'crop_padding_px', 'warmup_steps',
-            'min_positives', 'min_negatives', 'patience', 'after_steps', 'mlp_width',
-            'n_voxels', 'n_sessions', 'voxels_per_batch',
+            'min_positives', 'min_negatives', 'patience', 'after_steps', 'mlp_width', 'n_voxels', 'n_sessions',
+            'voxels_per_batch', 'n_directions', 'n_units',
         ),
         _COUNT,
     ),
@@ -96,8 +96,8 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'n_train', 'n_observers', 'n_per_class', 'n_samples', 'n_traversed', 'n_dimensions', 'n_pairs',
             'n_between', 'n_classes', 'width_px', 'size_px', 'latent_dim', 'widths', 'stage_sizes', 'image_shape',
             'n_latents', 'k', 'dead_k', 'n_items', 'n_features', 'n_functions', 'n_active',
-            'n_simulated', 'length', 'per_epoch', 'n_repeats', 'n_layers', 'n_heads',
-            'n_weights',
+            'n_simulated', 'length', 'per_epoch', 'n_repeats', 'n_layers', 'n_heads', 'n_weights', 'n_meis',
+            'n_references',
         ),
         _POSITIVE_COUNT,
     ),
@@ -118,7 +118,8 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
     ),
     **dict.fromkeys(('human_weight', 'min_accuracy', 'min_ceiling'), _SHARE),
     **dict.fromkeys(
-        ('label_smoothing', 'dropout_rate', 'momentum', 'test_share', 'held_out_items', 'held_out'), _SHARE_BELOW_1
+        ('label_smoothing', 'dropout_rate', 'momentum', 'test_share', 'held_out_items', 'held_out', 'quantiles'),
+        _SHARE_BELOW_1,
     ),
     **dict.fromkeys(('mean', 'steps'), _ANY),
     **dict.fromkeys(
@@ -131,7 +132,8 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'lowest', 'question', 'images', 'rdm', 'runs', 'source', 'embeddings', 'numbering', 'sets', 'array',
             'ids_column', 'core', 'export', 'held_out_file', 'held_out_items_file', 'main', 'mid', 'no_decay', 'raw',
             'scaling', 'use', 'compare', 'groups', 'stimuli_file', 'held_out_by', 'methods', 'coarse', 'fine',
-            'bands', 'by', 'id_column', 'identification', 'inner', 'paths', 'rois', 'subjects',
+            'bands', 'by', 'id_column', 'identification', 'inner', 'paths', 'rois', 'subjects', 'net', 'modes',
+            'kinds', 'conditions', 'baseline', 'sae',
         ),
         _Text(),
     ),
@@ -149,7 +151,8 @@ _LISTS = (
     'arms', 'arrays', 'baselines', 'files', 'headline', 'include', 'layers', 'levels', 'mean', 'measures', 'names',
     'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories', 'ids', 'flatten',
     'renames', 'runs', 'embeddings', 'sets', 'dimensions', 'export', 'no_decay', 'groups', 'methods', 'seeds',
-    'compare', 'bands', 'identification', 'paths', 'penalties', 'rois', 'subjects',
+    'compare', 'bands', 'identification', 'paths', 'penalties', 'rois', 'subjects', 'modes', 'kinds', 'conditions',
+    'quantiles',
 )  # fmt: skip
 
 
