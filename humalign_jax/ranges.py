@@ -84,7 +84,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'n_devices', 'max_steps', 'max_images', 'n_images', 'n_bootstrap', 'n_permutations', 'n_models',
             'n_stimuli', 'n_subjects', 'n_validation', 'n_validation_folds', 'n_test', 'which_folds', 'n_influential',
             'n_triplets', 'n_participants', 'n_trials', 'dimensions', 'crop_padding_px', 'warmup_steps',
-            'min_positives', 'min_negatives', 'patience', 'after_steps', 'mlp_width',
+            'min_positives', 'min_negatives', 'patience', 'after_steps', 'mlp_width', 'replay_per_image',
         ),
         _COUNT,
     ),
@@ -93,6 +93,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'batch_size', 'keep_checkpoints', 'steps_per_dispatch', 'log_every_steps', 'n_draws', 'n_splits',
             'n_train', 'n_observers', 'n_per_class', 'n_samples', 'n_traversed', 'n_dimensions', 'n_pairs',
             'n_between', 'n_classes', 'width_px', 'size_px', 'latent_dim', 'widths', 'stage_sizes', 'image_shape',
+            'n_blocks',
             'n_latents', 'k', 'dead_k', 'n_items', 'n_features', 'n_functions', 'n_active',
             'n_simulated', 'length', 'per_epoch', 'n_repeats', 'n_layers', 'n_heads',
         ),
@@ -101,7 +102,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
     **dict.fromkeys(
         (
             'learning_rate', 'epochs', 'eval_every_epochs', 'checkpoint_every_epochs', 'std', 'strengths',
-            'max_memory_gb', 'dead_after_epochs',
+            'max_memory_gb', 'dead_after_epochs', 'temperature', 'rate_factor',
         ),
         _POSITIVE,
     ),
@@ -109,7 +110,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
         (
             'every_epochs', 'pictures_every_epochs', 'kl_warmup_epochs', 'warmup_epochs', 'kl_weight',
             'weight_decay', 'clip_norm', 'start_learning_rate', 'end_learning_rate', 'kl_nats', 'mean_variance',
-            'reconstruction_weight', 'penalty', 'dead_weight', 'noise_sd', 'min_improvement',
+            'reconstruction_weight', 'penalty', 'distillation_weight', 'dead_weight', 'noise_sd', 'min_improvement',
         ),
         _NOT_NEGATIVE,
     ),
@@ -127,14 +128,14 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'target', 'title', 'unpool', 'validation', 'ids', 'file', 'key', 'renames', 'categories', 'highest',
             'lowest', 'question', 'images', 'rdm', 'runs', 'source', 'embeddings', 'numbering', 'sets', 'array',
             'ids_column', 'core', 'export', 'held_out_file', 'held_out_items_file', 'main', 'mid', 'no_decay', 'raw',
-            'scaling', 'use',
+            'scaling', 'use', 'condition', 'neural_loss', 'pool', 'recipe', 'rois',
         ),
         _Text(),
     ),
     **dict.fromkeys(
         (
             'bottleneck', 'decay_all', 'decoder', 'flip', 'grey', 'invert', 'keep_maxpool', 'nesterov', 'pixels',
-            'test_curves', 'write_rdms', 'repeats_within', 'unit_norm', 'embed',
+            'test_curves', 'write_rdms', 'repeats_within', 'unit_norm', 'embed', 'positive', 'train_statistics',
         ),
         _Switch(),
     ),
@@ -143,7 +144,7 @@ _BY_SECTION = {'recipe_epochs': _POSITIVE, 'runs': _Text()}  # sections whose ke
 _LISTS = (
     'arms', 'arrays', 'baselines', 'files', 'headline', 'include', 'layers', 'levels', 'mean', 'measures', 'names',
     'noise_files', 'pairs', 'std', 'steps', 'strengths', 'which_folds', 'widths', 'categories', 'ids', 'flatten',
-    'renames', 'runs', 'embeddings', 'sets', 'dimensions', 'export', 'no_decay',
+    'renames', 'runs', 'embeddings', 'sets', 'dimensions', 'export', 'no_decay', 'rois',
 )  # fmt: skip
 
 

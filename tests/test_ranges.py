@@ -16,6 +16,7 @@ VARIANTS = {
     'quickstart': ('full', 'cifar10', 'tiny'),
     'philnet': ('full', 'short', 'tiny'),
     'metalearner': ('paper', 'tiny'),
+    'tune_to_brain': ('better', 'faithful', 'tiny'),
 }
 
 
