@@ -6,7 +6,8 @@ The run is opened like the run of a classifier: `evaluate`, `extract` and `inter
 what every run of a classifier leaves:
 
 - `metrics.jsonl`: rows of the splits train, validation (chooses the checkpoint) and, if
-  `config.objective.test_curves`, test: `loss`, `neural`, `distillation`, `voxel_r`, and `accuracy` of the classifier's own images;
+  `config.objective.test_curves`, test: `loss`, `neural`, `distillation`, `voxel_r`, and `accuracy` of the classifier's
+  own images;
 - `scores.jsonl`: accuracy after and before tuning and its fall, `tuning/voxel_r` and `tuning/noise_normalised_r2` of
   each region on the test voxels, `tuning/voxel_mse`, `tuning/distillation`;
 - `voxel_r.npy`, [v]: Pearson's r of each voxel on the test images; the sidecar names regions and ceilings.

@@ -42,8 +42,8 @@ def read(section: ConfigDict, of_classifier: Mapping[str, ImageSet], *, seed: in
     """Voxel images of `config.human`: 'train', 'validation' (chooses the checkpoint) and 'test' (is scored).
 
     `name='nsd'` reads the folder `root` in the NSD layout: split `val` is 'test'; `n_validation` images of split
-    `train` are 'validation', or `val` again if that is 0, as published. `images` is the folder below which relative image paths
-    lie, '' for `root`. A stimulus may also be an image of the classifier's own training or validation set, by its id.
+    `train` are 'validation', or `val` again if that is 0, as published. `images` is the folder below which relative
+    image paths lie, '' for `root`. A stimulus may also be a training or validation image of the classifier, by its id.
     Repeats are averaged; voxels that are constant or not finite in training are left out. `name='synthetic'`
     makes responses from the pixels of the classifier's own images.
 
