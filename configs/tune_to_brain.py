@@ -86,7 +86,7 @@ def get_config(size: str = 'better') -> ml_collections.ConfigDict:
     elif size == 'tiny':
         c.run = 'synthetic'
         c.data.update(batch_size=16)
-        c.human.update(name='synthetic', rois=(), n_validation=20)
+        c.human.update(name='synthetic', n_validation=20)
         c.objective.update(layer='layer3')
         c.train.update(epochs=2.0, log_every_steps=1)
         c.n_bootstrap = 20

@@ -1,7 +1,7 @@
 """How well predicted voxel responses fit measured ones: mean over voxels, with intervals over images."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,8 @@ import numpy as np
 from humalign_jax.alignment import intervals
 from humalign_jax.human_responses import Responses
 from humalign_jax.records import Score
+
+_VOXELS_AT_ONCE = 2000  # in the bootstrap, for memory
 
 
 def voxel_correlations(predicted: np.ndarray, measured: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -69,24 +71,44 @@ def fit_scores(
     n = len(responses)
     np_rng = np.random.default_rng([seed, n])
     weights = np_rng.multinomial(n, np.full(n, 1.0 / n), size=n_bootstrap)
-    r, share = voxel_correlations(predicted, responses.values), explainable_variance(responses)
-    drawn = voxel_correlations(predicted, responses.values, weights) if n_bootstrap else np.empty((0, len(r)))
+    measured, share = responses.values, explainable_variance(responses)
+    r = voxel_correlations(predicted, measured)
     how = f'bootstrap over images, {n_bootstrap} draws' if n_bootstrap else 'none'
     scores = []
     for roi, mask in responses.rois.items():
         about = {**provenance, 'roi': roi, 'n_voxels': int(mask.sum())}
         value = float(np.nanmean(r[mask]))
-        low, high = intervals.normal_interval(value, np.nanmean(drawn[:, mask], axis=1))
+        draws = _mean_over_voxels(predicted[:, mask], measured[:, mask], weights, lambda r: r)
+        low, high = intervals.normal_interval(value, draws)
         score = Score('tuning/voxel_r', value, low, high, n, how, provenance=about)
         if share is not None:
             top = float(np.sqrt(share[mask]).mean())
             score = dataclasses.replace(score, ceiling_lower=top, ceiling_upper=top)
         scores.append(score)
-        kept = mask & (share > 0) if share is not None else mask & False
-        if share is not None and kept.any():
-            value = float(np.nanmean(np.sign(r[kept]) * r[kept] ** 2 / share[kept]))
-            draws = np.nanmean(np.sign(drawn[:, kept]) * drawn[:, kept] ** 2 / share[kept], axis=1)
+        if share is not None and (mask & (share > 0)).any():
+            kept = mask & (share > 0)
+            explained = share[kept]
+            value = float(np.nanmean(np.sign(r[kept]) * r[kept] ** 2 / explained))
+            draws = _mean_over_voxels(predicted[:, kept], measured[:, kept], weights, np.square, explained)
             low, high = intervals.normal_interval(value, draws)
-            about |= {'n_voxels': int(kept.sum())}
+            about = {**about, 'n_voxels': int(kept.sum())}
             scores.append(Score('tuning/noise_normalised_r2', value, low, high, n, how, provenance=about))
     return scores
+
+
+def _mean_over_voxels(
+    predicted: np.ndarray,
+    measured: np.ndarray,
+    weights: np.ndarray,
+    transform: Callable[[np.ndarray], np.ndarray],
+    divisor: np.ndarray | None = None,
+) -> np.ndarray:
+    """Mean over voxels of sign(r) |transform(r)| / divisor in each draw of weights [n_draws, n]: [n_draws]."""
+    v = predicted.shape[1]
+    total, counts = np.zeros(len(weights)), np.zeros(len(weights))
+    for first in range(0, v, _VOXELS_AT_ONCE) if len(weights) else ():
+        part = slice(first, first + _VOXELS_AT_ONCE)
+        r = voxel_correlations(predicted[:, part], measured[:, part], weights)
+        values = np.sign(r) * np.abs(transform(r)) / (1.0 if divisor is None else divisor[part])
+        total, counts = total + np.nansum(values, axis=1), counts + np.isfinite(values).sum(axis=1)
+    return total / np.maximum(counts, 1)

@@ -113,10 +113,10 @@ def make_optimizer(
 def held(tx: optax.GradientTransformation, n_steps: int) -> optax.GradientTransformation:
     """An optimiser whose parameters stay as they are for the first `n_steps` steps; only then does it begin."""
 
-    def init(params: Any) -> tuple[jax.Array, Any]:
+    def init(params: Any) -> Any:
         return jnp.int32(0), tx.init(params)
 
-    def update(updates: Any, state: tuple[jax.Array, Any], params: Any = None) -> tuple[Any, tuple[jax.Array, Any]]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         step, before = state
         updates, after = tx.update(updates, before, params)
         begun = step >= n_steps

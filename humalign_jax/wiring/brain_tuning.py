@@ -256,6 +256,8 @@ def _shuffled(part: voxel_images.VoxelImages, seed: int) -> voxel_images.VoxelIm
 
 def _optimizer(config: ConfigDict, durations: plan.Plan) -> optax.GradientTransformation:
     """One optimiser for the head, and one for the network, which waits until the head is warm, or for ever."""
+    if config.optimizer.name == 'schedule_free_adamw':
+        raise ValueError("config.optimizer.name='schedule_free_adamw' cannot tune: choose adam, adamw or sgd.")
     wait = plan.epochs_to_steps(config.head.warmup_epochs, durations.steps_per_epoch)
     factor = config.head.rate_factor
     of_head, _ = training.read_optimizer(

@@ -66,4 +66,4 @@ def test_a_voxel_without_signal_is_left_out_of_normalised_r2():
     ncsnr = np.full(V, 0.5)
     ncsnr[0] = 0.0
     scores = voxel_fit.fit_scores(PREDICTED, dataclasses.replace(RESPONSES, ncsnr=ncsnr), {}, n_bootstrap=0, seed=0)
-    assert scores[1].provenance['n_voxels'] == 1 and np.isnan(scores[1].low)
+    assert scores[0].provenance['n_voxels'] == 2 and scores[1].provenance['n_voxels'] == 1 and np.isnan(scores[1].low)
