@@ -49,8 +49,9 @@ def get_config(size: str = 'better') -> ml_collections.ConfigDict:
     c.head = dict(
         pool='none',  # 'mean': the mean of the map
         positive=False,  # ELU + 1 at its end
+        zero_start=True,  # starts with zeros; False: with random weights
         warmup_epochs=1.0,  # epochs in which the head learns alone
-        rate_factor=10.0,  # learning rate of the head over that of the network
+        rate_factor=1.0,  # learning rate of the head over that of the network
     )
     c.optimizer = dict(
         name='adam',
@@ -82,7 +83,7 @@ def get_config(size: str = 'better') -> ml_collections.ConfigDict:
         c.human.update(n_validation=0)
         c.augment.update(crop_padding_px=4, flip=True)
         c.objective.update(train_statistics=True)
-        c.head.update(warmup_epochs=0.0, rate_factor=1.0)
+        c.head.update(zero_start=False, warmup_epochs=0.0)
     elif size == 'tiny':
         c.run = 'synthetic'
         c.data.update(batch_size=16)

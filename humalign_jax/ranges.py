@@ -136,6 +136,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
         (
             'bottleneck', 'decay_all', 'decoder', 'flip', 'grey', 'invert', 'keep_maxpool', 'nesterov', 'pixels',
             'test_curves', 'write_rdms', 'repeats_within', 'unit_norm', 'embed', 'positive', 'train_statistics',
+            'zero_start',
         ),
         _Switch(),
     ),

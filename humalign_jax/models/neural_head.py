@@ -20,11 +20,13 @@ class NeuralHead(nn.Module):
         n_voxels: Number of voxels v.
         pool: 'none': all values of a map are inputs (2,048 of a map of 2 x 2 x 512); 'mean': the mean over space.
         positive: Ends in ELU + 1, for responses that are never negative.
+        zero_start: Starts with a kernel of zeros, which predicts the mean response; a random kernel predicts noise.
     """
 
     n_voxels: int
     pool: str = 'none'
     positive: bool = False
+    zero_start: bool = False
 
     @nn.compact
     def __call__(self, features: jax.Array) -> jax.Array:
@@ -34,7 +36,8 @@ class NeuralHead(nn.Module):
         x = features.astype(jnp.float32)
         if self.pool == 'mean' and x.ndim == 4:
             x = x.mean(axis=(1, 2))
-        x = nn.Dense(self.n_voxels, name='voxels')(x.reshape(len(x), -1))
+        init = nn.initializers.zeros if self.zero_start else nn.linear.default_kernel_init
+        x = nn.Dense(self.n_voxels, kernel_init=init, name='voxels')(x.reshape(len(x), -1))
         return nn.elu(x) + 1.0 if self.positive else x
 
 

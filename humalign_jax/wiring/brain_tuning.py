@@ -29,7 +29,7 @@ _KEYS = (
 _OBJECTIVE_KEYS = (
     'layer', 'neural_loss', 'distillation_weight', 'temperature', 'train_statistics', 'test_curves',
 )  # fmt: skip
-_HEAD_KEYS = ('pool', 'positive', 'warmup_epochs', 'rate_factor')
+_HEAD_KEYS = ('pool', 'positive', 'zero_start', 'warmup_epochs', 'rate_factor')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,10 @@ def read(config: ConfigDict) -> Tuning:
         ),
         voxels=voxels,
         head=models.NeuralHead(
-            voxels['train'].responses.n_voxels, pool=config.head.pool, positive=config.head.positive
+            voxels['train'].responses.n_voxels,
+            pool=config.head.pool,
+            positive=config.head.positive,
+            zero_start=config.head.zero_start,
         ),
         condition=config.condition,
         objective=settings.plain(config.objective),

@@ -33,6 +33,11 @@ def test_the_pooled_positive_head_is_a_line_of_the_mean_map_then_elu_plus_1():
     np.testing.assert_allclose(head.apply(variables, features), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_head_that_starts_at_zero_predicts_the_mean_response():
+    head = models.NeuralHead(3, zero_start=True)
+    assert not np.any(head.init_with_output(jax.random.key(0), IMAGE)[0])
+
+
 def test_an_unknown_pool_is_refused():
     with pytest.raises(ValueError, match=r"config.head.pool must be 'none' or 'mean', not 'max'"):
         models.NeuralHead(2, pool='max').init(jax.random.key(0), np.zeros((1, 4)))
