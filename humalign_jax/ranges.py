@@ -86,7 +86,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'n_stimuli', 'n_subjects', 'n_validation', 'n_validation_folds', 'n_test', 'which_folds', 'n_influential',
             'n_triplets', 'n_participants', 'n_trials', 'dimensions', 'crop_padding_px', 'warmup_steps',
             'min_positives', 'min_negatives', 'patience', 'after_steps', 'mlp_width', 'n_voxels', 'n_sessions',
-            'voxels_per_batch', 'n_directions', 'n_units',
+            'voxels_per_batch', 'n_directions', 'n_units', 'replay_per_image',
         ),
         _COUNT,
     ),
@@ -95,6 +95,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'batch_size', 'keep_checkpoints', 'steps_per_dispatch', 'log_every_steps', 'n_draws', 'n_splits',
             'n_train', 'n_observers', 'n_per_class', 'n_samples', 'n_traversed', 'n_dimensions', 'n_pairs',
             'n_between', 'n_classes', 'width_px', 'size_px', 'latent_dim', 'widths', 'stage_sizes', 'image_shape',
+            'n_blocks',
             'n_latents', 'k', 'dead_k', 'n_items', 'n_features', 'n_functions', 'n_active',
             'n_simulated', 'length', 'per_epoch', 'n_repeats', 'n_layers', 'n_heads', 'n_weights', 'n_meis',
             'n_references',
@@ -104,7 +105,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
     **dict.fromkeys(
         (
             'learning_rate', 'epochs', 'eval_every_epochs', 'checkpoint_every_epochs', 'std', 'strengths',
-            'max_memory_gb', 'dead_after_epochs', 'perplexity', 'penalties',
+            'max_memory_gb', 'dead_after_epochs', 'perplexity', 'penalties', 'temperature', 'rate_factor',
         ),
         _POSITIVE,
     ),
@@ -112,7 +113,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
         (
             'every_epochs', 'pictures_every_epochs', 'kl_warmup_epochs', 'warmup_epochs', 'kl_weight',
             'weight_decay', 'clip_norm', 'start_learning_rate', 'end_learning_rate', 'kl_nats', 'mean_variance',
-            'reconstruction_weight', 'penalty', 'dead_weight', 'noise_sd', 'min_improvement',
+            'reconstruction_weight', 'penalty', 'distillation_weight', 'dead_weight', 'noise_sd', 'min_improvement',
         ),
         _NOT_NEGATIVE,
     ),
@@ -133,7 +134,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'ids_column', 'core', 'export', 'held_out_file', 'held_out_items_file', 'main', 'mid', 'no_decay', 'raw',
             'scaling', 'use', 'compare', 'groups', 'stimuli_file', 'held_out_by', 'methods', 'coarse', 'fine',
             'bands', 'by', 'id_column', 'identification', 'inner', 'paths', 'rois', 'subjects', 'net', 'modes',
-            'kinds', 'conditions', 'baseline', 'sae',
+            'kinds', 'conditions', 'baseline', 'sae', 'condition', 'neural_loss', 'pool', 'recipe',
         ),
         _Text(),
     ),
@@ -141,7 +142,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
         (
             'bottleneck', 'decay_all', 'decoder', 'flip', 'grey', 'invert', 'keep_maxpool', 'nesterov', 'pixels',
             'test_curves', 'write_rdms', 'repeats_within', 'unit_norm', 'embed', 'average', 'new_stimuli', 'scale',
-            'zscore_sessions',
+            'zscore_sessions', 'positive', 'train_statistics', 'zero_start',
         ),
         _Switch(),
     ),

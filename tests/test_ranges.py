@@ -18,6 +18,7 @@ VARIANTS = {
     'metalearner': ('paper', 'tiny'),
     'metalign': ('full', 'paper', 'tiny'),
     'encoding': ('full', 'tiny', 'things', 'haxby'),
+    'tune_to_brain': ('better', 'faithful', 'tiny'),
 }
 
 

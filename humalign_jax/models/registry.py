@@ -10,6 +10,7 @@ from humalign_jax.models.deconv import Deconv
 from humalign_jax.models.digitnet import DigitNet
 from humalign_jax.models.philnet import PhilNet
 from humalign_jax.models.resnet import ResNet18, ResNet34, ResNet50
+from humalign_jax.models.resnet_cifar import ResNet20, ResNet56
 from humalign_jax.models.sae import SparseAutoencoder
 from humalign_jax.models.vae import VAE
 
@@ -21,6 +22,8 @@ MODELS: dict[str, type[nn.Module]] = {
     'resnet18': ResNet18,
     'resnet34': ResNet34,
     'resnet50': ResNet50,
+    'resnet20': ResNet20,
+    'resnet56': ResNet56,
     'sae': SparseAutoencoder,
 }
 

@@ -56,6 +56,7 @@ class ResNet(nn.Module):
         n_classes: Number of classes k.
         keep_maxpool: Keep the stem's 3x3 max-pool of stride 2. With 32x32 images `layer4` is then 2x2, without 4x4.
         stage_sizes: Blocks per stage.
+        widths: Channels of each stage's 3x3 convolutions; the stem has those of the first.
         bottleneck: Blocks of three convolutions, with the stride on the 3x3.
         dtype: Compute dtype, 'float32' or 'bfloat16'.
         axis_name: Mapped axis over which BatchNorm is synchronised, or None.
@@ -67,6 +68,7 @@ class ResNet(nn.Module):
     n_classes: int = 10
     keep_maxpool: bool = True
     stage_sizes: tuple[int, ...] = (2, 2, 2, 2)
+    widths: tuple[int, ...] = STAGE_WIDTHS
     bottleneck: bool = False
     dtype: str = 'float32'
     axis_name: str | None = None
@@ -85,11 +87,11 @@ class ResNet(nn.Module):
         """
         del keys
         x = image.astype(layers.compute_dtype(self.dtype))
-        x = nn.relu(_conv_norm(x, 64, 3, 1, '1', train, self.dtype, self.axis_name))
+        x = nn.relu(_conv_norm(x, self.widths[0], 3, 1, '1', train, self.dtype, self.axis_name))
         if self.keep_maxpool:
             x = layers.max_pool(x, 3, padding=1)
         x = layers.named(self, 'stem', x)
-        for i, (width, n_blocks) in enumerate(zip(STAGE_WIDTHS, self.stage_sizes, strict=True), start=1):
+        for i, (width, n_blocks) in enumerate(zip(self.widths, self.stage_sizes, strict=True), start=1):
             for j in range(n_blocks):
                 stride = 2 if i > 1 and j == 0 else 1
                 name = f'layer{i}_block{j}'

@@ -96,6 +96,7 @@ class Task:
         pictures_every: Steps between them; the first are of the state before training.
         stopping: When the run ends before its plan does, by the validation rows; None for never.
         setup: What the experiment has read from its config, for those who open the run.
+        make_first_state: Makes the state before the first step, on the host; None for the model's first variables.
     """
 
     recipe: Recipe
@@ -112,9 +113,12 @@ class Task:
     pictures_every: int = 0
     stopping: EarlyStopping | None = None
     setup: Any = None
+    make_first_state: Callable[[], TrainState] | None = None
 
     def first_state(self) -> TrainState:
         """The state before the first step, on the host."""
+        if self.make_first_state is not None:
+            return self.make_first_state()
         objective = self.make_objective(self.model)
         return make_state(self.model, self.recipe.tx, objective, batches.example_batch(self.examples), self.recipe.seed)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from optax import contrib
 
@@ -107,6 +108,22 @@ def make_optimizer(
         return optax.chain(*clip, *decay, optax.adam(schedule))
     sgd = optax.sgd(schedule, momentum=momentum or None, nesterov=nesterov and momentum > 0)
     return optax.chain(*clip, *decay, sgd)
+
+
+def held(tx: optax.GradientTransformation, n_steps: int) -> optax.GradientTransformation:
+    """An optimiser whose parameters stay as they are for the first `n_steps` steps; only then does it begin."""
+
+    def init(params: Any) -> Any:
+        return jnp.int32(0), tx.init(params)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        step, before = state
+        updates, after = tx.update(updates, before, params)
+        begun = step >= n_steps
+        updates = jax.tree.map(lambda one: jnp.where(begun, one, jnp.zeros_like(one)), updates)
+        return updates, (step + 1, jax.tree.map(lambda new, old: jnp.where(begun, new, old), after, before))
+
+    return optax.GradientTransformation(init, update)
 
 
 def averaged_params(params: Any, opt_state: Any) -> Any:

@@ -72,14 +72,24 @@ def make_state(
         )
     variables = jax.jit(lambda key: model.init(key, **inputs))(jax.random.key(seed))
     variables = {name: values for name, values in variables.items() if name != 'layers'}
-    params = variables.pop('params')
+    return state_of(variables.pop('params'), variables, tx, objective, example_batch)
+
+
+def state_of(
+    params: Any,
+    model_state: Any,
+    tx: optax.GradientTransformation,
+    objective: Callable,
+    example_batch: Mapping[str, Any],
+) -> TrainState:
+    """The state before the first step with given parameters and collections, on the host; else as `make_state`."""
     shapes = {name: jax.ShapeDtypeStruct(value.shape, value.dtype) for name, value in example_batch.items()}
-    keys = jax.random.split(jax.random.key(0), len(next(iter(inputs.values()))))
-    _, (_, metrics) = jax.eval_shape(objective, params, variables, shapes, keys, jnp.int32(0))
+    keys = jax.random.split(jax.random.key(0), next(iter(shapes.values())).shape[0])
+    _, (_, metrics) = jax.eval_shape(objective, params, model_state, shapes, keys, jnp.int32(0))
     state = TrainState(
         step=jnp.int32(0),
         params=params,
-        model_state=variables,
+        model_state=model_state,
         opt_state=tx.init(params),
         metric_sums={name: jnp.float32(0) for name in ('loss', 'grad_norm', *metrics)},
         metric_steps=jnp.int32(0),

@@ -5,7 +5,7 @@ import importlib
 import importlib.util
 import os
 import pathlib
-from collections.abc import Callable
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -55,15 +55,16 @@ def open_run(run: str | os.PathLike, checkpoint: str = 'best', *, root: str = ''
     Raises:
         ValueError: The folder is no training run, or has no such checkpoint; or the images are of other classes.
     """
+    folder, config, task = open_task(run, root=root)
+    return OpenRun(folder, config, task, load_checkpoint(task, folder, checkpoint))
+
+
+def open_task(run: str | os.PathLike, *, root: str = '') -> tuple[pathlib.Path, ConfigDict, loop.Task]:
+    """The folder of a run, its config and its task, without a checkpoint; arguments and errors as `open_run`."""
     folder = pathlib.Path(run)
-    if not (folder / 'config.json').exists():
-        raise ValueError(
-            f'{os.fspath(run)!r} is no run: {folder / "config.json"} does not exist. '
-            'Give the --workdir of a training run.'
-        )
-    config = ConfigDict(storage.read_json(folder / 'config.json'))
-    make_task = _make_task_of(str(config.get('experiment')))
-    if make_task is None:
+    config = read_config(folder)
+    experiment = _experiment(str(config.get('experiment')))
+    if not hasattr(experiment, 'make_task'):
         raise ValueError(
             f'{folder} is a run of {config.get("experiment")!r}, which leaves no checkpoint; '
             'give a run of an experiment that trains, such as train_classifier.'
@@ -74,10 +75,28 @@ def open_run(run: str | os.PathLike, checkpoint: str = 'best', *, root: str = ''
     if root:
         config.data.root = root
     config.train.n_devices = _devices_here(config)
-    task = make_task(config)
+    task = experiment.make_task(config)
     if isinstance(task.setup, images.Setup):
         trained_on.check_classes(folder, task.setup.images['train'])
-    return OpenRun(folder, config, task, load_checkpoint(task, folder, checkpoint))
+    if hasattr(experiment, 'network_config'):  # a network that was trained further: it is described where it began
+        first = experiment.network_config(config)
+        config = ConfigDict({**config, 'model': first.model, 'preprocess': first.preprocess})
+    return folder, config, task
+
+
+def read_config(run: str | os.PathLike) -> ConfigDict:
+    """The config of a run.
+
+    Raises:
+        ValueError: The folder is no run.
+    """
+    folder = pathlib.Path(run)
+    if not (folder / 'config.json').exists():
+        raise ValueError(
+            f'{os.fspath(run)!r} is no run: {folder / "config.json"} does not exist. '
+            'Give the --workdir of a training run.'
+        )
+    return ConfigDict(storage.read_json(folder / 'config.json'))
 
 
 def load_checkpoint(task: loop.Task, folder: pathlib.Path, which: str) -> TrainState:
@@ -105,12 +124,12 @@ def load_checkpoint(task: loop.Task, folder: pathlib.Path, which: str) -> TrainS
     return template.from_tree(tree)
 
 
-def _make_task_of(experiment: str) -> Callable[[ConfigDict], loop.Task] | None:
-    """`make_task` of the experiment's file; None if the experiment trains nothing, or does not exist."""
+def _experiment(experiment: str) -> Any:
+    """The experiment's module; None if it does not exist."""
     name = f'humalign_jax.experiments.{experiment}'
     if not experiment.isidentifier() or importlib.util.find_spec(name) is None:
         return None
-    return getattr(importlib.import_module(name), 'make_task', None)
+    return importlib.import_module(name)
 
 
 def _devices_here(config: ConfigDict) -> int:

@@ -1,6 +1,7 @@
 """From config to run, whatever is trained: reads how to train, and trains a task or goes on with it."""
 
 import pathlib
+from collections.abc import Callable
 
 import optax
 from ml_collections import ConfigDict
@@ -75,14 +76,19 @@ def read_devices(n_devices: int, batch_size: int, *, where: str) -> list:
     return used
 
 
-def read_optimizer(section: ConfigDict, durations: plan.Plan) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """Optimiser and learning rate by step of `config.optimizer`."""
+def read_optimizer(
+    section: ConfigDict,
+    durations: plan.Plan,
+    *,
+    adapt: Callable[[optax.Schedule], optax.Schedule] = lambda schedule: schedule,
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """Optimiser and learning rate by step of `config.optimizer`; the optimiser follows `adapt(learning rate)`."""
     of_schedule = {key: value for key, value in section.items() if key in _SCHEDULE_KEYS}
     warmup_steps = plan.epochs_to_steps(of_schedule.pop('warmup_epochs', 0.0), durations.steps_per_epoch)
     given = {'warmup_steps': warmup_steps, 'total_steps': durations.total_steps}
     schedule = settings.call(optimizers.make_schedule, of_schedule, 'config.optimizer', **given)
     rest = {key: value for key, value in section.items() if key not in _SCHEDULE_KEYS}
-    return settings.call(optimizers.make_optimizer, rest, 'config.optimizer', schedule=schedule), schedule
+    return settings.call(optimizers.make_optimizer, rest, 'config.optimizer', schedule=adapt(schedule)), schedule
 
 
 def train(task: loop.Task, folder: pathlib.Path) -> TrainState:

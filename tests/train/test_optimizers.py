@@ -1,4 +1,4 @@
-"""The schedule-free optimiser: steps as optax's, what decays, and the parameters that are evaluated."""
+"""Optimisers: schedule-free steps as optax's, Adam as PyTorch's, what decays or is held, and what is evaluated."""
 
 import jax
 import jax.numpy as jnp
@@ -81,3 +81,29 @@ def test_averages_behind_a_clipped_gradient_are_found_and_other_optimisers_have_
     assert np.abs(averaged['head']['kernel'] - after['head']['kernel']).max() > 1e-3
     after, state = _trajectory(optimizers.make_optimizer(name='adamw', **options), params)
     assert optimizers.averaged_params(after, state) is after
+
+
+def test_adam_with_coupled_decay_equals_pytorchs():
+    """Numbers of torch.optim.Adam([p, b], lr=0.1, weight_decay=0.5), torch 2.13, after three steps."""
+    tx = optimizers.make_optimizer(name='adam', schedule=optax.constant_schedule(0.1), weight_decay=0.5, decay_all=True)
+    params = {'p': jnp.array([1.0, -2.0]), 'b': jnp.array([0.5])}
+    state = tx.init(params)
+    for p, b in (([0.2, -0.3], [0.1]), ([-0.4, 0.1], [0.0]), ([0.1, 0.1], [-1.0])):
+        updates, state = tx.update({'p': jnp.array(p), 'b': jnp.array(b)}, state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(params['p'], [0.74511796, -1.70738387], rtol=5e-6)  # 1 - 0.999**t in float32
+    np.testing.assert_allclose(params['b'], [0.33104113], rtol=5e-6)
+
+
+def test_a_held_optimiser_begins_as_new_after_its_steps():
+    held, plain = optimizers.held(optax.adam(0.1), 2), optax.adam(0.1)
+    params = jnp.array([1.0, -2.0])
+    state, other = held.init(params), plain.init(params)
+    for step in range(4):
+        gradient = jnp.array([step + 1.0, -3.0])
+        updates, state = held.update(gradient, state, params)
+        if step < 2:
+            assert not np.any(updates)
+        else:
+            expected, other = plain.update(gradient, other, params)
+            np.testing.assert_array_equal(updates, expected)
