@@ -214,7 +214,7 @@ def test_the_page_shows_distributions_tests_and_sheets(done, tmp_path):
         'table-interpretability_differences_0',
         't0 − b0',
         'tuned against base (units of block2, maps by center): II by LPIPS differs by',
-        'Psychophysics by lpips, quantile 0.25',
+        'Psychophysics by LPIPS, quantile 0.25',
     ):
         assert words in page, words
     assert page.count('Most exciting images of units') == 8  # four networks, two modes

@@ -142,7 +142,7 @@ def _psychophysics(study: Study, key: tuple[str, str, str]) -> dict[str, str]:
     found = {}
     for entry in study.entries:
         name = entry.score.name.removeprefix(_PREFIX)
-        measure = str(entry.get('measure')).replace('_', ' ')
+        measure = str(entry.get('measure')).replace('_', ' ').replace('lpips', 'LPIPS')
         is_one = name.startswith('psychophysics/') and name.count('/') == 2
         if is_one and _find(study, name, key) and f'ii_{entry.get("measure")}' == _index(study, key):
             found[name] = f'Psychophysics by {measure}, quantile {entry.get("quantile"):g}'
