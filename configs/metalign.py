@@ -4,7 +4,7 @@ r"""Does meta-learning make features more human-like? Functions, networks, peopl
         --config.data.features=DIR/things/word_embeddings.npz --config.data.key=glove6b_50d \
         --config.data.ids_file=DIR/things/concepts.tsv --config.data.ids_column=unique_id \
         --config.functions.main=DIR/things/word_embeddings.npz --config.functions.key=wordnet
-    python -m humalign_jax.main --config=configs/metalign.py:tiny --workdir=runs/tiny    # about a minute, simulated
+    python -m humalign_jax.main --config=configs/metalign.py:tiny --workdir=runs/tiny    # one to two CPU minutes, simulated
 
 `functions.main` is a file of functions, or 'sae' for the codes of the study's own autoencoder (section `sae`). Started
 again, the study continues; conditions, seeds and comparisons may change, and only what depends on them is done again.
@@ -155,7 +155,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
     if size == 'tiny':
         c.seeds = (0, 1)
         c.data.update(features='simulated')
-        c.simulated.update(n_items=1000, n_triplets=4000, n_participants=9, n_trials=30)
+        c.simulated.update(n_items=1000, n_triplets=4000, n_participants=9, n_trials=24)
         c.functions.update(main='simulated', mid='simulated', min_positives=12, held_out=0.2)
         c.sae.data.update(unit_norm=False, batch_size=64, n_validation=100, n_test=100)
         c.sae.model.update(n_latents=64, k=6)
@@ -173,5 +173,5 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         c.geometry.maps.update(categories=('0', '1', '2', '3', '4', '5'), n_per_class=15)
         c.learning.human.update(sets=('category_learning.csv', 'reward_learning.csv'))
         c.learning.rule.update(array='human')
-        c.learning.update(strengths=(1e-2, 1.0, 1e2))
+        c.learning.update(strengths=(0.1, 10.0))
     return c
