@@ -147,7 +147,9 @@ def _table(study: Study, network: str, runs: Sequence[_Run], number: int) -> Tab
         f'Layer {first.get("layer")}; {first.get("n_voxel_images")} training images with voxels; '
         f'{numbers.text(float(first.get("epochs")), 0)} epochs.',
     )
-    models, controls = ([run.name for run in runs if run.is_control is kind] for kind in (False, True))
+    models, controls = (
+        list(dict.fromkeys(run.name for run in runs if run.is_control is kind)) for kind in (False, True)
+    )
     caption = f'{network}: tuned networks, and below them the controls.'
     return table_of(study, f'tuning_{number}', caption, columns, notes, rows=(models, controls), head='Tuning')
 
