@@ -12,16 +12,11 @@ from humalign_jax.human import fmri, simulated_voxels, things_fmri
 from humalign_jax.human_responses import Responses, concatenate
 from humalign_jax.records import Features, stimulus_ids
 from humalign_jax.rsa import files, pairs
-from humalign_jax.wiring import layer_folders
-from humalign_jax.wiring.words import Table, in_flags
+from humalign_jax.wiring import named_features
 
 SOURCES = ('nsd', 'things_fmri', 'npz', 'haxby')
 IDENTITY = 'identity'  # features that say which stimulus it is, and nothing else
 TEACHER, PIXELS, NOISE = 'teacher', 'pixels', 'noise'  # of simulated voxels; the teacher makes the signal
-_FLAGS: Table = (
-    (r'choose an array with key=\.\.\.', 'name the array of each file, --config.arrays=\'("NAME",)\''),
-    (r'(?<![\w.])ids_key=\S+', 'an array named ids'),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,21 +106,9 @@ def _features(config: ConfigDict, stimuli: np.ndarray, path: str, array: str, na
     """Features of a file, or of the layer `array` of a folder, with stimulus ids."""
     if path == IDENTITY:
         return Features(np.eye(len(stimuli)), stimuli, name or IDENTITY)
-    place = pathlib.Path(path).expanduser()
-    if place.is_dir():
-        layers = layer_folders.layer_paths(place)
-        if not array and len(layers) > 1:
-            raise ValueError(f'{place} has the layers {", ".join(layers)}: name one of them with config.arrays.')
-        array = array or next(iter(layers))
-        if array not in layers:
-            raise ValueError(f'{place} has no layer {array!r}.{settings.nearest(array, layers)}')
-        name = name or f'{layer_folders.model_name(place)}/{array}'
-        place, array = layers[array], ''
-    with in_flags(_FLAGS):
-        found = files.load_features(place, key=array or None, name=name or array or None)
+    found, place = named_features.read_named(path, array, name)
     if not pairs.has_ids(found):
         found = dataclasses.replace(found, ids=_ids(config, place, len(found.ids)))
-    layer_folders.check_finite(found, place, 'Leave it out of config.features.')
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from ml_collections import ConfigDict
 
-from humalign_jax import data, settings
+from humalign_jax import data
 from humalign_jax.alignment import learning
 from humalign_jax.data.files import data_root
 from humalign_jax.human import learning as tables
@@ -15,14 +15,9 @@ from humalign_jax.human import things
 from humalign_jax.human_data import Choices
 from humalign_jax.records import Features
 from humalign_jax.rsa import files, pairs
-from humalign_jax.wiring import layer_folders
-from humalign_jax.wiring.words import Table, in_flags
+from humalign_jax.wiring import named_features
 
 THINGS = 'things'
-_FLAGS: Table = (
-    (r'choose an array with key=\.\.\.', 'name the array of each file, --config.arrays=\'("NAME",)\''),
-    (r'(?<![\w.])ids_key=\S+', 'an array named ids'),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,23 +85,11 @@ def _table(name: str, root: pathlib.Path) -> pathlib.Path:
 
 def _read(config: ConfigDict, root: pathlib.Path, path: str, array: str, name: str) -> Features:
     """Features of a file, or of the layer `array` of a folder, with stimulus ids."""
-    place = pathlib.Path(path).expanduser()
-    if place.is_dir():
-        layers = layer_folders.layer_paths(place)
-        if not array and len(layers) > 1:
-            raise ValueError(f'{place} has the layers {", ".join(layers)}: name one of them with config.arrays.')
-        array = array or next(iter(layers))
-        if array not in layers:
-            raise ValueError(f'{place} has no layer {array!r}.{settings.nearest(array, layers)}')
-        name = name or f'{layer_folders.model_name(place)}/{array}'
-        place, array = layers[array], ''
-    with in_flags(_FLAGS):
-        found = files.load_features(place, key=array or None, name=name or array or None)
+    found, place = named_features.read_named(path, array, name)
     if not pairs.has_ids(found):
         origin = 'given' if config.stimuli.ids_file else 'dataset'
         ids, about = _ids(config, root, place, len(found.ids)), {**found.provenance, 'ids': origin}
         found = dataclasses.replace(found, ids=ids, provenance=about)
-    layer_folders.check_finite(found, place, 'Leave it out of config.features.')
     return found
 
 
