@@ -69,6 +69,15 @@ class Browser:
             'Emulation.setDeviceMetricsOverride', width=width, height=900, deviceScaleFactor=1, mobile=width < 600
         )
         self.call('Page.navigate', url=url)
+        self._wait_for_load()
+
+    def reload(self):
+        """As a person would: the same process, which sees at once what the page kept."""
+        self.events.clear()
+        self.call('Page.reload')
+        self._wait_for_load()
+
+    def _wait_for_load(self):
         while not any(event['method'] == 'Page.loadEventFired' for event in self.events):
             self.receive()
 
