@@ -3,7 +3,7 @@ r"""What makes meta-learned features human-like? The published model and ten abl
     python launch/sweep.py configs/sweeps/metalearner_ablations.py --workdir=runs/ablations --submit \
         --config.data.features=features.h5 --config.functions.main=sae.npz --config.functions.mid=mid_sae.npz
     python launch/sweep.py configs/sweeps/metalearner_ablations.py:tiny --workdir=runs/tiny_ablations   # minutes
-    python launch/sweep.py --workdir=runs/ablations --scores functions/accuracy:of=held_out
+    python launch/sweep.py --workdir=runs/ablations --scores 'functions/accuracy:of=held out'
 
 The folder features/ of each point is what configs/odd_one_out.py, learning.py and rsa.py read.
 """

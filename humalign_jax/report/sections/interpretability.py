@@ -31,6 +31,10 @@ _WORDS = (
     'The Interpretability Index (II) of a unit is the mean similarity of its most exciting images over distinct pairs: '
     'larger is more interpretable. Dead units, whose largest activation is not positive, are left out.'
 )
+_ABOUT_UNITS = (
+    'A difference over matched units is that of two networks; it says nothing about others of their conditions, as '
+    'networks that differ by their seed alone may differ as clearly.'
+)
 
 
 def section(study: Study, options: Options) -> Section | None:
@@ -214,13 +218,17 @@ def _compared(study: Study, key: tuple[str, str, str]) -> Iterator[Sentence]:
     """Whether a condition is more interpretable than the other, by the preferred index."""
     index = _index(study, key)
     found = _find(study, f'{index}/condition_difference', key)
-    for entry in [e for e in found if e.score.n > 1] or _find(study, f'{index}/difference', key):
+    over_networks = [e for e in found if e.score.n > 1]
+    over_units = [] if over_networks else _find(study, f'{index}/difference', key)
+    for entry in over_networks or over_units:
         if entry.score.low > 0 or entry.score.high < 0:
             verdict = f'{"more" if entry.score.low > 0 else "less"} interpretable'
         else:
             verdict = 'not shown to differ in interpretability'
         words = f'{entry.model} against {entry.get("other")} ({_about(key)}): {_INDICES[index]} differs by '
         yield say(words, entry, f' over {entry.score.n} {entry.get("over")}: {verdict}.')
+    if over_units:
+        yield say(_ABOUT_UNITS)
 
 
 def _sheets(study: Study) -> Iterator[Group]:
