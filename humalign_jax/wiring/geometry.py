@@ -66,13 +66,18 @@ def load(config: ConfigDict) -> GeometryData:
     Raises:
         ValueError: A file is missing or wrong, or representations lack items.
     """
+    sources = wiring.find_sources(ConfigDict({**settings.plain(config), 'measures': ()}))  # which need no measure
     root = data_files.data_root(config.human.root)
     root = root / 'things' if (root / 'things').is_dir() else root
     path = pathlib.Path(config.categories.file or root / things.CONCEPTS_FILE).expanduser()
+    if not path.is_file():
+        raise ValueError(
+            f'there is no table of items {path}: name one in config.categories.file, or the folder with '
+            f'{things.CONCEPTS_FILE} in config.human.root (third_party/things).'
+        )
     columns = {kind: config.categories[kind] for kind in ('coarse', 'fine') if config.categories[kind]}
     ids, classes = categories.load_categories(path, config.categories.ids_column, columns)
     concepts = _concepts(classes) if 'fine' in classes else None
-    sources = wiring.find_sources(ConfigDict({**settings.plain(config), 'measures': ()}))  # which need no measure
     read = [wiring.read_source(source, config, ids, f'{path}') for source in sources]
     kept = np.ones(len(ids), bool)
     if config.human.stimuli_file:

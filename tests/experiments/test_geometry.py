@@ -170,3 +170,11 @@ def test_embeddings_of_people_separate_the_categories_of_things_more_than_words_
     scores = _run(config, tmp_path)
     assert _one(scores, 'class_separation_coarse', 'words').value == pytest.approx(0.238, abs=1e-3)
     assert _one(scores, 'class_separation_coarse', 'vice_42d').value == pytest.approx(0.563, abs=1e-3)
+
+
+def test_a_missing_table_of_items_names_the_settings_that_say_where_it_is(tmp_path):
+    config = load_config('geometry', 'full')
+    np.save(tmp_path / 'net.npy', np.ones((3, 2)))
+    config.features, config.human.root = (str(tmp_path / 'net.npy'),), str(tmp_path)
+    with pytest.raises(ValueError, match=r'no table of items .*config\.categories\.file.*config\.human\.root'):
+        geometry.run(config, str(tmp_path / 'run'))
