@@ -53,11 +53,24 @@ class ResponseCeilings:
         return value, value - half, value + half
 
 
+def signal_share(ncsnr: np.ndarray, noise: float) -> np.ndarray:
+    """Share of a voxel's variance that is signal, ncsnr^2 / (ncsnr^2 + noise).
+
+    Args:
+        ncsnr: Noise-ceiling ratio of signal to noise, [v].
+        noise: Variance of the noise over that of a single measurement: 1 / n for the mean of n.
+
+    References:
+        Allen et al. (2022), Methods. doi:10.1038/s41593-021-00962-x
+    """
+    return ncsnr**2 / (ncsnr**2 + noise)
+
+
 def published_ceilings(responses: Responses) -> ResponseCeilings | None:
     """The shares that follow from `responses.ncsnr`, ncsnr^2 / (ncsnr^2 + 1); None if there is no ncsnr."""
     if responses.ncsnr is None:
         return None
-    share = responses.ncsnr**2 / (responses.ncsnr**2 + 1.0)
+    share = signal_share(responses.ncsnr, 1.0)
     nan = np.full(len(share), np.nan)
     return ResponseCeilings(share, nan, nan, None, 'published', len(responses.ids))
 

@@ -130,3 +130,19 @@ def classification_scores(
             cell = int(counts[true, predicted])
             scores.append(proportion(f'confusion/{name}/{other}', cell, int(per_class[true]), provenance))
     return scores, counts
+
+
+def about_networks(group: str, networks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Provenance of scores over several networks of one kind, such as those of several seeds.
+
+    Args:
+        group: What they have in common, which becomes the model's name.
+        networks: Provenance of each network's own scores, by its name.
+
+    Returns:
+        What all of them say alike, with `model`, `n_networks` and `networks`, and without `group`, which marks members.
+    """
+    first, *others = networks.values()
+    same = {key: value for key, value in first.items() if all(key in one and one[key] == value for one in others)}
+    same.pop('group', None)
+    return {**same, 'model': group, 'n_networks': len(networks), 'networks': list(networks)}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from humalign_jax.alignment import clusters, odd_one_out
+from humalign_jax.alignment import clusters, odd_one_out, scoring
 from humalign_jax.alignment.odd_one_out import Repeats
 from humalign_jax.alignment.triplet_choices import CHANCE_NLL, ChoiceFit
 from humalign_jax.human_data import Triplets
@@ -40,13 +40,7 @@ def pooled(members: Sequence[Predicted], name: str) -> Predicted:
 
     Its accuracy and its NLL are those that one of these networks has on average, not those of an ensemble.
     """
-    first = members[0].about
-    shared = {
-        key: value
-        for key, value in first.items()
-        if key != 'group' and all(key in one.about and one.about[key] == value for one in members)
-    }
-    about = {**shared, 'model': first['group'], 'n_networks': len(members), 'networks': [one.name for one in members]}
+    about = scoring.about_networks(members[0].about['group'], {one.name: one.about for one in members})
     fits = [one.choices for one in members if one.choices is not None]
     choices = None
     if len(fits) == len(members):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from humalign_jax.alignment import intervals
+from humalign_jax.alignment.response_ceilings import signal_share
 from humalign_jax.human_responses import Responses
 from humalign_jax.records import Score
 
@@ -41,15 +42,12 @@ def voxel_correlations(predicted: np.ndarray, measured: np.ndarray, weights: np.
 def explainable_variance(responses: Responses) -> np.ndarray | None:
     """Share of each voxel's variance over images that is signal, [v]; None where `ncsnr` is not known.
 
-    ncsnr^2 / (ncsnr^2 + the mean of 1 / number of measurements averaged): NSD's noise ceiling as a share.
-
-    References:
-        Allen et al. (2022), Methods. doi:10.1038/s41593-021-00962-x
+    The noise is the mean of 1 / number of measurements averaged, see `response_ceilings.signal_share`.
     """
     if responses.ncsnr is None:
         return None
     assert responses.n_averaged is not None
-    return responses.ncsnr**2 / (responses.ncsnr**2 + np.mean(1.0 / responses.n_averaged))
+    return signal_share(responses.ncsnr, float(np.mean(1.0 / responses.n_averaged)))
 
 
 def fit_scores(

@@ -14,7 +14,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import progress, rsa, settings, storage
-from humalign_jax.alignment import geometry_scores
+from humalign_jax.alignment import geometry_scores, scoring
 from humalign_jax.alignment.geometry_scores import Geometry
 from humalign_jax.records import Score
 from humalign_jax.wiring import geometry as wiring
@@ -70,9 +70,8 @@ def _scores(config: ConfigDict, loaded: wiring.GeometryData) -> list[Score]:
     for name, members in groups.items():
         if name in measured:
             raise ValueError(f'config.groups: {name!r} is the name of a representation too; name the group otherwise.')
-        first = measured[members[0]][1]
-        about = {key: value for key, value in first.items() if all(measured[m][1].get(key) == value for m in members)}
-        about |= {'model': about.pop('group'), 'n_networks': len(members), 'networks': members}
+        abouts = {member: measured[member][1] for member in members}
+        about = scoring.about_networks(abouts[members[0]]['group'], abouts)
         measured[name] = geometry_scores.mean_geometry([measured[member][0] for member in members]), about
     scores = [score for found, about in measured.values() for score in geometry_scores.scores_of(found, about)]
     pairs = [(name, config.reference) for name in measured if config.reference and name != config.reference]

@@ -16,7 +16,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from humalign_jax import progress, settings, storage
-from humalign_jax.alignment import learning, learning_scores
+from humalign_jax.alignment import learning, learning_scores, scoring
 from humalign_jax.alignment.learning_scores import CHANCE
 from humalign_jax.human_data import Choices
 from humalign_jax.records import Score
@@ -143,13 +143,7 @@ def _averages(models: list[_Model]) -> list[_Model]:
             groups.setdefault(model.about['group'], []).append(model)
     averages = []
     for name, members in groups.items():
-        own = ('group', 'temperature', 'features_sha256')
-        shared = {
-            key: value
-            for key, value in members[0].about.items()
-            if key not in own and all(key in one.about and one.about[key] == value for one in members)
-        }
-        said = {**shared, 'model': name, 'n_networks': len(members), 'networks': [one.name for one in members]}
+        said = scoring.about_networks(name, {one.name: one.about for one in members})
         predictions = learning.Predictions(
             *(np.mean([getattr(one.predictions, field) for one in members], axis=0) for field in ('nll', 'hit')),
             np.exp(np.mean([np.log(one.predictions.temperature) for one in members], axis=0)),

@@ -142,10 +142,8 @@ def _alive_mean(values: Mapping[str, np.ndarray], name: str) -> float:
 
 def _pooled(condition: str, members: Sequence[Values]) -> dict[str, Any]:
     """Provenance of scores over the networks of a condition."""
-    first = members[0][1]
-    same = {key: value for key, value in first.items() if all(said.get(key) == value for _, said in members)}
-    names = [said['model'] for _, said in members]
-    return {**same, 'model': condition, 'condition': condition, 'networks': names, 'n_networks': len(names)}
+    found = scoring.about_networks(condition, {said['model']: said for _, said in members})
+    return {**found, 'condition': condition}
 
 
 def _mean(name: str, values: np.ndarray, provenance: Mapping[str, Any], over: str) -> Score:
