@@ -277,8 +277,8 @@ class _Loop:
         shown = metrics if n_steps else before
         last = ', '.join(f'{k} {v:.6g}' for k, v in (shown or {}).items() if isinstance(v, float)) or 'none'
         raise NotFiniteError(
-            f'the loss, gradient or update of step {step + 1} (epoch {step / self._plan.steps_per_epoch:.2f}) was '
-            f'NaN or Inf. Last finite metrics: {last}. The state before that step is in '
+            f'the loss or gradient of step {step + 1} (epoch {step / self._plan.steps_per_epoch:.2f}) was NaN or Inf. '
+            f'Last finite metrics: {last}. The state before that step is in '
             f'{self._folder / "checkpoints" / str(step)}. Lower config.optimizer.learning_rate or set '
             'config.optimizer.clip_norm, and start with a new --workdir.'
         )

@@ -105,7 +105,7 @@ class FineTuner:
 
         Raises:
             SystemExit: A signal asked for a stop.
-            NotFiniteError: A loss, gradient or update was NaN or Inf.
+            NotFiniteError: A loss or gradient was NaN or Inf.
         """
         soft_label = devices_lib.replicate(targets.astype(np.float32), self._devices)
         was_used = np.zeros(len(self._ids), bool)
@@ -176,7 +176,7 @@ class FineTuner:
         """Means over the epoch's steps, and new sums for the next epoch."""
         if devices_lib.unreplicate(on_devices.failed):
             raise NotFiniteError(
-                f'the loss, gradient or update became NaN or Inf in epoch {epoch + 1} of a fine-tuning: lower '
+                f'the loss or gradient became NaN or Inf in epoch {epoch + 1} of a fine-tuning: lower '
                 'config.optimizer.learning_rate or set config.optimizer.clip_norm.'
             )
         on_devices, means, _ = take_means(on_devices, self._devices)
