@@ -19,6 +19,10 @@ OPTIMIZER = dict(
     start_learning_rate=0.0,
     end_learning_rate=0.0,
     clip_norm=1.0,
+    norm_bias_rate=1.0,  # factor on the rate of the biases of BatchNorm
+    lookahead_steps=0,  # 0: off
+    lookahead_share=0.5,
+    ema_decay=0.0,  # 0: off
 )
 TRAIN = dict(
     max_steps=0,  # 0: no cap
