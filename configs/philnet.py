@@ -42,6 +42,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         norm_bias_rate=1.0,  # factor on the rate of the biases of BatchNorm
         lookahead_steps=0,  # 0: off
         lookahead_share=0.5,
+        lookahead_power=0.0,  # above 0: the share falls from 1 to lookahead_share
         ema_decay=0.0,  # 0: off
     )
     c.train = dict(
@@ -68,7 +69,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         c.model.update(dropout_rate=0.0)
         c.objective.update(label_smoothing=0.1, mirrored_views=True)
         c.optimizer.update(name='sgd', learning_rate=0.2, weight_decay=5e-4, schedule='linear', warmup_epochs=2.0)
-        c.optimizer.update(momentum=0.9, nesterov=True, lookahead_steps=5, lookahead_share=0.5)
+        c.optimizer.update(momentum=0.9, nesterov=True, lookahead_steps=5, lookahead_share=0.25, lookahead_power=3.0)
         c.train.update(epochs=10.0, best_metric='accuracy', best_mode='max')  # at a rate of 0 the last is the best
     if size in ('tiny', 'fast_tiny'):
         c.data.update(name='synthetic', batch_size=32, n_validation=64)

@@ -27,6 +27,7 @@ OPTIMIZER = dict(
     norm_bias_rate=1.0,  # factor on the rate of the biases of BatchNorm
     lookahead_steps=0,  # 0: off
     lookahead_share=0.5,
+    lookahead_power=0.0,  # above 0: the share falls from 1 to lookahead_share
     ema_decay=0.0,  # 0: off
 )
 SGD = {**OPTIMIZER, 'name': 'sgd', 'learning_rate': 0.1, 'weight_decay': 5e-4, 'momentum': 0.9, 'nesterov': True}

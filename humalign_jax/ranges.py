@@ -115,6 +115,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
             'every_epochs', 'pictures_every_epochs', 'kl_warmup_epochs', 'warmup_epochs', 'kl_weight',
             'weight_decay', 'clip_norm', 'start_learning_rate', 'end_learning_rate', 'kl_nats', 'mean_variance',
             'reconstruction_weight', 'penalty', 'distillation_weight', 'dead_weight', 'noise_sd', 'min_improvement',
+            'lookahead_power',
         ),
         _NOT_NEGATIVE,
     ),

@@ -15,18 +15,20 @@ from humalign_jax.train import loop
 from humalign_jax.wiring import images, training
 
 N_SHOWN = 10
-MIRRORED_VIEWS = 'mirrored_views'  # in config.objective: whether to score the mean of an image and its mirror image
 
 
 def make_task(setup: images.Setup, provenance: Mapping[str, Any]) -> loop.Task:
     """Cross-entropy as `config.objective` says, and the scores of a classifier.
+
+    With `config.objective.mirrored_views` there is a second accuracy, `accuracy_mirrored_views`, of two views of each
+    image, see `objectives.make_classification_measure`.
 
     Args:
         setup: What the run's config says.
         provenance: What every score says beside what `wiring.provenance` gives.
     """
     of_loss = dict(setup.objective)
-    mirrored_views = of_loss.pop(MIRRORED_VIEWS, False)
+    mirrored_views = of_loss.pop('mirrored_views', False)
     return images.make_task(
         setup,
         make_objective=lambda model: settings.call(
@@ -66,8 +68,8 @@ def write_scores(
     others = [scoring.mean(name, values[name], {**provenance, 'unit': of}) for name, of in (more or {}).items()]
     if 'accuracy_mirrored_views' in values:
         right = values['accuracy_mirrored_views'] > 0
-        said = {**provenance, 'measure': 'class of the mean logits of the image and its mirror image, left to right'}
-        others.append(scoring.proportion('accuracy_mirrored_views', int(right.sum()), len(right), said))
+        about = {**provenance, 'measure': 'class of the mean logits of the image and its mirror image, left to right'}
+        others.append(scoring.proportion('accuracy_mirrored_views', int(right.sum()), len(right), about))
     training.write_scores(folder, [*scores[:3], *others, *scores[3:]])
     said = {'class_names': scored.class_names, **provenance}
     storage.write_array(folder / 'confusion.npy', counts, {'axes': ['true class', 'predicted class'], **said})
