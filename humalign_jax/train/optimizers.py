@@ -179,7 +179,7 @@ def lookahead(tx: optax.GradientTransformation, n_steps: int, share: optax.Sched
     def init(params: Any) -> LookaheadState:
         return LookaheadState(jnp.int32(0), params, tx.init(params))
 
-    def update(updates: Any, state: LookaheadState, params: Any = None) -> tuple[Any, LookaheadState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, LookaheadState]:
         updates, inner = tx.update(updates, state.inner, params)
         step = state.step + 1
         pulled = jnp.where(step % n_steps == 0, share(step), 0.0)
@@ -208,7 +208,7 @@ def with_ema(tx: optax.GradientTransformation, decay: float) -> optax.GradientTr
     def init(params: Any) -> EmaState:
         return EmaState(jnp.int32(0), params, tx.init(params))
 
-    def update(updates: Any, state: EmaState, params: Any = None) -> tuple[Any, EmaState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, EmaState]:
         updates, inner = tx.update(updates, state.inner, params)
         step = state.step + 1
         new = 1 - jnp.minimum(decay, step / (9 + step))
