@@ -179,7 +179,7 @@ def test_settings_that_cannot_be_are_named(changes, message):
 def test_parameters_of_a_tuning_are_not_averaged(average):
     config = small()
     config.optimizer.update(average)
-    with pytest.raises(ValueError, match='cannot tune|are not averaged'):
+    with pytest.raises(ValueError, match=r'cannot tune|are not averaged'):
         tune_to_brain.make_task(config)
 
 
