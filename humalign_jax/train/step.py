@@ -129,6 +129,7 @@ def run_steps(
         if step // plan.steps_per_epoch != epoch:
             epoch = step // plan.steps_per_epoch
             order = rows_of(epoch)
+            arrays = {**arrays, 'epoch': devices_lib.replicate(np.int32(epoch), devices), 'run_key': key}
         first = step % plan.steps_per_epoch
         n_steps = most if plan.next_event(step) - step >= most else 1  # two shapes, so two compilations at most
         rows = order[first : first + n_steps].reshape(n_steps, len(devices), -1)  # [s, d, b]
