@@ -227,6 +227,14 @@ def test_conv_transpose_equals_the_sum_it_stands_for(shape):
     np.testing.assert_allclose(y, padded[:, 1:-1, 1:-1], rtol=1e-4, atol=1e-4)
 
 
+def test_identity_init_copies_the_channels_that_there_are():
+    x = np.random.default_rng(2).normal(size=(1, 8, 8, 4)).astype(np.float32)
+    kernel = layers.identity_init(jax.random.key(0), (3, 3, 4, 6))
+    y = convolution.conv(jnp.asarray(x), kernel, padding=1)
+    np.testing.assert_allclose(y[..., :4], x, atol=1e-6)
+    np.testing.assert_array_equal(kernel[..., 4:], layers.he_fan_out(jax.random.key(0), (3, 3, 4, 6))[..., 4:])
+
+
 @pytest.mark.parametrize('shape', [(2, 2, 2, 5), (2, 4, 6, 5)])
 def test_a_transposed_convolution_and_its_convolution_have_each_others_gradients(shape):
     np_rng = np.random.default_rng(8)
