@@ -3,13 +3,18 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV ?= .venv
+comma := ,
+# cuda12 or cuda13: jax for GPUs, with CUDA of that version.
+JAX ?=
+# One file for each kind of installation, made when it is done.
+INSTALLED = $(VENV)/installed$(if $(JAX),-$(JAX))
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 RUN := $(VENV)/bin/python -m humalign_jax.main
 
 .PHONY: quickstart test test-versions check venv clean
 
 # The whole study, end to end, on images that the package renders itself and observers that it simulates.
-quickstart: $(VENV)/installed
+quickstart: $(INSTALLED)
 	$(RUN) --config=configs/quickstart.py --workdir=runs/quickstart
 	@echo "The page: runs/quickstart/report/report.html"
 	@echo "Curves: $(VENV)/bin/tensorboard --logdir runs/quickstart/networks"
@@ -29,17 +34,17 @@ check: $(VENV)/installed-test
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright
 
-venv: $(VENV)/installed
+venv: $(INSTALLED)
 
-$(VENV)/installed: setup.py
+$(INSTALLED): setup.py
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer on the PATH; set PYTHON=/path/to/python"; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "error: $(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv"; exit 2; }
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --editable .
+	$(PIP) install --quiet --editable '.[all$(if $(JAX),$(comma)$(JAX))]'
 	touch $@
 
-$(VENV)/installed-test: $(VENV)/installed setup.py
+$(VENV)/installed-test: $(INSTALLED) setup.py
 	$(PIP) install --quiet --editable '.[test]'
 	touch $@
 

@@ -2,11 +2,37 @@
 
 import pathlib
 import re
+import shutil
 
 import setuptools
+from setuptools.command.build_py import build_py
 
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'humalign_jax' / '__init__.py').read_text()).group(1)
+
+REPORT = ['Jinja2>=3.1', 'matplotlib', 'Pillow']  # Jinja2 escapes every name by itself
+TRAIN = [
+    *REPORT,
+    'clu>=0.0.12',
+    'flax>=0.12',
+    'optax>=0.2.8',
+    'orbax-checkpoint>=0.12',
+    'scikit-learn',  # t-SNE maps, ICA, k-means
+    'tensorboard>=2.18',  # its event writer needs no TensorFlow
+]
+
+
+class BuildWithConfigs(build_py):
+    """Copies configs/ into the wheel, as humalign_jax/configs; an editable installation reads them where they are."""
+
+    def run(self) -> None:
+        """Builds, then copies."""
+        super().run()
+        if not self.editable_mode:
+            inside = pathlib.Path(self.build_lib) / 'humalign_jax' / 'configs'
+            ignored = shutil.ignore_patterns('__pycache__')
+            shutil.copytree(HERE / 'configs', inside, ignore=ignored, dirs_exist_ok=True)
+
 
 setuptools.setup(
     name='humalign_jax',
@@ -16,32 +42,40 @@ setuptools.setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.11',
-    package_data={'humalign_jax.human': ['templates/*'], 'humalign_jax.report': ['templates/*.j2']},
+    classifiers=[
+        'Intended Audience :: Science/Research',
+        'Programming Language :: Python :: 3',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Typing :: Typed',
+    ],
+    package_data={
+        'humalign_jax': ['py.typed'],
+        'humalign_jax.human': ['templates/*'],
+        'humalign_jax.report': ['templates/*.j2'],
+    },
     packages=setuptools.find_packages(include=['humalign_jax', 'humalign_jax.*']),
-    install_requires=[
+    cmdclass={'build_py': BuildWithConfigs},
+    install_requires=[  # what RSA needs
         'absl-py',
-        'clu>=0.0.12',
-        'flax>=0.12',
         'h5py',  # feature and RDM files of other toolboxes
         'jax>=0.10',
-        'Jinja2>=3.1',  # the report's page, which escapes every name by itself
-        'matplotlib',
         'ml-collections>=1.1',
         'numpy>=2.0',
-        'optax>=0.2.8',
-        'orbax-checkpoint>=0.12',
-        'Pillow',  # image folders, and PNG for TensorBoard
         'psutil',  # how much memory the machine has left
-        'scikit-learn',  # t-SNE maps, ICA, k-means
         'scipy>=1.14',
-        'tensorboard>=2.18',  # its event writer needs no TensorFlow
         'tqdm',
     ],
     extras_require={
+        'report': REPORT,
+        'train': TRAIN,
+        'all': TRAIN,
+        'cuda12': ['jax[cuda12]>=0.10'],
+        'cuda13': ['jax[cuda13]>=0.10'],
         # importlib_resources: used by tensorflow-datasets but not declared by it.
         'tfds': ['tensorflow-datasets>=4.9.10', 'importlib_resources', "tensorflow-cpu; python_version < '3.14'"],
         # Checkers are pinned: a new release of one must not turn an old commit red.
         'test': [
+            *TRAIN,
             'hypothesis',
             'importlib_resources',
             'pyright[nodejs]==1.1.414',

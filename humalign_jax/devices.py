@@ -7,12 +7,14 @@ All other code is written for one device and, where devices must agree, names th
 import collections
 import concurrent.futures
 import functools
+import pathlib
 import queue
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from absl import logging
 
 AXIS = 'device'  # name of the mapped axis inside every mapped function
 
@@ -38,6 +40,29 @@ def local_devices(n_devices: int = 0, *, where: str = '') -> list[jax.Device]:
             f'{asked}there are {len(devices)} ({devices[0].platform}): set the number to 0 (all) or to at most that.'
         )
     return devices[: n_devices or None]
+
+
+def check_gpu_is_used(environment: Mapping[str, str], system: pathlib.Path = pathlib.Path('/')) -> None:
+    """Looks for a GPU that jax does not use; silent where the user has chosen by JAX_PLATFORMS.
+
+    Args:
+        environment: Variables of the process.
+        system: Folder that holds `proc`.
+
+    Raises:
+        ValueError: A SLURM job was given GPUs, but jax has none. Outside of a job it is a warning.
+    """
+    if _all_local()[0].platform != 'cpu' or environment.get('JAX_PLATFORMS'):
+        return
+    advice = (
+        'install jax for its driver (`make venv JAX=cuda12`, or pip install "humalign_jax[cuda12]"), or set '
+        'JAX_PLATFORMS=cpu to compute on the CPU.'
+    )
+    for name in ('SLURM_JOB_GPUS', 'SLURM_STEP_GPUS'):
+        if environment.get(name):
+            raise ValueError(f'this job has a GPU ({name}={environment[name]}), but jax does not find it: {advice}')
+    if any((system / 'proc/driver/nvidia/gpus').glob('*')):
+        logging.warning('This machine has a GPU, but jax does not find it: %s', advice)
 
 
 def compiled(function: Callable[..., Any] | None = None, **options: Any) -> Callable[..., Any]:

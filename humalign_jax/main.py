@@ -123,6 +123,7 @@ def _run_experiment(config: ConfigDict, folder: str) -> None:
     """Imports and runs the experiment. Imported this late, because a complete run or a wrong config needs no jax."""
     from humalign_jax import devices
 
+    devices.check_gpu_is_used(os.environ)
     for where, value in ranges.leaves(settings.plain(config)):
         if where.endswith('.n_devices'):
             devices.local_devices(value, where=where)

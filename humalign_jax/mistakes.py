@@ -32,7 +32,10 @@ def message_of(error: BaseException) -> str | None:
             f'such as in undefined distances ({words}). Unset it to go on.'
         )
     if isinstance(error, ModuleNotFoundError) and not (error.name or 'humalign_jax').startswith('humalign_jax'):
-        return f'the Python package {error.name!r} is not installed here: install it, or run `make venv` again.'
+        return (
+            f"the Python package {error.name!r} is not installed here: pip install 'humalign_jax[all]' installs what "
+            'training and reports need; in a checkout, run `make venv` again.'
+        )
     if isinstance(error, OSError):
         return _of_the_system(error, words)
     if isinstance(error, ValueError):
