@@ -18,6 +18,9 @@ setuptools.setup(
     python_requires='>=3.11',
     package_data={'humalign_jax.human': ['templates/*'], 'humalign_jax.report': ['templates/*.j2']},
     packages=setuptools.find_packages(include=['humalign_jax', 'humalign_jax.*']),
+    entry_points={
+        'console_scripts': ['humalign=humalign_jax.cli.command:main', 'humalign-sweep=humalign_jax.cli.sweep:main']
+    },
     install_requires=[
         'absl-py',
         'clu>=0.0.12',

@@ -45,7 +45,7 @@ class Result:
             ImportError: pandas is not installed.
         """
         try:
-            import pandas
+            import pandas  # pyright: ignore[reportMissingImports] (optional)
         except ImportError as error:
             raise ImportError('a data frame needs pandas: pip install pandas, or use .columns().') from error
         return pandas.DataFrame(self.columns())
@@ -83,8 +83,8 @@ class Result:
         types, made = typing.get_type_hints(cls), {}
         for field in dataclasses.fields(cls):  # type: ignore[arg-type]
             value = about[field.name] if field.name in about else storage.read_array(path, key=field.name)
-            if dataclasses.is_dataclass(types[field.name]):
-                value = types[field.name](**value)
+            if isinstance(value, dict) and dataclasses.is_dataclass(types[field.name]):
+                value = types[field.name](**{str(key): item for key, item in value.items()})
             made[field.name] = tuple(value) if isinstance(value, list) else value
         return cls(**made)
 

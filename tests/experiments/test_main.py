@@ -197,6 +197,6 @@ def test_what_was_set_for_other_programs_is_taken_back(monkeypatch):
     monkeypatch.setenv('MPLBACKEND', 'module://matplotlib_inline.backend_inline')  # by '!python' in a notebook
     monkeypatch.setenv('JAX_NUMPY_DTYPE_PROMOTION', 'strict')  # optax fails under it
     monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', '~/cache')
-    main._set_up_environment()
+    main.set_up_environment()
     assert os.environ['MPLBACKEND'] == 'agg' and 'JAX_NUMPY_DTYPE_PROMOTION' not in os.environ
     assert os.environ['JAX_COMPILATION_CACHE_DIR'] == os.path.expanduser('~/cache')
