@@ -53,6 +53,13 @@ def load_models(
 
     Raises:
         ValueError: A source matches no file, or a file has no such array.
+
+    Example:
+        >>> np.savez('net.npz', conv1=np.zeros((4, 2, 3)), fc=np.ones((4, 5)))
+        >>> rsa.load_models('net.npz', ids=['a', 'b', 'c', 'd'])
+        [Features('conv1': 4 stimuli (a ...), 6 features), Features('fc': 4 stimuli (a ...), 5 features)]
+        >>> rsa.load_models('*.npz:fc', ids=['a', 'b', 'c', 'd'])
+        [Features('fc': 4 stimuli (a ...), 5 features)]
     """
     if kind not in KINDS:
         raise ValueError(f'kind must be one of {", ".join(KINDS)}, not {kind!r}.')
@@ -74,6 +81,11 @@ def load_subjects(sources: str | Sequence[str], *, ids: np.ndarray | None = None
 
     Raises:
         ValueError: A source matches no file, or an array is no RDM.
+
+    Example:
+        >>> np.save('people.npy', [[1.0, 2.0, 3.0], [1.0, 2.0, 2.5]])  # two condensed RDMs
+        >>> rsa.load_subjects('people.npy', ids=['a', 'b', 'c'])
+        [Rdm('people 1': 3 stimuli (a ...), 3 pairs, unknown), Rdm('people 2': 3 stimuli (a ...), 3 pairs, unknown)]
     """
     arrays = _arrays_of(sources, rdms=True)
     return _named_apart([((path, key), files.load_rdms(path, key=key, ids=ids, name=key)) for path, key in arrays])
@@ -89,6 +101,13 @@ def same_stimuli(records: Sequence[Record], join: str = 'auto') -> tuple[list[Re
 
     Raises:
         ValueError: Ids are missing or differ, or fewer than three stimuli are left; the message names the files.
+
+    Example:
+        >>> one = rsa.Rdm(np.array([1.0, 2.0, 3.0]), ['a', 'b', 'c'], 'one', 'euclidean')
+        >>> two = rsa.Rdm(np.array([3.0, 2.0, 1.0]), ['c', 'b', 'a'], 'two', 'euclidean')
+        >>> (_, moved), how = rsa.same_stimuli([one, two])
+        >>> moved.values, how
+        (array([1., 2., 3.]), 'exact')
     """
     if join not in JOINS:
         raise ValueError(f'join must be one of {", ".join(JOINS)}, not {join!r}.')

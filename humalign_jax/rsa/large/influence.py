@@ -262,6 +262,16 @@ def infer_by_influence(
 
     Raises:
         ValueError: As `Reference`, `Reference.influence` and `summarise_influence`.
+
+    Example:
+        >>> ids = [f'image{i}' for i in range(20)]
+        >>> seen = np.random.default_rng(0).normal(size=(20, 6))
+        >>> model = rsa.rdm(rsa.Features(seen, ids, 'model'))
+        >>> person = rsa.rdm(rsa.Features(seen + np.random.default_rng(1).normal(size=seen.shape), ids, 'person'))
+        >>> print(rsa.infer_by_influence([model], person)['all'])
+        spearman, all pairs of 20 stimuli; intervals for new stimuli
+        model  score  95 % interval   p (zero)
+        model  0.415  [0.171, 0.612]   < 0.001
     """
     prepared = Reference(reference, index=index, labels=labels, pairs=pairs)
     found = [prepared.influence(model) for model in models]
@@ -277,6 +287,14 @@ def summarise_influence(scores: Sequence[InfluenceScore], *, n_draws: int = 10_0
 
     Raises:
         ValueError: No scores, names that repeat, or scores of different indices, pairs or stimuli.
+
+    Example:
+        >>> influence = np.random.default_rng(0).normal(size=100)
+        >>> score = rsa.InfluenceScore('model', 'spearman', 'all', 4950, 0.5, influence - influence.mean())
+        >>> print(rsa.summarise_influence([score]))
+        spearman, all pairs of 100 stimuli; intervals for new stimuli
+        model  score  95 % interval   p (zero)
+        model  0.500  [0.285, 0.667]   < 0.001
     """
     names = tuple(score.name for score in scores)
     alike = {(score.index, score.pairs, score.n_pairs, len(score.influence)) for score in scores}

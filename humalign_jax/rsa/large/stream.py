@@ -127,6 +127,13 @@ def compare_features(
 
     Raises:
         ValueError: Options, shapes or stimuli do not fit, or distances are not defined under 'raise'.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(30, 5))
+        >>> print(rsa.compare_features(x, 2.0 * x + 1.0))  # correlation distances do not change
+        spearman of two RDMs of 30 stimuli
+           value  error bound  pairs
+        1.000000  0 (exact)      435
     """
     chosen = index_named(index, STREAMABLE_INDICES, 'streamed index')
     if mode not in ('exact', 'binned') or (mode == 'binned' and not chosen.ranked):
