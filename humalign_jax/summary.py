@@ -1,5 +1,6 @@
 """What the end of a run says: its main scores, its page, and the next command."""
 
+import csv
 import pathlib
 from collections import defaultdict
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from humalign_jax.records import Score
 
 MOST_SCORES = 8
 _MOST_COLUMNS = 3  # that tell scores apart
+_MOST_MEASURES = 4  # of a page's headline table
 # Entries of a score's provenance that may tell it from the others, in this order.
 _TELLS = ('model', 'layer', 'human', 'roi', 'category', 'pairs', 'level', 'condition', 'mode', 'of', 'measure', 'stage')
 _TRAINED = 'humalign run extract --config.run={folder} --workdir={folder}-features'
@@ -40,6 +42,8 @@ def of_run(folder: pathlib.Path, experiment: str) -> str:
         lines += [f'{len(rows) - MOST_SCORES} more: {folder / "scores.jsonl"}']
     page = next((path for path in (folder / 'report.html', folder / 'report' / 'report.html') if path.is_file()), None)
     if page is not None:
+        if not rows and (headline := _headline(page.parent / 'tables' / 'headline.csv')):
+            lines += [results.text_table(headline)]
         lines += [f'Page: {page.resolve().as_uri()}']
     elif experiment in _NEXT:
         lines += [f'Next: {_NEXT[experiment].format(folder=folder)}']
@@ -60,6 +64,26 @@ def _columns(scores: Sequence[Score]) -> dict[str, list[str]]:
         ],
         'n': [str(score.n) for score in chosen],
     }
+
+
+def _headline(path: pathlib.Path) -> dict[str, list[str]]:
+    """The models of a page's headline table, with the values of its first measures; {} if there is none."""
+    if not path.is_file():
+        return {}
+    with open(path, encoding='utf-8', newline='') as file:
+        rows = [row for row in csv.DictReader(file) if row.get('kind') == 'model']
+    if not rows:
+        return {}
+    names = [name for name in rows[0] if name != 'kind' and not name.endswith((', low', ', high', ', n'))]
+    shown = [name for name in names if any(row[name] for row in rows)][: _MOST_MEASURES + 1]
+    return {name: [_cell(row[name]) for row in rows] for name in shown}
+
+
+def _cell(text: str) -> str:
+    try:
+        return f'{float(text):.4g}'
+    except ValueError:
+        return text or '-'
 
 
 def _main(scores: Sequence[Score]) -> list[Score]:

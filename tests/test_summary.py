@@ -36,5 +36,20 @@ def test_a_page_is_linked(tmp_path):
     assert summary.of_run(tmp_path / 'report', 'report') == summary.of_run(tmp_path, 'study')
 
 
+def test_a_study_shows_the_models_of_its_headline_table(tmp_path):
+    tables = tmp_path / 'report' / 'tables'
+    tables.mkdir(parents=True)
+    (tables.parent / 'report.html').write_text('<html>')
+    (tables / 'headline.csv').write_text(
+        'kind,Model,Accuracy ↑,"Accuracy ↑, low","RSA, all pairs ↑","RSA, all pairs ↑, n"\n'
+        'model,net,0.81234,0.7,0.41,20\nmodel,vae,,,0.2,20\nbaseline,pixels,,,0.05,20\n'
+    )
+    assert summary.of_run(tmp_path, 'study').splitlines()[:3] == [
+        'Model  Accuracy ↑  RSA, all pairs ↑',
+        'net        0.8123              0.41',
+        'vae             -               0.2',
+    ]
+
+
 def test_a_run_without_scores_or_page_says_nothing(tmp_path):
     assert summary.of_run(tmp_path, 'extract') == ''

@@ -27,7 +27,13 @@ def file_of(given: str) -> str:
 
 
 def listed() -> str:
-    """A line for each config: its name and the first line of its docstring."""
+    """A line for each config: its name and the first line of its docstring.
+
+    Raises:
+        ValueError: No folder with configs is here.
+    """
+    if not _files():
+        raise ValueError('there are no configs here: go to a checkout of the repository, which has them in configs/.')
     about = {name: _docstring(path).split('\n')[0] for name, path in _files().items()}
     width = max(map(len, about), default=0)
     lines = [f'{name:{width}}  {line}' for name, line in about.items()]

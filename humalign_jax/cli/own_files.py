@@ -12,7 +12,7 @@ from humalign_jax import main, memory, progress, results, rsa, settings, storage
 from humalign_jax.records import Features, Rdm, Score
 from humalign_jax.rsa import files
 
-BYTES_PER_PAIR = 75  # of each RDM, with inference; as measured for the experiment `rsa`
+BYTES_PER_PAIR, BYTES_PER_PAIR_ONCE = 75, 26  # of each RDM, with inference and without; measured for experiment `rsa`
 NO_INFERENCE = 'none'
 
 
@@ -38,9 +38,9 @@ def compare(arguments: argparse.Namespace) -> None:
         print(f'note: row k of every file is taken for the same stimulus ({why}).', file=sys.stderr)
     n = len(joined[0].ids)
     memory.check_memory(
-        BYTES_PER_PAIR * len(joined) * n * (n - 1) / 2,
+        (BYTES_PER_PAIR_ONCE if arguments.over == NO_INFERENCE else BYTES_PER_PAIR) * len(joined) * n * (n - 1) / 2,
         f'{len(joined)} RDMs of {n} stimuli',
-        'use fewer stimuli, or configs/rsa.py with --config.inference.over=none, which holds no RDM',
+        'use fewer stimuli, or humalign run rsa with --config.inference.over=none, which holds no RDM',
     )
     with progress.shown():
         distances = [arguments.measure] * len(models) + [arguments.reference_measure] * len(reference)
@@ -75,7 +75,7 @@ class PlainScores(results.Result):
         """Title and columns of the printed table."""
         k = self.scores_by_subject.shape[1]
         scores = [results.number(value) for value in self.scores_by_subject.mean(axis=1)]
-        return f'{self.index}, mean of {k} subjects', {'model': list(self.names), 'score': scores}
+        return f'{self.index}, {k} subject{"s" if k > 1 else ""}', {'model': list(self.names), 'score': scores}
 
 
 def _scored(arguments: argparse.Namespace, models: list[Rdm], reference: list[Rdm]) -> results.Result:
@@ -93,6 +93,13 @@ def _scored(arguments: argparse.Namespace, models: list[Rdm], reference: list[Rd
 def _rdm(record: Features | Rdm, measure: str) -> Rdm:
     if isinstance(record, Rdm):
         return record
+    if measure in rsa.DISTANCES and not (defined := rsa.defined_stimuli(record, measure)).all():
+        lost = [str(stimulus) for stimulus in record.ids[~defined]]
+        raise ValueError(
+            f'{record.name!r}: {len(lost)} of {len(record.ids)} stimuli have no {measure} distances, since their '
+            f'features are constant or not finite: {", ".join(lost[:3])}. Leave their rows out of the files, or choose '
+            '--measure=euclidean if they are finite.'
+        )
     made = rsa.rdm(record, measure)
     return dataclasses.replace(made, provenance={**record.provenance, **made.provenance})
 

@@ -1,8 +1,8 @@
 """Representational similarity analysis of arrays: distances, RDMs, comparisons, ceilings and inference.
 
 This is the whole public interface: other packages import from `humalign_jax.rsa` alone, never from its rooms.
-`files` reads and writes features and RDMs, `pairs` joins them by stimulus id, `class_level` compares classes. Examples in
-docstrings begin after `import numpy as np` and `from humalign_jax import rsa`.
+`files` reads and writes features and RDMs, `pairs` joins them by stimulus id, `class_level` compares classes.
+Examples in docstrings begin after `import numpy as np` and `from humalign_jax import rsa`.
 """
 
 from humalign_jax.records import Features as Features

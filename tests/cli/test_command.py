@@ -50,6 +50,7 @@ def folder(tmp_path, monkeypatch):
     for s in range(K):
         own = squareform(pdist(shared + np_rng.normal(size=shared.shape)))
         np.savetxt(tmp_path / 'subjects' / f's{s}.csv', own, delimiter=',')
+    np.save(tmp_path / 'dead.npy', np.where(np.arange(N)[:, None] == 3, 0.0, layers['conv1']))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -126,6 +127,7 @@ def test_of_the_92_images_the_scores_are_those_recorded(call, real_data):
         (['rsa', 'net.npz', '--reference', 'subjects/*.csv', '--measure', 'cosin'], 'cosine'),
         (['rsa', 'net.npz', '--reference', 'net.npz'], 'no array that can be RDMs'),
         (['rsa', 'net.npz', '--reference', 'subjects/*.csv', '--indx=a'], "what is '--indx=a'?"),
+        (['rsa', 'dead.npy', '--reference', 'subjects/*.csv'], "'dead': 1 of 10 stimuli have no correlation distances"),
         (['run', 'vea:tiny'], "there is no config 'vea'. Did you mean 'vae'?"),
         (['show', 'vae:huge'], "no variant 'huge'"),
     ],
