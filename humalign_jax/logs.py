@@ -1,4 +1,4 @@
-"""What the log shows: plain lines on a terminal, time and place of every line elsewhere and in a run's `log.txt`."""
+"""Log lines: plain on a terminal, with time and place elsewhere and in a run's `log.txt`."""
 
 import contextlib
 import logging as python_logging

@@ -1,4 +1,4 @@
-"""What results have in common: they print as a table, become a data frame, are saved and loaded."""
+"""Base of all results: printed tables, data frames, files."""
 
 import csv
 import dataclasses

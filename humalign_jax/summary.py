@@ -1,4 +1,4 @@
-"""What the end of a run says: its main scores, its page, and the next command."""
+"""Last lines of a run: its main scores, its page, and the next command."""
 
 import csv
 import pathlib
