@@ -31,12 +31,17 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from humalign_jax import logs, mistakes, progress, ranges, settings, storage, summary, workdir
+from humalign_jax import allocator, logs, mistakes, progress, ranges, settings, storage, summary, workdir
 
 _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'The study: a file of configs/, with ":tiny" for a small one.'
 )
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; default: runs/<config name>.')
+_KEEP_FREED_MEMORY = flags.DEFINE_bool(
+    'keep_freed_memory',
+    True,
+    'Keep freed buffers for the next step: faster training on CPUs, more memory (glibc only).',
+)
 _EXPERIMENTS = pathlib.Path(__file__).parent / 'experiments'
 
 
@@ -62,6 +67,8 @@ def main(argv: list[str]) -> None:
         try:
             logs.set_up(verbose=logging.get_verbosity() > 0)
             set_up_environment()
+            if _KEEP_FREED_MEMORY.value:
+                allocator.keep_freed_memory()
             config = _checked(_CONFIG.value, sys.argv)
             ours = True
             if workdir.run_once(_run_experiment, config, folder):

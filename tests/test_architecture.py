@@ -10,8 +10,8 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / 'humalign_jax'
 GROUND = {
     *('arrays', 'records', 'storage', 'text', 'settings', 'ranges', 'workdir', 'lock', 'interrupts', 'mistakes'),
-    *('devices', 'progress', 'memory', 'human_data', 'human_responses', 'pickles', 'results', 'drawing'),
-    *('logs', 'summary'),
+    *('allocator', 'devices', 'progress', 'memory', 'human_data', 'human_responses', 'pickles'),
+    *('drawing', 'logs', 'results', 'summary'),
 }
 # What each package may import from the others, beside the ground floor.
 MAY = {

@@ -22,7 +22,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Carries out a command line; default that of the process."""
     interrupts.end_at_once()  # before the other imports, in whose first second Ctrl-C may come
     arguments, rest = _parser().parse_known_args(argv)
-    wrong = [text for text in rest if not (text.startswith('--config.') and arguments.command in ('run', 'show'))]
+    passed_on = {'run': '--', 'show': '--config.'}.get(arguments.command)
+    wrong = [text for text in rest if passed_on is None or not text.startswith(passed_on)]
     if wrong:
         _fail(f'what is {wrong[0]!r}? See humalign {arguments.command} --help.')
     try:
