@@ -28,7 +28,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         flip=True,
         flip_mode='random',
     )
-    c.model = dict(name='philnet', dropout_rate=0.4, dtype='float32')
+    c.model = dict(name='philnet', dropout_rate=0.4, identity_init=False, dtype='float32')
     c.objective = dict(label_smoothing=0.0, mirrored_views=False)  # True: also scores two views, one mirrored
     c.optimizer = dict(
         name='adamw',

@@ -21,6 +21,18 @@ LAYERS = 'layers'  # the variable collection of named layers
 he_fan_out = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
 
 
+def identity_init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+    """A kernel [k, k, c, d] whose first c filters copy their channel; further filters are as `he_fan_out` makes them.
+
+    References:
+        Zagoruyko & Komodakis (2017). DiracNets. arXiv:1706.00388
+    """
+    kernel = he_fan_out(key, shape, dtype)
+    n, middle = min(shape[2:]), shape[0] // 2
+    channel = jnp.arange(n)
+    return kernel.at[..., :n].set(0.0).at[middle, middle, channel, channel].set(1.0)
+
+
 def named(module: nn.Module, name: str, x: jax.Array) -> jax.Array:
     """Returns `x` unchanged and gives it a name, so that `capture` can find it.
 
@@ -161,6 +173,7 @@ class Conv(nn.Module):
         use_bias: Adds one number per channel.
         dtype: Compute dtype.
         by_rows: Computes it as `convolution.row_conv`, for small maps of few channels; stride 1 only.
+        kernel_init: Initialiser of the kernel.
     """
 
     features: int
@@ -170,12 +183,13 @@ class Conv(nn.Module):
     use_bias: bool = False
     dtype: str = 'float32'
     by_rows: bool = False
+    kernel_init: nn.initializers.Initializer = he_fan_out
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[b, h, w, c] -> [b, h', w', features]."""
         dtype = compute_dtype(self.dtype)
-        kernel = self.param('kernel', he_fan_out, (self.size, self.size, x.shape[-1], self.features), jnp.float32)
+        kernel = self.param('kernel', self.kernel_init, (self.size, self.size, x.shape[-1], self.features), jnp.float32)
         if self.by_rows:
             assert self.stride == 1
             y = convolution.row_conv(x.astype(dtype), kernel.astype(dtype), padding=self.padding)

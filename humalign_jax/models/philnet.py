@@ -21,6 +21,7 @@ class PhilNet(nn.Module):
         dropout_rate: Probability of a zero before the last linear layer, in [0, 1).
         head: How the last map becomes a vector: 'gap' (global average pool), 'gap_hidden' (global average pool and a
             hidden layer of 256 units), 'flatten' (all positions and a hidden layer of 512 units).
+        identity_init: Start all convolutions but the first as copies of their input, see `layers.identity_init`.
         dtype: Compute dtype, 'float32' or 'bfloat16'.
         axis_name: Mapped axis over which BatchNorm is synchronised, or None.
 
@@ -32,6 +33,7 @@ class PhilNet(nn.Module):
     widths: tuple[tuple[int, ...], ...] = ((32, 64), (128, 256), (256, 512))
     dropout_rate: float = 0.4
     head: str = 'gap'
+    identity_init: bool = False
     dtype: str = 'float32'
     axis_name: str | None = None
 
@@ -59,7 +61,10 @@ class PhilNet(nn.Module):
         x = image.astype(dtype)
         for i, block in enumerate(self.widths, start=1):
             for j, width in enumerate(block, start=1):
-                x = layers.Conv(width, 3, padding=1, dtype=self.dtype, name=f'block{i}_conv{j}')(x)
+                is_first = i == j == 1
+                init = layers.identity_init if self.identity_init and not is_first else layers.he_fan_out
+                conv = layers.Conv(width, 3, padding=1, dtype=self.dtype, kernel_init=init, name=f'block{i}_conv{j}')
+                x = conv(x)
                 norm = layers.batch_norm(self.dtype, self.axis_name, name=f'block{i}_norm{j}')
                 x = nn.relu(norm(x, use_running_average=not train))
             x = layers.named(self, f'block{i}', layers.max_pool(x, 2))
