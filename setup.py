@@ -55,6 +55,9 @@ setuptools.setup(
     },
     packages=setuptools.find_packages(include=['humalign_jax', 'humalign_jax.*']),
     cmdclass={'build_py': BuildWithConfigs},
+    entry_points={
+        'console_scripts': ['humalign=humalign_jax.cli.command:main', 'humalign-sweep=humalign_jax.cli.sweep:main']
+    },
     install_requires=[  # what RSA needs
         'absl-py',
         'h5py',  # feature and RDM files of other toolboxes

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+SYMMETRY_TOLERANCE = 1e-5  # of the largest value: float32 matrices are symmetric to rounding only
+
 
 def numeric(values: Any, what: str) -> np.ndarray:
     """Real numbers as a plain float array of the same shape, in the machine's byte order.
@@ -44,6 +46,51 @@ def real(values: Any, what: str) -> np.ndarray:
     """Like `numeric`, but booleans and integers keep their type, which saves memory for large arrays."""
     plain = type(values) in (np.ndarray, np.memmap) and values.dtype.kind in 'biu'
     return values if plain else numeric(values, what)
+
+
+def condensed(values: Any, what: str) -> np.ndarray:
+    """RDMs as condensed rows, [k, p], in SciPy's order.
+
+    Args:
+        values: One RDM, condensed [p] or square [n, n], or several, [k, p] or [k, n, n]. A square array is one RDM.
+        what: Name of the values in messages.
+
+    Raises:
+        ValueError: The shape is none of these, or a square matrix is not symmetric with a zero diagonal.
+    """
+    array = numeric(values, what)
+    if array.ndim == 2 and array.shape[0] == array.shape[1] > 1:
+        array = array[None]
+    if array.ndim == 3 and array.shape[1] == array.shape[2] > 1:
+        for square in array:
+            _check_square(square, what)
+        first, second = np.triu_indices(array.shape[1], 1)
+        return array[:, first, second]
+    array = array[None] if array.ndim == 1 else array
+    n_pairs = array.shape[-1] if array.ndim == 2 else 0
+    n = (1 + int(np.sqrt(1 + 8 * n_pairs))) // 2
+    if n_pairs < 1 or n * (n - 1) // 2 != n_pairs:
+        raise ValueError(
+            f'{what} must be condensed, [p] or [k, p] with p = n (n - 1) / 2, or square, [n, n] or [k, n, n], not '
+            f'{list(np.shape(values))}.'
+        )
+    return array
+
+
+def _check_square(square: np.ndarray, what: str) -> None:
+    """Raises ValueError unless a matrix is symmetric with a zero diagonal."""
+    scale, diagonal = np.nanmax(np.abs(square)), np.nanmax(np.abs(np.diag(square)))
+    if diagonal > SYMMETRY_TOLERANCE * scale:
+        raise ValueError(
+            f'{what}: the diagonal of an RDM must be zero, but reaches {diagonal:.4g}: if this is a similarity matrix, '
+            'turn it into distances first.'
+        )
+    gaps = np.abs(square - square.T)
+    if np.nanmax(gaps) > SYMMETRY_TOLERANCE * scale:
+        i, j = np.unravel_index(np.nanargmax(gaps), gaps.shape)
+        raise ValueError(
+            f'{what}: an RDM must be symmetric, but ({i}, {j}) and ({j}, {i}) differ by {np.nanmax(gaps):.4g}.'
+        )
 
 
 def stimulus_names(ids: Any, what: str) -> np.ndarray:

@@ -10,6 +10,8 @@ Exit status:
     2    a mistake in config, data or files: one message, no traceback
     75   stopped by a signal with everything saved: start again to continue
     130  Ctrl-C in work that saves nothing before its end
+
+A terminal shows log lines without time and place; `-v` shows both, and the run's `log.txt` keeps both.
 """
 
 from humalign_jax import interrupts
@@ -18,7 +20,6 @@ if __name__ == '__main__':  # before the other imports, in whose first second Ct
     interrupts.end_at_once()
 
 import importlib
-import logging as python_logging
 import os
 import pathlib
 import re
@@ -30,7 +31,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from humalign_jax import allocator, mistakes, progress, ranges, settings, storage, workdir
+from humalign_jax import allocator, logs, mistakes, progress, ranges, settings, storage, summary, workdir
 
 _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'The study: a file of configs/, with ":tiny" for a small one.'
@@ -42,6 +43,11 @@ _KEEP_FREED_MEMORY = flags.DEFINE_bool(
     'Keep freed buffers for the next step: faster training on CPUs, more memory (glibc only).',
 )
 _EXPERIMENTS = pathlib.Path(__file__).parent / 'experiments'
+
+
+def start() -> None:
+    """Runs the command line of this process, `sys.argv`, and ends it with one of the statuses above."""
+    app.run(main, flags_parser=_parse_flags)
 
 
 def experiment_names() -> list[str]:
@@ -59,8 +65,8 @@ def main(argv: list[str]) -> None:
     ours = False
     with interrupts.ctrl_c():
         try:
-            _set_up_logging()
-            _set_up_environment()
+            logs.set_up(verbose=logging.get_verbosity() > 0)
+            set_up_environment()
             if _KEEP_FREED_MEMORY.value:
                 allocator.keep_freed_memory()
             config = _checked(_CONFIG.value, sys.argv)
@@ -69,6 +75,8 @@ def main(argv: list[str]) -> None:
                 print(f'Done: {folder}')
             else:
                 print(f'{folder} is complete: nothing to do. Choose another --workdir to run it again.')
+            if text := summary.of_run(folder, str(config.experiment)):
+                print(text)
         except KeyboardInterrupt:
             _end_interrupted(folder)
         except Exception as error:
@@ -127,7 +135,7 @@ def _run_experiment(config: ConfigDict, folder: str) -> None:
     for where, value in ranges.leaves(settings.plain(config)):
         if where.endswith('.n_devices'):
             devices.local_devices(value, where=where)
-    with progress.shown(logging.info):
+    with progress.shown(logging.info), logs.kept_in(pathlib.Path(folder)):
         importlib.import_module(f'humalign_jax.experiments.{config.experiment}').run(config, folder)
 
 
@@ -165,18 +173,7 @@ def _keep_traceback(error: Exception, folder: pathlib.Path) -> str:
     return f'\n(traceback: {path})'
 
 
-def _set_up_logging() -> None:
-    """Logs this package's progress and the warnings of all packages, but not the progress of libraries."""
-    ours = str(pathlib.Path(__file__).parent)
-
-    def is_shown(record: python_logging.LogRecord) -> bool:
-        return record.levelno >= python_logging.WARNING or record.pathname.startswith(ours)
-
-    logging.set_verbosity(logging.INFO)
-    logging.get_absl_handler().addFilter(is_shown)
-
-
-def _set_up_environment() -> None:
+def set_up_environment() -> None:
     """Keeps compiled programs between runs, and resets variables of a shell or notebook that break a run."""
     cache = os.environ.get('JAX_COMPILATION_CACHE_DIR', '~/.cache/humalign_jax/compiled')
     os.environ['JAX_COMPILATION_CACHE_DIR'] = settings.with_home(cache)
@@ -216,7 +213,8 @@ def _fail(message: str) -> NoReturn:
 
 def _parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line; a mistake in it, or in a config file, is one message."""
-    sys.argv[:] = argv = _with_home(argv)  # the flag library reads both
+    # The flag library reads both lists; its own -v needs a number.
+    sys.argv[:] = argv = _with_home([*('--verbosity=1' if flag in ('-v', '--verbose') else flag for flag in argv)])
     try:
         return flags.FLAGS(argv)
     except Exception as error:  # a config is the user's program: whatever it raises is its mistake
@@ -265,4 +263,4 @@ def _unknown_setting(argv: Sequence[str]) -> str:
 
 
 if __name__ == '__main__':
-    app.run(main, flags_parser=_parse_flags)
+    start()

@@ -1,7 +1,7 @@
 """Progress of long work: functions report it with `steps` or `stage`, and `shown` displays it.
 
-Inside `shown`, a terminal shows bars, and a log shows lines. Outside `shown` nothing is displayed, and reporting costs
-almost nothing. `main` uses `shown`; a script or notebook may use it too.
+Inside `shown`, a terminal or notebook shows bars, and a log shows lines. Outside `shown` nothing is displayed, and
+reporting costs almost nothing. `main` uses `shown`; a script or notebook may use it too.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from absl import logging
 from tqdm import tqdm
@@ -34,7 +34,7 @@ def shown(say: Callable[[str], None] = to_stderr) -> Iterator[None]:
     """Displays the progress and the remaining time of all work in this block that takes longer than 2 s.
 
     Args:
-        say: Called with each line if standard error is no terminal; `logging.info`, say.
+        say: Called with each line where there are no bars; `logging.info`, say.
     """
     token = _say.set(say)
     try:
@@ -59,8 +59,8 @@ def stage(what: str, total: int) -> Iterator[Advance]:
         yield silent
         return
     with contextlib.ExitStack() as stack:
-        if sys.stderr.isatty():  # a bar that appears after a while and goes when the work is done
-            update = stack.enter_context(tqdm(total=total, desc=what, delay=SILENT_SECONDS, leave=False)).update
+        if _has_bars():  # that appear after a while and go when the work is done
+            update = stack.enter_context(_bar(total=total, desc=what, delay=SILENT_SECONDS, leave=False)).update
         else:
             update = _Lines(what, total, say).update
         lock = threading.Lock()
@@ -87,7 +87,7 @@ def steps(items: Iterable[Item], what: str, total: int | None = None) -> Iterato
 
 
 def each(items: Iterable[Item], what: str, name: Callable[[Item], str] | None = None) -> Iterator[Item]:
-    """The few items of an experiment, with a bar on a terminal, otherwise one line in the log as each begins.
+    """The few items of an experiment, with a bar where there are bars, otherwise one line in the log as each begins.
 
     Args:
         items: The items.
@@ -95,13 +95,13 @@ def each(items: Iterable[Item], what: str, name: Callable[[Item], str] | None = 
         name: Gives the name of an item in the line.
     """
     items, started = list(items), time.monotonic()
-    if sys.stderr.isatty():
-        yield from tqdm(items, desc=what)
+    if _has_bars():
+        yield from _bar(items, desc=what)
         return
     for i, item in enumerate(items, start=1):
         passed = time.monotonic() - started
         called = f' ({name(item)})' if name else ''
-        left = f', {_times(passed, i - 1, len(items))}' if i > 1 else ''
+        left = f', {passed:.0f} s so far, about {passed / (i - 1) * (len(items) - i + 1):.0f} s left' if i > 1 else ''
         logging.info('%s: %d of %d%s%s', what, i, len(items), called, left)
         yield item
 
@@ -110,24 +110,40 @@ def silent(n: int = 1) -> None:
     """The `advance` of work that nobody watches."""
 
 
+def _has_bars() -> bool:
+    return sys.stderr.isatty() or _in_notebook()
+
+
+def _in_notebook() -> bool:
+    return 'ipykernel' in sys.modules
+
+
+def _bar(*args: Any, **options: Any) -> Any:
+    """A bar of tqdm's kind for this place; in a notebook a widget, where it can show one."""
+    if _in_notebook():
+        from tqdm import auto  # imported where it is needed: it looks for widgets
+
+        return auto.tqdm(*args, **options)
+    return tqdm(*args, **options)
+
+
 class _Lines:
-    """A line after a while, and then every few seconds."""
+    """A line after a while, and then every few seconds. The first steps may compile, and are left out of the rate."""
 
     def __init__(self, what: str, total: int, say: Callable[[str], None]) -> None:
         self._what, self._total, self._say, self._done = what, total, say, 0
         self._started = time.monotonic()
         self._next = self._started + SILENT_SECONDS
+        self._first: tuple[int, float] | None = None  # steps done at the first update, and when
 
     def update(self, n: int) -> None:
         self._done += n
         now = time.monotonic()
+        done, at = self._first = self._first or (self._done, now)
         if now < self._next or self._done >= self._total:
             return
         self._next = now + SECONDS_BETWEEN_LINES
-        times = _times(now - self._started, self._done, self._total)
-        self._say(f'{self._what}: {self._done} of {self._total}, {times}')
-
-
-def _times(passed: float, done: int, total: int) -> str:
-    """Elapsed and remaining time, for a line."""
-    return f'{passed:.0f} s so far, about {passed / done * (total - done):.0f} s left'
+        left = ''
+        if self._done > done:
+            left = f', about {(now - at) / (self._done - done) * (self._total - self._done):.0f} s left'
+        self._say(f'{self._what}: {self._done} of {self._total}, {now - self._started:.0f} s so far{left}')

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from humalign_jax import arrays
+from humalign_jax import arrays, drawing
 
 
 def stimulus_ids(dataset: str, split: str, index: np.ndarray) -> np.ndarray:
@@ -18,7 +18,7 @@ def stimulus_ids(dataset: str, split: str, index: np.ndarray) -> np.ndarray:
     return np.array([f'{dataset}/{split}/{i:05d}' for i in np.asarray(index)], dtype=np.str_)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class ImageSet:
     """Labelled images of one split, in the published order.
 
@@ -72,6 +72,12 @@ class ImageSet:
             if len(values) != n:
                 raise ValueError(f'{where}: {n} images but {field!r} has {len(values)} rows.')
 
+    def __repr__(self) -> str:
+        shape = ' x '.join(map(str, self.images.shape[1:]))
+        simulated = ', simulated' if self.simulated else ''
+        n_classes = len(self.class_names)
+        return f'ImageSet({self.name}/{self.split}: {len(self)} images, {shape}, {n_classes} classes{simulated})'
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -95,7 +101,7 @@ class ImageSet:
         )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Features:
     """One layer's responses to n stimuli.
 
@@ -118,8 +124,38 @@ class Features:
             raise ValueError(f'{what} must be [n, d], not {self.values.shape}: flatten each stimulus.')
         _convert_ids(self, len(self.values), what)
 
+    def __repr__(self) -> str:
+        n, *rest = self.values.shape
+        ids = f'{self.ids[0]} ...' if n else ''
+        return f'{type(self).__name__}({self.name!r}: {n} stimuli ({ids}), {" x ".join(map(str, rest))} features)'
 
-@dataclasses.dataclass(frozen=True)
+    @classmethod
+    def from_arrays(cls, layers: Mapping[str, Any], ids: Any, **provenance: Any) -> 'list[Features]':
+        """One record for each array, such as the activations of a network's layers.
+
+        Args:
+            layers: Arrays or tensors by name, each [n, ...]; further axes are flattened.
+            ids: Stimulus ids of the rows of all of them, [n].
+            provenance: Where the values come from, noted in every record.
+
+        Raises:
+            ValueError: There are no layers, or an array does not have one row for each id.
+        """
+        if not layers:
+            raise ValueError('there are no layers: give a dict of arrays [n, ...] by name.')
+        made = []
+        for name, values in layers.items():
+            array = arrays.numeric(values, f'features {name!r}')
+            if array.ndim < 2 or len(array) != len(ids):
+                raise ValueError(
+                    f'features {name!r} must be [n, ...] with one row for each of the {len(ids)} ids, not '
+                    f'{list(array.shape)}.'
+                )
+            made.append(Features(array.reshape(len(array), -1), ids, str(name), dict(provenance)))
+        return made
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
 class RepeatedFeatures(Features):
     """Responses to n stimuli, each measured r times, such as voxels in r runs; used for crossnobis distances only.
 
@@ -148,7 +184,7 @@ class RepeatedFeatures(Features):
         return np.moveaxis(self.values, 1, 0)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Rdm:
     """Representational dissimilarities of all pairs of n stimuli.
 
@@ -175,6 +211,32 @@ class Rdm:
                 f'{what} of {n} stimuli needs {n * (n - 1) // 2} values in condensed order, not {self.values.shape}.'
             )
         _convert_ids(self, n, what)
+
+    def __repr__(self) -> str:
+        n = len(self.ids)
+        return f'Rdm({self.name!r}: {n} stimuli ({self.ids[0]} ...), {len(self.values)} pairs, {self.measure})'
+
+    @classmethod
+    def from_arrays(cls, rdms: Any, ids: Any, name: str = 'subject', measure: str = 'unknown') -> 'list[Rdm]':
+        """One record for each subject.
+
+        Args:
+            rdms: One RDM, condensed [p] or square [n, n], or those of k subjects, [k, p] or [k, n, n].
+            ids: Stimulus ids of all of them, [n].
+            name: Name of a single RDM; several are 'name 1', 'name 2' and so on.
+            measure: Name of the distance.
+
+        Raises:
+            ValueError: The array has another shape, or a square RDM is not symmetric with a zero diagonal.
+        """
+        rows = arrays.condensed(rdms, f'RDMs {name!r}')
+        names = [name] if len(rows) == 1 else [f'{name} {k}' for k in range(1, len(rows) + 1)]
+        return [cls(row, ids, called, measure) for row, called in zip(rows, names)]
+
+    def plot(self, ax: drawing.Axes | None = None) -> drawing.Axes:
+        """A square heat map in the order of the ids, with a colour bar; returns the axes."""
+        unit = 'dissimilarity' if self.measure == 'unknown' else self.measure
+        return drawing.plot_square(self.values, len(self.ids), title=self.name, unit=unit, ax=ax)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,13 +12,13 @@ from typing import Any
 
 import ml_collections
 
-from humalign_jax import lock, settings, storage
+from humalign_jax import lock, logs, settings, storage
 
 DATA = 'data.json'
 _PACKAGES = ('humalign_jax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'clu', 'numpy', 'scipy')
 _COMPLETE = 'complete.json'
 # Files of a start that has computed nothing yet; TensorBoard's files hold the config until there are metrics.
-_NOTES = ('config.json', 'provenance.json', 'inputs.json', DATA, 'error.txt', lock.NAME, 'tensorboard')
+_NOTES = ('config.json', 'provenance.json', 'inputs.json', DATA, 'error.txt', logs.FILE, lock.NAME, 'tensorboard')
 # Settings that change no number. A study compares the runs in `runs` by content.
 NO_PART = ('root', 'n_devices', 'runs')
 # Settings of a study of stages that may change from one start to the next: it does again what depends on them.

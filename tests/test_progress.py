@@ -3,6 +3,8 @@
 import concurrent.futures
 import io
 import logging
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -44,7 +46,23 @@ def test_steps_have_a_line_after_two_seconds_and_then_every_ten(monkeypatch, lin
     _clock(monkeypatch, 100.0, 101.0, 102.5, 105.0, 112.0, 113.0, 114.0)
     with progress.shown():
         assert list(progress.steps(range(6), 'samples')) == list(range(6))
-    assert lines() == ['samples: 2 of 6, 2 s so far, about 5 s left', 'samples: 5 of 6, 13 s so far, about 3 s left']
+    # The first step, which may compile, is left out of the rate: 1.5 s a step, then 3 s.
+    assert lines() == ['samples: 2 of 6, 2 s so far, about 6 s left', 'samples: 5 of 6, 13 s so far, about 3 s left']
+
+
+def test_after_the_first_step_alone_no_remaining_time_is_said(monkeypatch, lines):
+    _clock(monkeypatch, 100.0, 142.0, 143.0)
+    with progress.shown():
+        assert list(progress.steps(range(2), 'samples')) == [0, 1]
+    assert lines() == ['samples: 1 of 2, 42 s so far']
+
+
+def test_a_notebook_has_bars_of_tqdm_auto(monkeypatch, lines):
+    made = []
+    monkeypatch.setitem(sys.modules, 'ipykernel', types.ModuleType('ipykernel'))
+    monkeypatch.setattr('tqdm.auto.tqdm', lambda items, **options: made.append(options) or items)
+    assert list(progress.each('ab', 'RDMs')) == ['a', 'b']
+    assert made == [{'desc': 'RDMs'}] and lines() == []
 
 
 def test_nothing_is_shown_unless_someone_watches(monkeypatch, lines):

@@ -23,9 +23,8 @@ TINY = 'configs/sweeps/vae_latents.py:tiny'
 
 @pytest.fixture
 def sweep(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / 'launch'))
     monkeypatch.chdir(ROOT)
-    import sweep_points
+    from humalign_jax.cli import sweep_points
 
     return sweep_points
 
@@ -301,7 +300,7 @@ def _point(folder, l1, offset=0.0):
 
 
 def test_scores_are_averaged_over_seeds_and_none_is_lost(sweep, tmp_path):
-    import sweep_scores
+    from humalign_jax.cli import sweep_scores
 
     flags = {
         f'vae-latent_dim={d}-seed={s}': {'config': 'vae', 'config.latent_dim': d, 'config.seed': s}
@@ -349,7 +348,7 @@ def test_scores_are_averaged_over_seeds_and_none_is_lost(sweep, tmp_path):
     ],
 )
 def test_a_column_must_mean_one_score(sweep, tmp_path, column, message):
-    import sweep_scores
+    from humalign_jax.cli import sweep_scores
 
     _point(tmp_path / 'a', 0.5)
     with pytest.raises(ValueError, match=message):
@@ -357,7 +356,7 @@ def test_a_column_must_mean_one_score(sweep, tmp_path, column, message):
 
 
 def test_scores_that_nothing_tells_apart_are_no_column_but_are_kept(sweep, tmp_path):
-    import sweep_scores
+    from humalign_jax.cli import sweep_scores
 
     _finished(tmp_path / 'a', [Score('l1', value, 0.0, 1.0, 10, 't') for value in (0.25, 0.5)])
     with pytest.raises(ValueError, match='nothing in their provenance distinguishes them'):
@@ -366,7 +365,7 @@ def test_scores_that_nothing_tells_apart_are_no_column_but_are_kept(sweep, tmp_p
 
 
 def test_many_names_that_begin_alike_are_one_in_the_list(sweep, tmp_path):
-    import sweep_scores
+    from humalign_jax.cli import sweep_scores
 
     cells = [Score(f'confusion/a/{i}', 0.5, 0.0, 1.0, 10, 't') for i in range(100)]
     _finished(tmp_path / 'a', [Score('l1', 0.5, 0.0, 1.0, 10, 't'), *cells])

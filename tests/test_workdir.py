@@ -29,6 +29,7 @@ def _fails(config, folder):
     open(f'{folder}/metrics.jsonl', 'w').close()
     storage.write_text(f'{folder}/tensorboard/events', 'hyperparameters')
     storage.write_text(f'{folder}/error.txt', 'no data')
+    storage.write_text(f'{folder}/log.txt', 'the lines of a start that failed')
     raise ValueError('no data')
 
 

@@ -2,8 +2,11 @@
 
 This is the whole public interface: other packages import from `humalign_jax.rsa` alone, never from its rooms.
 `files` reads and writes features and RDMs, `pairs` joins them by stimulus id, `class_level` compares classes.
+Examples in docstrings begin after `import numpy as np` and `from humalign_jax import rsa`.
 """
 
+from humalign_jax.records import Features as Features
+from humalign_jax.records import Rdm as Rdm
 from humalign_jax.rsa import files as files
 from humalign_jax.rsa import pairs as pairs
 from humalign_jax.rsa.distances.mds import classical_mds as classical_mds
@@ -17,6 +20,9 @@ from humalign_jax.rsa.distances.rdm import rdm as rdm
 from humalign_jax.rsa.distances.tiles import StimulusCounts as StimulusCounts
 from humalign_jax.rsa.distances.tsne import TSNE_MEASURES as TSNE_MEASURES
 from humalign_jax.rsa.distances.tsne import tsne as tsne
+from humalign_jax.rsa.file_sets import load_models as load_models
+from humalign_jax.rsa.file_sets import load_subjects as load_subjects
+from humalign_jax.rsa.file_sets import same_stimuli as same_stimuli
 from humalign_jax.rsa.inference.bootstrap import Bootstrap as Bootstrap
 from humalign_jax.rsa.inference.bootstrap import bootstrap as bootstrap
 from humalign_jax.rsa.inference.infer import infer as infer

@@ -10,16 +10,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from scipy.spatial.distance import squareform
 
 from humalign_jax import arrays, storage, text
 from humalign_jax.records import Features, Rdm, RepeatedFeatures, check_ids, stimulus_ids
-from humalign_jax.rsa.formats.containers import NUMBERS, SPARSE
+from humalign_jax.rsa.formats.containers import NUMBERS, SPARSE, TEXT
 from humalign_jax.rsa.formats.containers import StoredArray as StoredArray
 from humalign_jax.rsa.formats.containers import open_arrays as open_arrays
 from humalign_jax.rsa.formats.containers import read_npy as read_npy
 from humalign_jax.rsa.formats.csv_file import CsvFormat as CsvFormat
-from humalign_jax.rsa.formats.csv_file import read_csv
+from humalign_jax.rsa.formats.csv_file import read_csv as read_csv
 from humalign_jax.rsa.formats.file_ids import NO_IDS
 from humalign_jax.rsa.formats.file_ids import ids_beside as ids_beside
 from humalign_jax.rsa.formats.file_ids import ids_of_json as ids_of_json
@@ -31,7 +30,6 @@ from humalign_jax.rsa.pairs import n_stimuli_of
 SUFFIXES = ('.npy', '.npz', '.h5', '.hdf5', '.mat', '.csv', '.tsv', '.json')
 # provenance['ids']: where the ids are from. Ids that are 'made up' are row numbers of one file and name no stimulus.
 ORIGINS = ('given', 'dataset', 'file', 'made up')
-SYMMETRY_TOLERANCE = 1e-5  # of the largest value: float32 matrices are symmetric to rounding only
 
 
 def load_features(
@@ -134,17 +132,76 @@ def load_rdm(
     """
     path = pathlib.Path(path)
 
+    def rows_of(values: np.ndarray) -> np.ndarray:
+        return _condensed(path, values)[None]
+
+    return _load_rdms(path, 2, rows_of, key, ids, dataset, split, name, measure, ids_key, csv)[0]
+
+
+def load_rdms(
+    path: storage.PathLike,
+    *,
+    key: str | None = None,
+    ids: np.ndarray | None = None,
+    dataset: str | None = None,
+    split: str | None = None,
+    name: str | None = None,
+    measure: str | None = None,
+    ids_key: str | None = None,
+    csv: CsvFormat | None = None,
+) -> list[Rdm]:
+    """The RDMs of k subjects or models from one array, [k, p] or [k, n, n]; also a single one, [p] or [n, n].
+
+    The arguments are those of `load_rdm`. Several RDMs have the names of the k rows in the file (text of k entries,
+    `<array>_name` or in rsatoolbox's `rdm_descriptors`; the first column of a .csv), else `<name> 1` and so on.
+
+    Raises:
+        ValueError: As `load_rdm`.
+    """
+    path = pathlib.Path(path)
+
+    def rows_of(values: np.ndarray) -> np.ndarray:
+        several = values.ndim > 1 and 1 not in values.shape and values.shape[-1] != values.shape[-2]
+        return arrays.condensed(values, str(path)) if several or values.ndim == 3 else _condensed(path, values)[None]
+
+    return _load_rdms(path, 3, rows_of, key, ids, dataset, split, name, measure, ids_key, csv)
+
+
+def _load_rdms(
+    path: pathlib.Path,
+    most_axes: int,
+    rows_of: Callable[[np.ndarray], np.ndarray],
+    key: str | None,
+    ids: np.ndarray | None,
+    dataset: str | None,
+    split: str | None,
+    name: str | None,
+    measure: str | None,
+    ids_key: str | None,
+    csv: CsvFormat | None,
+) -> list[Rdm]:
+    """One record for each row of `rows_of(array)`, [k, p], of an array with at most so many axes."""
+
     def count(values: np.ndarray) -> int:
-        return n_stimuli_of(len(_condensed(path, values)))
+        return n_stimuli_of(rows_of(values).shape[1])
 
     told = _told_ids(path, ids, dataset, split)
-    asked = _Asked(key, lambda shape: len(shape) in (1, 2) and 0 not in shape, count, told is None, ids_key, csv, True)
+    asked = _Asked(
+        key, lambda shape: 1 <= len(shape) <= most_axes and 0 not in shape, count, told is None, ids_key, csv, True
+    )
     read = _read(path, asked)
-    values = _condensed(path, read.values)
-    chosen, origin = _choose_ids(path, n_stimuli_of(len(values)), told, read)
+    rows, names = rows_of(read.values), None
+    if len(rows) > 1:
+        names = read.row_names
+        if 'csv' in read.found and read.ids is not None:  # a first column names the rows, which are no stimuli
+            names, read = read.ids.tolist(), dataclasses.replace(read, ids=None, ids_key=None)
+    chosen, origin = _choose_ids(path, n_stimuli_of(rows.shape[1]), told, read)
     measure = measure or str(read.sidecar.get('measure', 'unknown'))
     provenance = _provenance(path, key, origin, read)
-    return Rdm(values, chosen, name or read.sidecar.get('name') or path.stem, measure, provenance)
+    called = name or read.sidecar.get('name') or path.stem
+    if names is None or len(set(names)) != len(rows):
+        names = [called] if len(rows) == 1 else [f'{called} {k}' for k in range(1, len(rows) + 1)]
+    return [Rdm(row, chosen, one, measure, provenance) for row, one in zip(rows, names)]
 
 
 def save_features(path: storage.PathLike, features: Features) -> None:
@@ -211,6 +268,7 @@ class _ReadFile:
     ids_key: str | None
     sidecar: Mapping[str, Any]
     found: Mapping[str, Any]
+    row_names: list[str] | None = None  # of RDMs in one array
 
 
 def _read(path: pathlib.Path, asked: _Asked) -> _ReadFile:
@@ -221,7 +279,7 @@ def _read(path: pathlib.Path, asked: _Asked) -> _ReadFile:
         raise ValueError(f'{path}: a file must end in one of {", ".join(SUFFIXES)}.')
     sidecar: Mapping[str, Any] = {}
     more: Mapping[str, Any] = {}
-    found = None
+    found = row_names = None
     if path.suffix == '.npy':
         values = read_npy(path)
         beside = read_beside(path)
@@ -238,6 +296,7 @@ def _read(path: pathlib.Path, asked: _Asked) -> _ReadFile:
             if entries[key].described == SPARSE:
                 raise ValueError(f'{path}: {key!r} is a sparse matrix, but must be dense: save full({key}) of it.')
             values = arrays.numeric(entries[key].read(), f'{path}, {key!r}')
+            row_names = _row_names(entries, key, len(values)) if values.ndim > 1 else None
             beside = read_beside(path) if asked.with_ids else None
             in_json = isinstance(beside, dict) and asked.ids_key in beside and asked.ids_key not in entries
             if asked.with_ids and not in_json:
@@ -248,7 +307,20 @@ def _read(path: pathlib.Path, asked: _Asked) -> _ReadFile:
     if asked.with_ids and found is None and asked.ids_key not in (None, NO_IDS):
         raise ValueError(f'{path}: neither it nor a .json beside it has ids_key={asked.ids_key!r}.')
     ids, ids_key = (None, None) if found is None else found
-    return _ReadFile(values, ids, ids_key, sidecar, more)
+    return _ReadFile(values, ids, ids_key, sidecar, more, row_names)
+
+
+def _row_names(entries: Mapping[str, StoredArray], key: str, k: int) -> list[str] | None:
+    """Text of k entries that names the rows of an array of RDMs; None where there is none, or more than one."""
+    place, _, base = key.rpartition('/')
+    group = '/'.join(filter(None, (place, 'rdm_descriptors')))  # rsatoolbox's
+    of_array = {f'{base}_name', f'{base}_names', f'{base.removesuffix("s")}_name', f'{base.removesuffix("s")}_names'}
+    named = [
+        entry.read().astype(np.str_).ravel().tolist()
+        for name, entry in entries.items()
+        if entry.length == k and entry.kind == TEXT and (entry.place == group or name.rpartition('/')[2] in of_array)
+    ]
+    return named[0] if len(named) == 1 else None
 
 
 def _key(path: pathlib.Path, entries: Mapping[str, StoredArray], asked: _Asked) -> str:
@@ -295,18 +367,7 @@ def _condensed(path: pathlib.Path, values: np.ndarray) -> np.ndarray:
         return values
     if values.ndim != 2 or values.shape[0] != values.shape[1]:
         raise ValueError(f'{path}: an RDM must be condensed [p] or square [n, n], not {list(values.shape)}.')
-    scale = np.nanmax(np.abs(values))
-    diagonal = np.nanmax(np.abs(np.diag(values)))
-    if diagonal > SYMMETRY_TOLERANCE * scale:
-        raise ValueError(
-            f'{path}: the diagonal of an RDM must be zero, but reaches {diagonal:.4g}: if this is a similarity matrix, '
-            'turn it into distances first.'
-        )
-    asymmetry = np.nanmax(np.abs(values - values.T))
-    if asymmetry > SYMMETRY_TOLERANCE * scale:
-        i, j = np.unravel_index(np.nanargmax(np.abs(values - values.T)), values.shape)
-        raise ValueError(f'{path}: an RDM must be symmetric, but ({i}, {j}) and ({j}, {i}) differ by {asymmetry:.4g}.')
-    return squareform(values, checks=False)
+    return arrays.condensed(values, str(path))[0]
 
 
 def _told_ids(

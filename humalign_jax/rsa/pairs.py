@@ -98,6 +98,12 @@ def align(a: Rdm, b: Rdm, *, join: str = 'exact') -> tuple[Rdm, Rdm]:
     Raises:
         ValueError: The stimuli differ (join 'exact'), or fewer than two are shared, the message names the first few; or
             one of the two was read from a file without ids; or under 'position' their numbers differ.
+
+    Example:
+        >>> one = rsa.Rdm(np.array([1.0, 2.0, 3.0]), ['a', 'b', 'c'], 'one', 'euclidean')
+        >>> two = rsa.Rdm(np.array([3.0, 2.0, 1.0]), ['c', 'b', 'a'], 'two', 'euclidean')
+        >>> rsa.align(one, two)[1].values
+        array([1., 2., 3.])
     """
     check_join(join)
     if join == 'position':
@@ -184,6 +190,11 @@ def select(rdm: Rdm, ids: np.ndarray) -> Rdm:
 
     Raises:
         ValueError: An id is not in the RDM.
+
+    Example:
+        >>> rdm = rsa.Rdm(np.array([1.0, 2.0, 3.0]), ['a', 'b', 'c'], 'net', 'euclidean')
+        >>> rsa.select(rdm, ['c', 'a']).values
+        array([2.])
     """
     own, ids = np.asarray(rdm.ids), np.asarray(ids)
     if np.array_equal(own, ids):
@@ -227,7 +238,12 @@ def join_features(x: Features | np.ndarray, y: Features | np.ndarray) -> Feature
 
 
 def category_rdm(labels: np.ndarray) -> np.ndarray:
-    """The same/different RDM of a labelling: [n] labels -> [p], 0 for two stimuli of one category, 1 otherwise."""
+    """The same/different RDM of a labelling: [n] labels -> [p], 0 for two stimuli of one category, 1 otherwise.
+
+    Example:
+        >>> rsa.category_rdm(['cat', 'cat', 'dog'])
+        array([0., 1., 1.], dtype=float32)
+    """
     labels = np.asarray(labels)
     if labels.ndim != 1 or len(labels) < 2:
         raise ValueError(f'labels must be one per stimulus, [n] with n >= 2, not {labels.shape}.')
@@ -240,10 +256,20 @@ def category_rdm(labels: np.ndarray) -> np.ndarray:
 
 
 def within_category(labels: np.ndarray) -> np.ndarray:
-    """Which pairs are of one category: [n] labels -> [p] booleans."""
+    """Which pairs are of one category: [n] labels -> [p] booleans.
+
+    Example:
+        >>> rsa.within_category(['cat', 'cat', 'dog'])
+        array([ True, False, False])
+    """
     return category_rdm(labels) == 0
 
 
 def between_category(labels: np.ndarray) -> np.ndarray:
-    """Which pairs are of two categories: [n] labels -> [p] booleans."""
+    """Which pairs are of two categories: [n] labels -> [p] booleans.
+
+    Example:
+        >>> rsa.between_category(['cat', 'cat', 'dog'])
+        array([False,  True,  True])
+    """
     return category_rdm(labels) == 1

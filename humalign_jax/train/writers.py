@@ -203,6 +203,9 @@ def write_bands(writer: metric_writers.MetricWriter, tags: Sequence[str], *, ste
     writer.write_summaries(step, values, {tag: custom_scalar.create_summary_metadata()})
 
 
+COMPILING = 'compiling (once, then cached)'
+
+
 class Progress:
     """How far a loop is: a bar on a terminal, a line every few seconds in a log file.
 
@@ -238,6 +241,7 @@ class Progress:
         if self._stream.isatty():
             self._every_seconds = min(every_seconds, 0.5)
             self._bar = tqdm.tqdm(total=total_steps, initial=first_step, desc=label, unit='step', file=self._stream)
+            self._bar.set_postfix_str(COMPILING, refresh=first_step < total_steps)
 
     def update(self, step: int, metrics: Mapping[str, Any] | None = None) -> None:
         """Notes that `step` steps are done; `metrics['loss']`, if given, is shown with the next line.
@@ -246,7 +250,11 @@ class Progress:
         """
         now = self._clock()
         self._step = step
-        self._first = self._first or (step, now)
+        if self._first is None:
+            self._first = (step, now)
+            if self._bar is not None:  # its rate, too, begins after compilation
+                self._bar.n = self._bar.initial = self._bar.last_print_n = step
+                self._bar.start_t = self._bar.last_print_t = time.time()
         self._loss = (metrics or {}).get('loss', self._loss)
         if now - self._shown_at >= self._every_seconds:
             self._show(now)
@@ -267,7 +275,9 @@ class Progress:
             self._bar.update(self._step - self._bar.n)
         else:
             done = f'step {self._step}/{self._total} ({self._step / max(self._total, 1):.1%})'
-            line = ', '.join([done, rate_shown, f'ETA {self._eta(now, rate)}', *loss])
+            compiled = self._first is not None and self._first[0] == self._step
+            speed = [COMPILING] if compiled else [rate_shown, f'ETA {self._eta(now, rate)}']
+            line = ', '.join([done, *speed, *loss])
             print(f'{self._label}: {line}', file=self._stream, flush=True)
         self._shown_step, self._shown_at = self._step, now
 

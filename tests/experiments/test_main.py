@@ -42,6 +42,7 @@ def test_help_needs_neither_jax_nor_tensorflow():
         (['--config=configs/vae.py:tiny', '--config.experiment=train_vea'], "Did you mean 'train_vae'"),
         (['--config=configs/vae.py:tiny', 'epochs=2'], "what is 'epochs=2'"),
         (['--cofnig=configs/vae.py'], 'cofnig'),
+        (['-v', '--config=configs/nothing.py'], "there is no config file 'configs/nothing.py'"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_message_and_no_traceback(command, tmp_path, arguments, message):
@@ -62,6 +63,10 @@ def test_a_run_is_complete_once_and_its_folder_is_its_own(command, tmp_path):
     tiny = ['--config=configs/vae.py:tiny', '--config.train.max_steps=2', f'--workdir={tmp_path}/run']
     first = command(*tiny, check=0)
     assert 'Done' in first.stdout
+    row = next(line.split() for line in first.stdout.splitlines() if line.startswith('l1'))
+    assert row[0] == 'l1' and float(row[1]) > 0 and row[-1] == '128', first.stdout
+    assert f'Next: humalign run extract --config.run={tmp_path}/run' in first.stdout
+    assert 'images.py' in (tmp_path / 'run' / 'log.txt').read_text()
     for name in ('config.json', 'provenance.json', 'metrics.jsonl', 'scores.jsonl', 'timing.jsonl', 'complete.json'):
         assert (tmp_path / 'run' / name).exists(), name
     assert (tmp_path / 'run' / 'figures' / 'samples.png').exists()
@@ -197,6 +202,6 @@ def test_what_was_set_for_other_programs_is_taken_back(monkeypatch):
     monkeypatch.setenv('MPLBACKEND', 'module://matplotlib_inline.backend_inline')  # by '!python' in a notebook
     monkeypatch.setenv('JAX_NUMPY_DTYPE_PROMOTION', 'strict')  # optax fails under it
     monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', '~/cache')
-    main._set_up_environment()
+    main.set_up_environment()
     assert os.environ['MPLBACKEND'] == 'agg' and 'JAX_NUMPY_DTYPE_PROMOTION' not in os.environ
     assert os.environ['JAX_COMPILATION_CACHE_DIR'] == os.path.expanduser('~/cache')

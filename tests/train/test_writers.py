@@ -262,6 +262,26 @@ def test_progress_leaves_the_compilation_of_the_first_step_out_of_the_eta():
     assert 'ETA 0:59:49' in stream.getvalue()
 
 
+def test_a_first_step_that_compiles_has_no_eta():
+    clock, stream = Clock(), io.StringIO()
+    progress = writers.Progress(3600, 0, 1, 'train', every_seconds=10, stream=stream, clock=clock)
+    clock.now += 50.0  # compilation
+    progress.update(1, {'loss': 2.0})
+    assert stream.getvalue() == 'train: step 1/3600 (0.0%), compiling (once, then cached), loss 2\n'
+
+
+def test_a_bar_counts_from_the_end_of_compilation():
+    clock, stream = Clock(), Terminal()
+    progress = writers.Progress(10, 0, 8, 'train', stream=stream, clock=clock)
+    assert 'compiling (once, then cached)' in stream.getvalue()
+    progress._bar.start_t -= 5000.0  # compilation
+    progress.update(1)
+    clock.now += 1.0
+    progress.update(2)
+    progress.close()
+    assert '2/10 [00:0' in stream.getvalue()  # the time since the first step, not 1:23:20
+
+
 def test_progress_is_a_bar_on_a_terminal():
     clock, stream = Clock(), Terminal()
     progress = writers.Progress(10, 4, 8, 'train', stream=stream, clock=clock)

@@ -22,6 +22,11 @@ def classical_mds(rdm: np.ndarray, n_dims: int = 2) -> np.ndarray:
 
     References:
         Torgerson (1952). doi:10.1007/BF02288916
+
+    Example:
+        >>> points = rsa.classical_mds(np.array([1.0, 2.0, 1.0]), n_dims=1)  # three stimuli on a line
+        >>> np.abs(np.diff(points[:, 0])).round(6)
+        array([1., 1.])
     """
     squares = squareform(np.asarray(condensed_rows(rdm)[0], dtype=np.float64) ** 2)
     n = len(squares)
@@ -52,6 +57,10 @@ def stress(rdm: np.ndarray, points: np.ndarray) -> float:
 
     References:
         Kruskal (1964). doi:10.1007/BF02289565
+
+    Example:
+        >>> rsa.stress(np.array([1.0, 2.0, 1.0]), np.array([[0.0], [1.0], [2.0]]))  # points at just these distances
+        0.0
     """
     wanted = np.asarray(condensed_rows(rdm)[0], dtype=np.float64)
     size = float(np.sum(wanted**2))

@@ -38,6 +38,13 @@ def ledoit_wolf(x: np.ndarray, *, n_free: int | None = None) -> np.ndarray:
 
     References:
         Ledoit & Wolf (2004). doi:10.1016/S0047-259X(03)00096-4
+
+    Example:
+        >>> noise = np.random.default_rng(0).normal(size=(10, 3))
+        >>> rsa.ledoit_wolf(noise).round(2)  # shrunk towards a multiple of the identity
+        array([[ 0.91,  0.11,  0.07],
+               [ 0.11,  0.56, -0.04],
+               [ 0.07, -0.04,  0.55]])
     """
     x = np.asarray(x, np.float64)
     m, d = x.shape
@@ -88,6 +95,11 @@ def noise_covariance(repeats: np.ndarray, shrinkage: str = 'ledoit_wolf') -> np.
 
     Raises:
         ValueError: There are fewer than two repeats or stimuli, or `shrinkage` is not one of `SHRINKAGE`.
+
+    Example:
+        >>> repeats = np.random.default_rng(0).normal(size=(4, 50, 2))  # four measurements of 50 stimuli
+        >>> np.diag(rsa.noise_covariance(repeats)).round(1)
+        array([1., 1.])
     """
     if np.ndim(repeats) != 3 or min(np.shape(repeats)[:2]) < 2:
         raise ValueError(f'repeated measurements must be [r, n, d] with r and n at least 2, not {np.shape(repeats)}.')

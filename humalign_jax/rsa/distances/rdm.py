@@ -89,6 +89,10 @@ def rdm(  # pyright: ignore[reportInconsistentOverload] (the overloads do not re
     Raises:
         ValueError: Wrong shapes, unknown names, NaN or Inf features (the message names the stimulus), or distances too
             large or too small for `dtype`.
+
+    Example:
+        >>> rsa.rdm(np.array([[0.0, 0.0], [3.0, 4.0], [3.0, 0.0]]), 'euclidean')
+        array([5., 3., 4.], dtype=float32)
     """
     if out is not None and consumer is not None:
         raise ValueError('give either out (a file) or consumer (a function), not both.')
@@ -163,7 +167,12 @@ def prepare_features(
 
 
 def defined_stimuli(features: Features | np.ndarray, measure: Measure) -> np.ndarray:
-    """Which stimuli have a distance to others, [n] booleans: finite features, of which `measure` is defined."""
+    """Which stimuli have a distance to others, [n] booleans: finite features, of which `measure` is defined.
+
+    Example:
+        >>> rsa.defined_stimuli(np.array([[1.0, 2.0], [3.0, 3.0]]), 'correlation')  # constant rows have no correlation
+        array([ True, False])
+    """
     return prepare_features(features, measure, nan_policy='propagate').valid_rows
 
 

@@ -27,6 +27,11 @@ def tsne(
 
     References:
         van der Maaten & Hinton (2008). Visualizing data using t-SNE. JMLR 9.
+
+    Example:
+        >>> points, divergence = rsa.tsne(np.random.default_rng(0).normal(size=(20, 5)), perplexity=5.0)
+        >>> points.shape
+        (20, 2)
     """
     from sklearn.manifold import TSNE  # takes a second to import, and nothing else needs it
 

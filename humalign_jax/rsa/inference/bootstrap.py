@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from scipy.spatial.distance import squareform
 
+from humalign_jax import results
 from humalign_jax.devices import local_devices
 from humalign_jax.rsa.inference.covariance import variances_over_both
 from humalign_jax.rsa.inference.evaluation import evaluate_fixed
@@ -23,8 +24,8 @@ from humalign_jax.rsa.similarity.indices import INDICES, WEIGHTED_INDICES
 MIN_DISTINCT = 3  # a bootstrap sample of fewer distinct stimuli has no correlation; as in rsatoolbox
 
 
-@dataclasses.dataclass(frozen=True)
-class Bootstrap:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Bootstrap(results.Result):
     """Bootstrap samples of the scores of m fixed models.
 
     Attributes:
@@ -45,6 +46,27 @@ class Bootstrap:
     ceilings: np.ndarray
     standard_errors: np.ndarray
     n_undefined: int
+
+    def columns(self) -> dict[str, Sequence[Any]]:
+        """One row for each model: mean of the samples and standard error."""
+        each = {'index': self.index, 'over': self.over, 'n_draws': len(self.scores), 'n_undefined': self.n_undefined}
+        return {
+            'model': list(self.names),
+            'mean_of_samples': self.scores.mean(axis=0).tolist(),
+            'standard_error': self.standard_errors.tolist(),
+            **{name: [value] * len(self.names) for name, value in each.items()},
+        }
+
+    def shown(self) -> tuple[str, dict[str, list[str]]]:
+        """Title and columns of the printed table."""
+        return (
+            f'{self.index}, {len(self.scores)} bootstrap samples of {self.over}',
+            {
+                'model': list(self.names),
+                'mean of samples': [results.number(value) for value in self.scores.mean(axis=0)],
+                'standard error': [results.number(value) for value in self.standard_errors],
+            },
+        )
 
 
 def bootstrap(
@@ -81,6 +103,14 @@ def bootstrap(
     References:
         Nili et al. (2014). doi:10.1371/journal.pcbi.1003553
         Schutt et al. (2023), equation 5. doi:10.7554/eLife.82566
+
+    Example:
+        >>> seen = np.random.default_rng(0).normal(size=(20, 6))
+        >>> people = [rsa.rdm(seen + np.random.default_rng(s).normal(size=seen.shape)) for s in range(1, 5)]
+        >>> print(rsa.bootstrap(rsa.rdm(seen), np.stack(people), over='subjects', n_draws=200))
+        spearman, 200 bootstrap samples of subjects
+        model    mean of samples  standard error
+        model 0            0.380           0.078
     """
     inputs = Inputs.of(models, reference, index, over, labels, pairs)
     if index not in WEIGHTED_INDICES or inputs.is_flexible or n_draws < 2:

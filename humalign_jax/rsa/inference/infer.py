@@ -82,6 +82,14 @@ def infer(
     References:
         Nili et al. (2014). doi:10.1371/journal.pcbi.1003553
         Schutt et al. (2023), inference over stimuli and subjects. doi:10.7554/eLife.82566
+
+    Example:
+        >>> seen = np.random.default_rng(0).normal(size=(20, 6))
+        >>> people = [rsa.rdm(seen + np.random.default_rng(s).normal(size=seen.shape)) for s in range(1, 5)]
+        >>> print(rsa.infer(rsa.rdm(seen), np.stack(people), over='both'))
+        spearman, all pairs of 20 stimuli, 4 subjects; intervals for new stimuli and subjects
+        model    score  95 % interval   noise ceiling   p (zero)  p (ceiling)
+        model 0  0.388  [0.210, 0.542]  0.234 to 0.600   < 0.001        0.163
     """
     if removed:
         raise ValueError(

@@ -76,7 +76,14 @@ class Inputs:
 
 
 def check_inference(index: str, over: str, pairs: str, n: int, k: int) -> None:
-    """Raises ValueError for options of `infer` that do not fit n stimuli, k subjects or each other."""
+    """Raises ValueError for options of `infer` that do not fit n stimuli, k subjects or each other.
+
+    Example:
+        >>> rsa.check_inference('spearman', 'both', 'all', 20, 1)
+        Traceback (most recent call last):
+            ...
+        ValueError: over='both' needs the RDMs of at least two subjects, not 1: use over='stimuli'.
+    """
     chosen = index_named(index)
     for name, value, choices in (('over', over, OVER), ('pairs', pairs, PAIRS)):
         if value not in choices:

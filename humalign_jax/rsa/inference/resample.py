@@ -47,6 +47,11 @@ def bootstrap_weights(seed: int, n: int, n_draws: int, *, stream: int) -> np.nda
 
     Returns:
         Whole numbers, each row of sum n. Draw b is the same however many there are.
+
+    Example:
+        >>> weights = rsa.bootstrap_weights(0, 5, 3, stream=0)  # three samples of five stimuli
+        >>> weights.sum(axis=1)
+        array([5., 5., 5.], dtype=float32)
     """
     return np.asarray(_weights(jnp.uint32(seed), n, n_draws, stream))
 

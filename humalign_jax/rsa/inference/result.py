@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from humalign_jax import drawing, results
 from humalign_jax.records import Score
 from humalign_jax.rsa.inference.evaluation import Evaluation
 from humalign_jax.rsa.inference.over_subjects import MIN_SUBJECTS
@@ -22,8 +23,8 @@ from humalign_jax.rsa.inference.significance import (
 from humalign_jax.rsa.similarity.indices import INDICES
 
 
-@dataclasses.dataclass(frozen=True)
-class InferenceResult:
+@dataclasses.dataclass(frozen=True, repr=False)
+class InferenceResult(results.Result):
     """Scores of m models with k subjects, and what can be said of other stimuli and subjects.
 
     Attributes:
@@ -102,6 +103,56 @@ class InferenceResult:
             )
             for i, name in enumerate(self.names)
         ]
+
+    def columns(self) -> dict[str, Sequence[Any]]:
+        """One row for each model: score, interval, ceiling and p values."""
+        each = {'index': self.index, 'pairs': self.settings['pairs'], 'over': self.over}
+        each |= {'n_stimuli': self.n_stimuli, 'n_subjects': self.n_subjects}
+        each |= {'ceiling_lower': self.ceiling_lower, 'ceiling_upper': self.ceiling_upper}
+        arrays = {'score': self.values, 'low': self.low, 'high': self.high, 'standard_error': self.standard_errors}
+        arrays |= {'p_zero': self.p_zero, 'p_ceiling': self.p_ceiling}
+        return {
+            'model': list(self.names),
+            **{name: values.tolist() for name, values in arrays.items()},
+            **{name: [value] * len(self.names) for name, value in each.items()},
+        }
+
+    def shown(self) -> tuple[str, dict[str, list[str]]]:
+        """Title and columns of the printed table."""
+        new = 'stimuli and subjects' if self.over == 'both' else self.over
+        subjects = f'{self.n_subjects} subject{"s" if self.n_subjects > 1 else ""}'
+        ceiling = results.span(self.ceiling_lower, self.ceiling_upper)
+        return (
+            f'{self.index}, {self.settings["pairs"]} pairs of {self.n_stimuli} stimuli, {subjects}; '
+            f'intervals for new {new}',
+            {
+                'model': list(self.names),
+                'score': [results.number(value) for value in self.values],
+                '95 % interval': [results.interval(*ends) for ends in zip(self.low, self.high)],
+                'noise ceiling': [ceiling] * len(self.names),
+                'p (zero)': [results.p_value(p) for p in self.p_zero],
+                'p (ceiling)': [results.p_value(p) for p in self.p_ceiling],
+            },
+        )
+
+    def plot(self, ax: drawing.Axes | None = None) -> drawing.Axes:
+        """Scores as dots with 95 % intervals, subjects as points, the noise ceiling as a band; returns the axes."""
+        return drawing.plot_intervals(
+            self.names,
+            self.values,
+            self.low,
+            self.high,
+            label=self._axis_text(),
+            ceiling=(self.ceiling_lower, self.ceiling_upper),
+            by_subject=self.scores_by_subject,
+            ax=ax,
+        )
+
+    def _axis_text(self) -> str:
+        band = '; band: noise ceiling' if np.isfinite(self.ceiling_lower) else ''
+        points = '; points: subjects' if self.n_subjects > 1 else ''
+        n = f'{self.n_stimuli} stimuli, {self.n_subjects} subject{"s" if self.n_subjects > 1 else ""}'
+        return f'{self.index}, {self.settings["pairs"]} pairs\n{n}; 95 % intervals{band}{points}'
 
 
 def summarise(evaluation: Evaluation, *, names: Sequence[str], n: int, settings: dict[str, Any]) -> InferenceResult:

@@ -41,6 +41,11 @@ def fisher_interval(
 
     Returns:
         Lower and upper ends, [m] each.
+
+    Example:
+        >>> low, high = rsa.fisher_interval(np.array([0.5]), np.array([0.1]), 20)
+        >>> low.round(3), high.round(3)
+        (array([0.265]), array([0.679]))
     """
     inside = np.clip(values, -_INSIDE, _INSIDE)
     half = scipy.stats.t.ppf(0.975, dof) * errors / (1.0 - inside**2)
@@ -128,6 +133,12 @@ def difference_p(
 
     References:
         Benjamini & Hochberg (1995), through scipy.stats.false_discovery_control.
+
+    Example:
+        >>> np_rng = np.random.default_rng(0)
+        >>> p, p_fwer, p_fdr = rsa.difference_p(np.array([0.3]), np.array([0.1]), 18, np.eye(2) * 0.005, np_rng)
+        >>> p.round(4)  # two-sided, of t = 3 with 18 degrees of freedom
+        array([0.0077])
     """
     p = np.full((3, len(differences)), np.nan)
     p[0] = two_sided_p(t_values(differences, errors), dof)
@@ -139,7 +150,14 @@ def difference_p(
 
 
 def pair_matrix(by_pair: np.ndarray, m: int, *, diagonal: float, sign: float = 1.0) -> np.ndarray:
-    """Values of all pairs of m, in the order of np.triu_indices, as a matrix: as they are above, times sign below."""
+    """Values of all pairs of m, in the order of np.triu_indices, as a matrix: as they are above, times sign below.
+
+    Example:
+        >>> rsa.pair_matrix(np.array([0.1, 0.2, 0.3]), 3, diagonal=1.0)
+        array([[1. , 0.1, 0.2],
+               [0.1, 1. , 0.3],
+               [0.2, 0.3, 1. ]])
+    """
     full = np.full((m, m), diagonal)
     first, second = np.triu_indices(m, 1)
     full[first, second], full[second, first] = by_pair, sign * by_pair

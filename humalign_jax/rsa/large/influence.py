@@ -23,10 +23,12 @@ References:
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import scipy.stats
 
+from humalign_jax import drawing, results
 from humalign_jax.records import Rdm
 from humalign_jax.rsa.inference.significance import difference_p, fisher_interval, pair_matrix, t_values, two_sided_p
 from humalign_jax.rsa.large.linearised import Places, RankedSide, RanksOfPart, correlation, doubled_ranks, partial
@@ -64,8 +66,8 @@ class InfluenceScore:
         return float(self.influence.std(ddof=1) / math.sqrt(len(self.influence)))
 
 
-@dataclasses.dataclass(frozen=True)
-class InfluenceResult:
+@dataclasses.dataclass(frozen=True, repr=False)
+class InfluenceResult(results.Result):
     """Scores of m models with one reference, and what can be said of other stimuli.
 
     Attributes:
@@ -105,6 +107,33 @@ class InfluenceResult:
     p_differences: np.ndarray
     p_differences_fwer: np.ndarray
     p_differences_fdr: np.ndarray
+
+    def columns(self) -> dict[str, Sequence[Any]]:
+        """One row for each model: score, interval and p value."""
+        arrays = {'score': self.values, 'low': self.low, 'high': self.high, 'standard_error': self.standard_errors}
+        each = {'index': self.index, 'pairs': self.pairs, 'n_stimuli': self.n_stimuli, 'n_pairs': self.n_pairs}
+        return {
+            'model': list(self.names),
+            **{name: values.tolist() for name, values in (arrays | {'p_zero': self.p_zero}).items()},
+            **{name: [value] * len(self.names) for name, value in each.items()},
+        }
+
+    def shown(self) -> tuple[str, dict[str, list[str]]]:
+        """Title and columns of the printed table."""
+        return (
+            f'{self.index}, {self.pairs} pairs of {self.n_stimuli} stimuli; intervals for new stimuli',
+            {
+                'model': list(self.names),
+                'score': [results.number(value) for value in self.values],
+                '95 % interval': [results.interval(*ends) for ends in zip(self.low, self.high)],
+                'p (zero)': [results.p_value(p) for p in self.p_zero],
+            },
+        )
+
+    def plot(self, ax: drawing.Axes | None = None) -> drawing.Axes:
+        """Scores as dots with 95 % intervals; returns the axes."""
+        label = f'{self.index}, {self.pairs} pairs'
+        return drawing.plot_intervals(self.names, self.values, self.low, self.high, label=label, ax=ax)
 
 
 class Reference:
@@ -233,6 +262,16 @@ def infer_by_influence(
 
     Raises:
         ValueError: As `Reference`, `Reference.influence` and `summarise_influence`.
+
+    Example:
+        >>> ids = [f'image{i}' for i in range(20)]
+        >>> seen = np.random.default_rng(0).normal(size=(20, 6))
+        >>> model = rsa.rdm(rsa.Features(seen, ids, 'model'))
+        >>> person = rsa.rdm(rsa.Features(seen + np.random.default_rng(1).normal(size=seen.shape), ids, 'person'))
+        >>> print(rsa.infer_by_influence([model], person)['all'])
+        spearman, all pairs of 20 stimuli; intervals for new stimuli
+        model  score  95 % interval   p (zero)
+        model  0.415  [0.171, 0.612]   < 0.001
     """
     prepared = Reference(reference, index=index, labels=labels, pairs=pairs)
     found = [prepared.influence(model) for model in models]
@@ -248,6 +287,14 @@ def summarise_influence(scores: Sequence[InfluenceScore], *, n_draws: int = 10_0
 
     Raises:
         ValueError: No scores, names that repeat, or scores of different indices, pairs or stimuli.
+
+    Example:
+        >>> influence = np.random.default_rng(0).normal(size=100)
+        >>> score = rsa.InfluenceScore('model', 'spearman', 'all', 4950, 0.5, influence - influence.mean())
+        >>> print(rsa.summarise_influence([score]))
+        spearman, all pairs of 100 stimuli; intervals for new stimuli
+        model  score  95 % interval   p (zero)
+        model  0.500  [0.285, 0.667]   < 0.001
     """
     names = tuple(score.name for score in scores)
     alike = {(score.index, score.pairs, score.n_pairs, len(score.influence)) for score in scores}

@@ -12,12 +12,13 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from humalign_jax import arrays
+from humalign_jax import arrays, results
 from humalign_jax.devices import compiled, local_devices, spread
 from humalign_jax.progress import steps
 from humalign_jax.records import Features
@@ -43,8 +44,8 @@ _LEAST_TABLE_BYTES = 1 << 28  # of both tables and the counts they are made from
 _RESERVE = 0.2  # of the memory, for tiles on their way and the holes they leave the allocator with
 
 
-@dataclasses.dataclass(frozen=True)
-class FeatureComparison:
+@dataclasses.dataclass(frozen=True, repr=False)
+class FeatureComparison(results.Result):
     """Similarity of the RDMs of two feature sets.
 
     Attributes:
@@ -66,6 +67,19 @@ class FeatureComparison:
     counts_x: StimulusCounts
     counts_y: StimulusCounts
     discrete: tuple[bool, bool]
+
+    def columns(self) -> dict[str, Sequence[Any]]:
+        """One row: the similarity, the bound of its error, and what it is of."""
+        names = ('index', 'value', 'error_bound', 'n_stimuli', 'n_pairs')
+        return {name: [getattr(self, name)] for name in names}
+
+    def shown(self) -> tuple[str, dict[str, list[str]]]:
+        """Title and columns of the printed table."""
+        bound = '0 (exact)' if self.error_bound == 0.0 else f'{self.error_bound:.2g}'
+        return (
+            f'{self.index} of two RDMs of {self.n_stimuli} stimuli',
+            {'value': [results.number(self.value, 6)], 'error bound': [bound], 'pairs': [f'{self.n_pairs:,}']},
+        )
 
 
 def compare_features(
@@ -113,6 +127,13 @@ def compare_features(
 
     Raises:
         ValueError: Options, shapes or stimuli do not fit, or distances are not defined under 'raise'.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(30, 5))
+        >>> print(rsa.compare_features(x, 2.0 * x + 1.0))  # correlation distances do not change
+        spearman of two RDMs of 30 stimuli
+           value  error bound  pairs
+        1.000000  0 (exact)      435
     """
     chosen = index_named(index, STREAMABLE_INDICES, 'streamed index')
     if mode not in ('exact', 'binned') or (mode == 'binned' and not chosen.ranked):

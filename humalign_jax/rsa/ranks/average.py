@@ -29,6 +29,10 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
 
     Raises:
         ValueError: The arrays are not one-dimensional, differ in length or have fewer than two values.
+
+    Example:
+        >>> rsa.spearman(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]))
+        0.5
     """
     a, b = arrays.real(a, 'the first array'), arrays.real(b, 'the second array')
     if a.ndim != 1 or a.shape != b.shape or len(a) < 2:
@@ -48,6 +52,10 @@ def average_ranks(values: np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: There are NaN among the values.
+
+    Example:
+        >>> rsa.average_ranks(np.array([0.3, 0.1, 0.3]))
+        array([2.5, 1. , 2.5])
     """
     values = arrays.real(values, 'values')
     if np.isnan(values).any():

@@ -86,6 +86,12 @@ def noise_ceiling(
 
     References:
         Nili et al. (2014). doi:10.1371/journal.pcbi.1003553
+
+    Example:
+        >>> rdms = np.random.default_rng(0).uniform(size=(5, 45)) + np.arange(45) / 45  # of five people
+        >>> lower, upper = rsa.noise_ceiling(rdms)
+        >>> round(float(lower), 3), round(float(upper), 3)
+        (0.656, 0.78)
     """
     rdms, *controls = join_rdms(*([subjects] if control is None else [subjects, control]))
     if len(rdms) < 2:
@@ -100,7 +106,14 @@ def noise_ceiling(
 def subject_ceilings(
     rdms: np.ndarray, index: str, *, mask: np.ndarray | None = None, control: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Similarity of each subject's RDM to the pooled RDM of the other subjects, and of all: [s, p] -> [s], [s]."""
+    """Similarity of each subject's RDM to the pooled RDM of the other subjects, and of all: [s, p] -> [s], [s].
+
+    Example:
+        >>> rdms = np.random.default_rng(0).uniform(size=(3, 45)) + np.arange(45) / 45
+        >>> lower, upper = rsa.subject_ceilings(rdms, 'spearman')
+        >>> bool((lower < upper).all())
+        True
+    """
     if mask is not None:
         rdms, control = rdms[:, mask], None if control is None else control[:, mask]
     alike = _alike(rdms, index_named(index))
@@ -180,6 +193,13 @@ def split_half(
 
     References:
         Spearman (1910), Brown (1910), the correction for length.
+
+    Example:
+        >>> shares = np.random.default_rng(0).dirichlet(np.ones(5), size=40)
+        >>> counts = np.random.default_rng(1).multinomial(50, shares)  # 50 answers to each of 40 images
+        >>> split = rsa.split_half(counts)
+        >>> round(split.half, 2), round(split.reliability, 2), round(split.ceiling, 2)
+        (0.63, 0.78, 0.88)
     """
     if level not in ('image', 'class') or pairs not in PAIRS or n_splits < 1:
         raise ValueError(
@@ -225,6 +245,12 @@ def agreements(
     Returns:
         Agreements of the halves, one for each split, and of the quarters, likewise; there are no quarters where a
         stimulus has fewer than four answers.
+
+    Example:
+        >>> counts = np.array([[8, 0], [4, 4], [0, 8]])  # eight answers to each of three images
+        >>> halves, _ = rsa.agreements(counts, lambda a, b: float(np.abs(a - b).max()), n_splits=2, seed=0)
+        >>> len(halves)  # the largest difference of two halves, for each split
+        2
     """
     dealt = halves_and_quarters(counts, n_splits, seed)
     found = [
@@ -243,6 +269,12 @@ def halves_and_quarters(counts: np.ndarray, n_splits: int, seed: int) -> Iterato
         counts: As for `split_counts`.
         n_splits: How many.
         seed: Seed of the splits.
+
+    Example:
+        >>> counts = np.array([[8, 0], [4, 4], [0, 8]])
+        >>> halves, quarters = next(rsa.halves_and_quarters(counts, 1, 0))
+        >>> halves.sum(axis=(1, 2)), quarters.sum(axis=(1, 2))  # answers in each half, and in two quarters
+        (array([12, 12]), array([6, 6]))
     """
     np_rng = np.random.default_rng(seed)
     of_quarters = np_rng.spawn(1)[0]
@@ -267,6 +299,12 @@ def split_counts(counts: np.ndarray, np_rng: np.random.Generator, n_splits: int 
 
     Raises:
         ValueError: The counts are not of that kind.
+
+    Example:
+        >>> half = rsa.split_counts(np.array([[8, 0], [4, 4]]), np.random.default_rng(0))
+        >>> half.sum(axis=-1)  # half of the eight answers to each image
+        array([[4, 4],
+               [4, 4]])
     """
     counts = arrays.real(counts, 'counts')
     if counts.ndim != 2 or counts.dtype.kind not in 'iuf' or counts.min() < 0 or (counts != np.rint(counts)).any():

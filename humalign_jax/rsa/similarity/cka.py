@@ -37,6 +37,11 @@ def linear_cka(x: Features | np.ndarray, y: Features | np.ndarray, *, debiased: 
     References:
         Kornblith et al. (2019). arXiv:1905.00414
         Song et al. (2012), unbiased estimator. JMLR 13
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(50, 5))
+        >>> round(rsa.linear_cka(x, 3.0 * x[:, ::-1]), 6)  # scale and rotation do not count
+        1.0
     """
     a, b = (_centred(z) for z in checked_pair(x, y, 4 if debiased else 2))
     if len(a) < max(a.shape[1], b.shape[1]):

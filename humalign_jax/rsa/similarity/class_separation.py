@@ -26,6 +26,10 @@ def class_separation(x: Features | np.ndarray, labels: np.ndarray) -> float:
 
     References:
         Kornblith et al. (2021). Why do better loss functions lead to less transferable features? arXiv:2010.16402
+
+    Example:
+        >>> rsa.class_separation(np.array([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]]), np.array([0, 0, 1, 1]))
+        1.0
     """
     values, _ = checked_pair(x, x, 2)
     table = _table(np.asarray(labels), len(values))

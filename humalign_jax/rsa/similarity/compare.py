@@ -54,6 +54,10 @@ def compare(
         Diedrichsen et al. (2021), whitened indices. arXiv:2007.02789
         Schutt et al. (2023), rho_a. doi:10.7554/eLife.82566
         Harvey, Larsen & Williams (2023), Bures similarity. arXiv:2311.11436
+
+    Example:
+        >>> rsa.compare(np.array([1.0, 2.0, 3.0]), np.array([[1.0, 3.0, 2.0], [3.0, 2.0, 1.0]]), 'spearman')
+        array([ 0.5, -1. ])
     """
     chosen = index_named(index)
     if sigma_k is not None and not chosen.whitened:

@@ -28,6 +28,11 @@ def procrustes_similarity(x: Features | np.ndarray, y: Features | np.ndarray) ->
 
     References:
         Williams et al. (2021). arXiv:2110.14739
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(10, 2))
+        >>> round(rsa.procrustes_similarity(x, x @ np.array([[0.0, 1.0], [-1.0, 0.0]])), 6)
+        1.0
     """
     a, b = (z - z.mean(axis=0) for z in checked_pair(x, y, 2))
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
@@ -43,6 +48,11 @@ def procrustes_distance(x: Features | np.ndarray, y: Features | np.ndarray) -> f
 
     Raises:
         ValueError: The sets do not fit, or hold NaN or Inf.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(10, 2))
+        >>> rsa.procrustes_distance(x, x @ np.array([[0.0, 1.0], [-1.0, 0.0]])) < 1e-6  # rotations do not count
+        True
     """
     return float(np.arccos(np.clip(procrustes_similarity(x, y), -1, 1)))
 
@@ -63,6 +73,12 @@ def procrustes_align(x: Features | np.ndarray, reference: Features | np.ndarray)
 
     References:
         Gower (1975). doi:10.1007/BF02291478
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(10, 2))
+        >>> turned = x @ np.array([[0.0, 1.0], [-1.0, 0.0]])
+        >>> bool(np.allclose(rsa.procrustes_align(turned, x), x))
+        True
     """
     target, moved = checked_pair(reference, x, 2)
     given = np.asarray(reference.values if isinstance(reference, Features) else reference, np.float64)
@@ -92,6 +108,11 @@ def rv_coefficient(x: Features | np.ndarray, y: Features | np.ndarray) -> float:
 
     References:
         Robert & Escoufier (1976). doi:10.2307/2347233
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(10, 2))
+        >>> round(rsa.rv_coefficient(x, 3.0 * x), 6)
+        1.0
     """
     return linear_cka(x, y)
 
@@ -107,6 +128,10 @@ def participation_ratio(x: Features | np.ndarray) -> float:
 
     References:
         Gao et al. (2017). doi:10.1101/214262
+
+    Example:
+        >>> round(rsa.participation_ratio(np.concatenate([np.eye(3), -np.eye(3)])), 6)  # three equal directions
+        3.0
     """
     values, _ = checked_pair(x, x, 2)
     values = values - values.mean(axis=0)

@@ -192,6 +192,14 @@ def index_named(name: str | Index, among: Iterable[str] = (), kind: str = 'index
 
     Raises:
         ValueError: There is no such index among them; the message names the nearest and lists them all.
+
+    Example:
+        >>> rsa.index_named('spearman').ranked
+        True
+        >>> rsa.index_named('spearmen')
+        Traceback (most recent call last):
+            ...
+        ValueError: there is no index 'spearmen': did you mean 'spearman'? Choose one of pearson, spearman, ...
     """
     known = tuple(among) or tuple(INDICES)
     wanted = name.name if isinstance(name, Index) else name

@@ -30,6 +30,11 @@ def two_nn(x: Features | np.ndarray, *, discarded: float = 0.1, min_max: bool = 
     References:
         Facco et al. (2017). Estimating the intrinsic dimension of datasets by a minimal neighborhood information.
         doi:10.1038/s41598-017-11873-y
+
+    Example:
+        >>> plane = np.random.default_rng(0).uniform(size=(2000, 2)) @ np.random.default_rng(1).normal(size=(2, 10))
+        >>> round(rsa.two_nn(plane))  # ten features, but two dimensions
+        2
     """
     if not 0 <= discarded < 1:
         raise ValueError(f'discarded must be at least 0 and below 1, not {discarded}.')

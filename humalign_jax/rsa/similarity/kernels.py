@@ -48,6 +48,11 @@ def rbf_cka(
     References:
         Kornblith et al. (2019). arXiv:1905.00414
         Song et al. (2012), unbiased estimator. JMLR 13
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(50, 5))
+        >>> round(rsa.rbf_cka(x, 3.0 * x[:, ::-1]), 6)
+        1.0
     """
     both = checked_pair(x, y, 4 if debiased else 2)
     if not bandwidth > 0:

@@ -1,0 +1,1 @@
+"""The commands `humalign` and `humalign-sweep`."""
