@@ -32,11 +32,7 @@ def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0) 
     Returns:
         [b, (h + 2 padding - k) // stride + 1, the same of w, d].
     """
-    k = kernel.shape[0]
-    smallest = (min(x.shape[1:3]) + 2 * padding - k) // stride + 1
-    if k > 1 and min(*x.shape[1:3], smallest) >= k:
-        return _conv(x, kernel, stride, padding)
-    return _patch_conv(x, kernel, stride, padding)
+    return _conv(x, kernel, stride, padding)
 
 
 @jax.custom_vjp
@@ -143,8 +139,11 @@ def _direct(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.A
     return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
 
-# XLA's convolution; in training on a CPU its value and gradients come from the forms `..._on_cpu`.
-_conv = jax.custom_vjp(_direct, nondiff_argnums=(2, 3))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _conv(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+    """XLA's convolution; in training on a CPU the value and gradients come from the forms `..._on_cpu`."""
+    on_cpu = _patch_conv if _is_small(x, kernel, stride, padding) else _direct
+    return _by_platform(on_cpu, _direct, x, kernel, stride=stride, padding=padding)
 
 
 def _conv_forward(x, kernel, stride, padding):
@@ -167,6 +166,8 @@ def _by_platform(on_cpu: Callable, elsewhere: Callable, *arrays: jax.Array, stri
 def _value_on_cpu(x: jax.Array, kernel: jax.Array, *, stride: int, padding: int) -> jax.Array:
     if _fits_winograd(x, kernel, stride, padding):
         return winograd.forward(x, kernel)
+    if _is_small(x, kernel, stride, padding):
+        return _patch_conv(x, kernel, stride, padding)
     if x.shape[-1] == 3:  # XLA takes up to three times as long for 3 channels as for 4
         x, kernel = jnp.pad(x, ((0, 0),) * 3 + ((0, 1),)), jnp.pad(kernel, ((0, 0),) * 2 + ((0, 1), (0, 0)))
     return _direct(x, kernel, stride, padding)
@@ -184,6 +185,8 @@ def _gradients_on_cpu(
 ) -> tuple[jax.Array, jax.Array]:
     if _fits_winograd(x, kernel, stride, padding):
         return winograd.gradients(x, kernel, dy)
+    if _is_small(x, kernel, stride, padding):
+        return jax.vjp(functools.partial(_patch_conv, stride=stride, padding=padding), x, kernel)[1](dy)
     if (kernel.shape[0], stride, padding) == (4, 2, 1) and x.shape[1] % 2 == x.shape[2] % 2 == 0:
         of_x = conv_transpose_4x4(dy, kernel.swapaxes(2, 3))  # of which this convolution is the transpose
     else:
@@ -215,6 +218,12 @@ def _fits_winograd(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -
     _, h, w, c = x.shape
     is_its_kind = kernel.shape[0] == 3 and stride == padding == 1 and h % winograd.TILE == w % winograd.TILE == 0
     return is_its_kind and c >= 16 and x.dtype == jnp.float32
+
+
+def _is_small(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> bool:
+    """Whether a map is smaller than the kernel, or the kernel is one pixel."""
+    k, (h, w) = kernel.shape[0], x.shape[1:3]
+    return k == 1 or min(h, w, (min(h, w) + 2 * padding - k) // stride + 1) < k
 
 
 def _patches(x: jax.Array, k: int, stride: int, padding: int) -> jax.Array:
