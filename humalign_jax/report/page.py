@@ -5,6 +5,7 @@ import dataclasses
 import glob
 import importlib
 import importlib.resources
+import itertools
 import math
 import pathlib
 import pkgutil
@@ -12,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
+import markupsafe
 
 from humalign_jax import storage
-from humalign_jax.report import numbers, reading, sections, sentences, tables
+from humalign_jax.report import answer, figures, numbers, reading, sections, sentences, tables
+from humalign_jax.report.answer import Answer
 from humalign_jax.report.figures import Group
 from humalign_jax.report.section import Cards, Options, Section, Words
 from humalign_jax.report.sentences import Passage
@@ -80,10 +83,12 @@ def write_page(
         The sections of the page.
     """
     folder = pathlib.Path(folder)
-    made = find_sections(study, Options(n_images, recipe_epochs, claims, folder / 'figures'))
+    options = Options(n_images, recipe_epochs, claims, folder / 'figures')
+    made = find_sections(study, options)
     drawn = [block for section in made for block in section.blocks if isinstance(block, Table)]
     tables.write_tables(folder / 'tables', drawn)
-    storage.write_text(folder / 'report.html', render(study, made, _heading(study, title, date)))
+    answered = answer.answer(study, options, made)
+    storage.write_text(folder / 'report.html', render(study, made, _heading(study, title, date), answered))
     return made
 
 
@@ -98,7 +103,7 @@ def find_sections(study: Study, options: Options) -> list[Section]:
     return sorted(made, key=lambda section: section.place)
 
 
-def render(study: Study, made: list[Section], heading: Heading) -> str:
+def render(study: Study, made: list[Section], heading: Heading, answered: Answer | None = None) -> str:
     """The page's HTML."""
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template),
@@ -107,7 +112,13 @@ def render(study: Study, made: list[Section], heading: Heading) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=sentences.number, origin=origin)
+    count = itertools.count(1)
+    environment.filters.update(
+        number=sentences.number,
+        origin=origin,
+        parts=tables.parts,
+        embed=lambda picture: markupsafe.Markup(picture.svg.replace(figures.UNIQUE, f'f{next(count)}-')),
+    )
     environment.tests.update(
         table=lambda b: isinstance(b, Table),
         group=lambda b: isinstance(b, Group),
@@ -121,6 +132,7 @@ def render(study: Study, made: list[Section], heading: Heading) -> str:
         by_run[entry.run].append(entry)
     return environment.get_template('page.html.j2').render(
         heading=heading,
+        answer=answered,
         sections=made,
         runs=[(number, _run_facts(run), by_run.get(run.name, [])) for number, run in enumerate(study.runs.values(), 1)],
         run_numbers={name: number for number, name in enumerate(study.runs, 1)},

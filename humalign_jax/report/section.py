@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from humalign_jax.report.figures import Group, Picture
 from humalign_jax.report.sentences import Passage
+from humalign_jax.report.study import Entry
 from humalign_jax.report.tables import Table
 
 PANEL_INCHES = (3.5, 2.7)
@@ -55,6 +56,23 @@ class Words:
     is_heading: bool = False
 
 
+@dataclasses.dataclass(frozen=True)
+class Main:
+    """The score that a section turns on; the page's answer is made from that of its first section with one.
+
+    Attributes:
+        label: What it measures, as the end of a sentence, such as 'odd-one-out accuracy'.
+        of: Scores of models and baselines, by the name of their row.
+        better: 'larger' or 'smaller'.
+        lines: Further levels to compare with, such as chance, by name.
+    """
+
+    label: str
+    of: Mapping[str, Entry]
+    better: str = 'larger'
+    lines: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
 Block = Table | Group | Cards | Words | Passage
 
 
@@ -68,6 +86,7 @@ class Section:
         title: Its heading.
         blocks: Tables, figures and paragraphs in their order; the page leaves out a section without any.
         passages: Its sentences, which stand in the reading of the whole study.
+        main: The score that it turns on; None if there is no single one.
     """
 
     place: int
@@ -75,6 +94,7 @@ class Section:
     title: str
     blocks: tuple[Block, ...]
     passages: tuple[Passage, ...] = ()
+    main: Main | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -59,7 +59,7 @@ def plot_confusion(
         The axes.
     """
     k = len(shares)
-    ax.imshow(shares, cmap=SHARE_COLOURS, vmin=limits[0], vmax=limits[1], interpolation='nearest', aspect='equal')
+    ax.imshow(shares, cmap=SHARE_COLOURS, vmin=limits[0], vmax=limits[1], interpolation='none', aspect='equal')
     style.name_x(ax, range(k), class_names)
     style.name_y(ax, range(k), class_names, span=k)
     ax.set_xlabel('chosen class')
@@ -74,6 +74,6 @@ def plot_confusion(
         percent = 100.0 * float(shares[i, j])
         ax.text(
             j, i, f'{percent:.0f}' if percent >= 9.95 else f'{percent:.1f}', ha='center', va='center',
-            fontsize=fontsize, color='white' if shares[i, j] > middle else 'black',
+            fontsize=fontsize, color='white' if shares[i, j] > middle else style.ON_COLOUR,
         )  # fmt: skip
     return ax

@@ -97,7 +97,7 @@ def plot_rdm(
         vmin=low,
         vmax=high,
         extent=(0, n, n, 0),
-        interpolation='nearest',
+        interpolation='none',
         aspect='equal',
     )
     ax.set_title(style.wrapped(rdm.name, style.axes_inches(ax)[0]))

@@ -10,7 +10,7 @@ from humalign_jax.report import claims, figures, numbers, relations, similaritie
 from humalign_jax.report.columns import column_of, table_of
 from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import bars, style, trends
-from humalign_jax.report.section import PANEL_INCHES, Block, Options, Section
+from humalign_jax.report.section import PANEL_INCHES, Block, Main, Options, Section
 from humalign_jax.report.sentences import Part, Passage, Sentence, capital, listed, passages_of, say
 from humalign_jax.report.similarities import PAIRS
 from humalign_jax.report.study import Entry, Study
@@ -30,7 +30,9 @@ def section(study: Study, options: Options) -> Section | None:
         _table_of_differences(study),
     )
     blocks = tuple(block for block in found if block is not None)
-    return Section(30, 'rsa', 'Representational similarity', blocks, passages(study, options))
+    of = similarities.by_model(study, study.models + study.baselines, 'all')
+    main = Main(f'{similarities.index_text(study)} with {study.reference_title}', of)
+    return Section(30, 'rsa', 'Representational similarity', blocks, passages(study, options), main)
 
 
 def passages(study: Study, options: Options) -> tuple[Passage, ...]:
