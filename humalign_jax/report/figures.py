@@ -77,6 +77,12 @@ def picture_of_pixels(pixels: np.ndarray, alt: str) -> Picture:
     return Picture(data_uri(_webp(image, lossless=True), 'image/webp'), alt, pixelated=True)
 
 
+def picture_of_strip(pixels: np.ndarray, alt: str) -> Picture:
+    """Small images side by side, uint8 [h, w, c] with c 1 or 3, as WebP with a little loss."""
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert('RGB')
+    return Picture(data_uri(_webp(image, lossless=False), 'image/webp'), alt, pixelated=True)
+
+
 def picture_of_file(path: str | os.PathLike, alt: str, *, pixelated: bool) -> Picture:
     """A PNG file as WebP, without loss where that is small; the file itself stays beside its run."""
     with Image.open(path) as image:
@@ -114,15 +120,16 @@ def _inline(text: str, alt: str) -> str:
     text = re.sub(r'\s*\n\s*', '\n', text)
     start, _, rest = text.partition('>')
     width, height = (float(number) for number in re.findall(r'(?:width|height)="([\d.]+)pt"', start))
-    role = 'group' if '<a ' in rest else 'img'
     return (
         f'<svg viewBox="0 0 {width:g} {height:g}" width="{4 * width / 3:.0f}" height="{4 * height / 3:.0f}" '
-        f'role="{role}"><title>{html.escape(alt)}</title>{rest.strip()}'
+        f'role="img"><title>{html.escape(alt)}</title>{rest.strip()}'
     )
 
 
 def _title(found: re.Match) -> str:
-    return f'<g><title>{html.escape(urllib.parse.unquote(found[1]))}</title>'
+    text, _, shows = urllib.parse.unquote(found[1]).partition(style.SHOWS)
+    more = f' data-show="{html.escape(shows)}"' if shows else ''
+    return f'<g{more}><title>{html.escape(text)}</title>'
 
 
 def _smaller(found: re.Match) -> str:

@@ -20,7 +20,7 @@ from humalign_jax import storage
 from humalign_jax.report import answer, figures, numbers, provenance, reading, sections, sentences, tables
 from humalign_jax.report.answer import Answer
 from humalign_jax.report.figures import Group
-from humalign_jax.report.section import Cards, Options, Section, Words
+from humalign_jax.report.section import Cards, Gallery, Options, Section, Words
 from humalign_jax.report.sentences import Passage
 from humalign_jax.report.study import Entry, Study
 from humalign_jax.report.tables import Table
@@ -118,6 +118,7 @@ def render(
         table=lambda b: isinstance(b, Table),
         group=lambda b: isinstance(b, Group),
         cards=lambda b: isinstance(b, Cards),
+        gallery=lambda b: isinstance(b, Gallery),
         words=lambda b: isinstance(b, Words),
         passage=lambda b: isinstance(b, Passage),
         score=lambda part: isinstance(part, Entry),

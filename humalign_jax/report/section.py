@@ -49,6 +49,31 @@ class Cards:
 
 
 @dataclasses.dataclass(frozen=True)
+class Behind:
+    """The images behind a cell of a figure.
+
+    Attributes:
+        name: Its name in links.
+        text: What the images are.
+        picture: The images side by side; None where the page does not show them.
+        stimuli: Their ids.
+    """
+
+    name: str
+    text: str
+    picture: Picture | None
+    stimuli: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """Images behind the cells of figures, folded away until they are asked for."""
+
+    title: str
+    parts: tuple[Behind, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Words:
     """A paragraph, or a heading of the third level."""
 
@@ -73,7 +98,7 @@ class Main:
     lines: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
-Block = Table | Group | Cards | Words | Passage
+Block = Table | Group | Cards | Gallery | Words | Passage
 
 
 @dataclasses.dataclass(frozen=True)

@@ -131,8 +131,8 @@ def test_the_keyboard_reaches_every_control(opened):
     browser = opened()
     shown = 'e.checkVisibility() && !e.closest("#card") && !e.closest("details:not([open]) > :not(summary)")'
     controls = browser.value(
-        f"window.wanted = new Set([...document.querySelectorAll('a[href], button, input, summary')].filter(e => {shown})),"
-        'window.wanted.size'
+        "window.wanted = new Set([...document.querySelectorAll('a[href], button, input, summary')]"
+        f'.filter(e => {shown})), window.wanted.size'
     )
     assert controls > 100
     browser.value('document.body.tabIndex = -1, document.body.focus()')
@@ -180,3 +180,12 @@ def test_the_screens_say_simulated_first(opened):
     size = "parseFloat(getComputedStyle(document.querySelector('.simulated h2')).fontSize)"
     assert browser.value(size) >= 26
     assert browser.value("document.querySelector('.simulated').getBoundingClientRect().top") < 100
+
+
+def test_a_click_on_a_block_of_an_rdm_shows_images_of_both_categories(opened):
+    browser = opened()
+    cell = "[...document.querySelectorAll('#rdms [data-show]')].find(e => e.dataset.show.includes(' '))"
+    browser.value(f"{cell}.querySelector('path').dispatchEvent(new MouseEvent('click', {{bubbles: true}}))")
+    assert browser.value("document.querySelectorAll('#card img').length") == 2
+    names = browser.value(f"{cell}.querySelector('title').textContent").split(':')[0].split(' and ')
+    assert all(name in browser.value("document.querySelector('#card').textContent") for name in names)

@@ -29,6 +29,7 @@ CEILING_GREY = '#D9D9D9'
 RDM_COLOURS = 'viridis'
 ON_COLOUR = '#08080A'  # text on a pale cell: no grey, as the page turns greys round in the dark
 HOVER = 'hover:'  # begins the gid of an artist with a text for the pointer
+SHOWS = '\t'  # stands before the ids of the parts of the page that a click on the artist shows
 
 TEXT_POINTS, TICK_POINTS, CAPTION_POINTS = 8.0, 7.0, 6.0
 LINE_HEIGHT = 1.2  # in units of the font size
@@ -86,9 +87,9 @@ def save_figure(figure: matplotlib.figure.Figure, stem: str | os.PathLike) -> tu
     return paths
 
 
-def hover(artist: Artist, text: str) -> None:
-    """Gives an artist a text that the page shows when a pointer is over it."""
-    artist.set_gid(HOVER + urllib.parse.quote(text))
+def hover(artist: Artist, text: str, shows: Sequence[str] = ()) -> None:
+    """Gives an artist a text that the page shows when a pointer is over it, and parts that a click on it shows."""
+    artist.set_gid(HOVER + urllib.parse.quote(text + (SHOWS + ' '.join(shows) if shows else '')))
 
 
 def plain(text: str) -> str:
