@@ -17,6 +17,7 @@ from humalign_jax import interrupts
 if __name__ == '__main__':  # before the other imports, in whose first second Ctrl-C may come
     interrupts.end_at_once()
 
+import datetime
 import importlib
 import logging as python_logging
 import os
@@ -36,6 +37,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'The study: a file of configs/, with ":tiny" for a small one.'
 )
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; default: runs/<config name>.')
+_PAGE = flags.DEFINE_bool('page', False, 'Also write the page of the run: <workdir>/report/report.html.')
 _EXPERIMENTS = pathlib.Path(__file__).parent / 'experiments'
 
 
@@ -62,6 +64,8 @@ def main(argv: list[str]) -> None:
                 print(f'Done: {folder}')
             else:
                 print(f'{folder} is complete: nothing to do. Choose another --workdir to run it again.')
+            if _PAGE.value:
+                print(f'Page: {_write_page(folder)}')
         except KeyboardInterrupt:
             _end_interrupted(folder)
         except Exception as error:
@@ -121,6 +125,13 @@ def _run_experiment(config: ConfigDict, folder: str) -> None:
             devices.local_devices(value, where=where)
     with progress.shown(logging.info):
         importlib.import_module(f'humalign_jax.experiments.{config.experiment}').run(config, folder)
+
+
+def _write_page(folder: pathlib.Path) -> pathlib.Path:
+    """The page of the run. Imported this late, because most runs draw none."""
+    from humalign_jax.report import page
+
+    return page.write_run_page(folder, date=datetime.datetime.now(datetime.UTC).date().isoformat())
 
 
 def _end_with(error: Exception, folder: pathlib.Path, *, ours: bool) -> NoReturn:

@@ -73,7 +73,11 @@ def _ranked(main: Main) -> tuple[dict[str, Entry], dict[str, Entry]]:
     sign = -1.0 if main.better == 'larger' else 1.0
     known = {name: entry for name, entry in main.of.items() if math.isfinite(entry.score.value)}
     order = sorted(known.items(), key=lambda item: sign * item[1].score.value)
-    return {n: e for n, e in order if not e.is_baseline}, {n: e for n, e in order if e.is_baseline}
+    models = {name: entry for name, entry in order if not entry.is_baseline}
+    endings = {name.partition(', ')[2] for name in models}
+    if len(endings) == 1:  # such as the measure of all
+        models = {name.partition(', ')[0]: entry for name, entry in models.items()}
+    return models, {name: entry for name, entry in order if entry.is_baseline}
 
 
 def _of_most_models(study: Study) -> Main | None:
@@ -130,24 +134,27 @@ def _beside(study: Study, main: Main, models: Mapping[str, Entry], baselines: Ma
         relation = 'above' if ends[0] > value else 'below' if ends[1] < value else relations.UNDECIDED
         parts.append(f'{"; it is " if parts else "It is "}{relation} {name} ({numbers.text(value, 3)})')
     if not parts:
-        parts.append(f'It was measured on {best.score.n} cases, without a baseline to compare it with')
+        parts.append(f'It rests on n = {best.score.n}, without a baseline to compare it with')
     return say(*parts, '.')
 
 
 def _numbers(study: Study, main: Main, mains: Sequence[Main]) -> Iterator[Key]:
     """The best score, its ceiling, the best baseline, the number of stimuli, then the best of other scores."""
     models, baselines = _ranked(main)
-    name, entry = next(iter(models.items()))
-    yield Key(numbers.value_text(entry.score), f'{name}: {main.label}', entry)
-    if _has_ceiling(entry.score):
-        yield Key(numbers.ceiling_text(entry.score), 'noise ceiling, lower – upper', entry)
+    best, score = next(iter(models.items()))[0], next(iter(models.values())).score
+    yield Key(numbers.value_text(score), f'{best}: {main.label}', models[best])
+    if _has_ceiling(score):
+        yield Key(numbers.ceiling_text(score), 'noise ceiling, lower – upper', models[best])
     for name, entry in list(baselines.items())[:1]:
         yield Key(numbers.value_text(entry.score), f'best baseline: {name}', entry)
     for other in mains[1:]:
         name, entry = next(iter(_ranked(other)[0].items()))
         yield Key(numbers.value_text(entry.score), f'{name}: {other.label}', entry)
+    for name, value in main.lines.items():
+        yield Key(numbers.text(value, 3), name)
     if study.n_stimuli:
         yield Key(f'{study.n_stimuli:,}'.replace(',', '\u202f'), 'stimuli')
+    yield Key(f'{score.n:,}'.replace(',', '\u202f'), f'n of the score of {best}')
     yield Key(str(len(models)), f'model{"s" if len(models) > 1 else ""} with this score')
     yield Key(str(len(study.entries)), 'scores on this page')
 

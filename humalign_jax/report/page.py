@@ -20,10 +20,13 @@ from humalign_jax import storage
 from humalign_jax.report import answer, figures, numbers, provenance, reading, sections, sentences, tables
 from humalign_jax.report.answer import Answer
 from humalign_jax.report.figures import Group
+from humalign_jax.report.loading import load_study
 from humalign_jax.report.section import Cards, Gallery, Options, Section, Words
 from humalign_jax.report.sentences import Passage
 from humalign_jax.report.study import Entry, Study
 from humalign_jax.report.tables import Table
+
+_LAYERS, _N_IMAGES = ('penultimate', 'mu', 'probs'), 12  # as in configs/report.py
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +82,20 @@ def write_page(
     storage.write_json(folder / 'scores.json', scores)
     storage.write_text(folder / 'report.html', render(study, made, heading, answered, scores))
     return made
+
+
+def write_run_page(folder: str | pathlib.Path, *, date: str) -> pathlib.Path:
+    """Writes the page of one run, or of a study, into its folder `report/`; returns the page's path.
+
+    Settings are those of configs/report.py, without lengths of recipes and without claims.
+
+    Raises:
+        ValueError: The folder holds no scores, or a file of it is damaged.
+    """
+    folder = pathlib.Path(folder)
+    study = load_study(folder, layers=_LAYERS)
+    write_page(study, folder / 'report', date=date, title='', n_images=_N_IMAGES, recipe_epochs={}, claims=())
+    return folder / 'report' / 'report.html'
 
 
 def find_sections(study: Study, options: Options) -> list[Section]:

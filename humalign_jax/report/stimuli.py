@@ -14,13 +14,13 @@ _MOST = 5  # images behind a cell
 
 
 @dataclasses.dataclass(frozen=True)
-class Rows:
-    """Rows of an extracted layer by stimulus id, over the files that have some."""
+class ExtractedRows:
+    """ExtractedRows of an extracted layer by stimulus id, over the files that have some."""
 
     files: tuple[tuple[np.ndarray, Mapping[str, int]], ...]
 
     @classmethod
-    def find(cls, study: Study, model: str, name: str) -> 'Rows':
+    def find(cls, study: Study, model: str, name: str) -> 'ExtractedRows':
         """The model's own files; of pixels and labels, which are no model's, any others after them."""
         patterns = [f'features/{_literal(model)}/*/{name}.npy']
         patterns += [f'features/*/*/{name}.npy'] if name != 'probs' else []
@@ -57,7 +57,7 @@ def distributions(
 
 
 @dataclasses.dataclass(frozen=True)
-class Answers:
+class ImageAnswers:
     """What people and one model answer to each stimulus.
 
     Attributes:
@@ -65,21 +65,21 @@ class Answers:
         labels: Class numbers, [n]; -1 where not known.
         class_names: Names of the k classes.
         by: Shares of the classes, [n, k], of 'human' and of 'model' where they are known.
-        pixels: Rows of extracted pixels.
+        pixels: ExtractedRows of extracted pixels.
     """
 
     ids: list[str]
     labels: np.ndarray
     class_names: list[str]
     by: Mapping[str, np.ndarray]
-    pixels: Rows
+    pixels: ExtractedRows
 
     def shares(self, whose: str) -> np.ndarray | None:
         """Shares of 'human' or 'model', [n, k]; None if they are not known."""
         return self.by.get(whose)
 
 
-def answers(study: Study, model: str) -> Answers | None:
+def answers(study: Study, model: str) -> ImageAnswers | None:
     """The answers that `alignment/<model>/per_image.npy` holds; None without the file or the names of classes."""
     found = study.array(f'alignment/{model}/per_image.npy')
     if found is None:
@@ -92,11 +92,11 @@ def answers(study: Study, model: str) -> Answers | None:
     if 'label' in columns:
         labels = np.nan_to_num(np.asarray(values[:, columns.index('label')], np.float64), nan=-1.0).astype(int)
     else:
-        rows = Rows.find(study, model, 'labels')
+        rows = ExtractedRows.find(study, model, 'labels')
         labels = np.array([-1 if (row := rows.row(stimulus)) is None else int(row) for stimulus in ids])
     by = {whose: shares for whose in ('human', 'model')
           if (shares := distributions(values, columns, whose, names)) is not None}  # fmt: skip
-    return Answers(ids, labels, names, by, Rows.find(study, model, 'pixels'))
+    return ImageAnswers(ids, labels, names, by, ExtractedRows.find(study, model, 'pixels'))
 
 
 def pixels(flat: np.ndarray | None) -> np.ndarray | None:
@@ -108,7 +108,7 @@ def pixels(flat: np.ndarray | None) -> np.ndarray | None:
     return None
 
 
-def behind(study: Study, name: str, text: str, ids: Iterable[str], rows: Rows) -> Behind:
+def behind(study: Study, name: str, text: str, ids: Iterable[str], rows: ExtractedRows) -> Behind:
     """The first images behind a cell: pixels that a program made, else the ids alone, which name files of folders."""
     chosen = tuple(ids)[:_MOST]
     found = [pixels(rows.row(stimulus)) for stimulus in chosen] if study.simulated else []

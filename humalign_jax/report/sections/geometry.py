@@ -47,7 +47,7 @@ def section(study: Study, options: Options) -> Section | None:
     found = (_dots(measures, options), _table(study, measures), _differences(measures))
     blocks: list[Block] = [block for block in found if block is not None]
     blocks += _maps(study, options)
-    main = next((Main(one.head, one.of) for one in measures), None)
+    main = next((Main(one.head[:1].lower() + one.head[1:], one.of) for one in measures), None)
     return Section(76, 'geometry', _TITLE, tuple(blocks), passages(study), main) if blocks else None
 
 

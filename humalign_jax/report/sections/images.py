@@ -8,7 +8,7 @@ import numpy as np
 
 from humalign_jax.report import figures, stimuli
 from humalign_jax.report.section import Cards, Options, Section, Unlike, Words
-from humalign_jax.report.stimuli import Rows
+from humalign_jax.report.stimuli import ExtractedRows
 from humalign_jax.report.study import Study
 
 RANKED_BY = ('kl', 'js', 'cross_entropy')  # columns of per_image.npy, the preferred first; larger is less alike
@@ -54,7 +54,7 @@ def most_unlike(study: Study, model: str, n_images: int) -> list[Unlike]:
     class_names = stimuli.class_names(study, model, sidecar)
     people = stimuli.distributions(values, columns, 'human', class_names)
     own = stimuli.distributions(values, columns, 'model', class_names)
-    extracted = {name: Rows.find(study, model, name) for name in ('pixels', 'probs', 'labels')}
+    extracted = {name: ExtractedRows.find(study, model, name) for name in ('pixels', 'probs', 'labels')}
 
     def named(column: str, i: int) -> str:
         """Class whose number stands in a column."""

@@ -14,7 +14,7 @@ from humalign_jax.report import figures, numbers, stimuli
 from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import rdms, style
 from humalign_jax.report.section import Behind, Block, Gallery, Options, Section, Words
-from humalign_jax.report.stimuli import Rows
+from humalign_jax.report.stimuli import ExtractedRows
 from humalign_jax.report.study import Study
 
 
@@ -29,7 +29,7 @@ def section(study: Study, options: Options) -> Section | None:
 
 def _gallery(study: Study) -> tuple[Behind, ...]:
     """A few images of each category."""
-    rows = Rows.find(study, '', 'pixels')
+    rows = ExtractedRows.find(study, '', 'pixels')
     return tuple(
         stimuli.behind(study, f'behind-category-{number}', name, ids, rows)
         for number, (name, ids) in enumerate(sorted(stimuli.by_class(study).items()))
