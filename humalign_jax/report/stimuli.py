@@ -15,7 +15,7 @@ _MOST = 5  # images behind a cell
 
 @dataclasses.dataclass(frozen=True)
 class ExtractedRows:
-    """ExtractedRows of an extracted layer by stimulus id, over the files that have some."""
+    """Rows of an extracted layer by stimulus id, over the files that have some."""
 
     files: tuple[tuple[np.ndarray, Mapping[str, int]], ...]
 
@@ -65,7 +65,7 @@ class ImageAnswers:
         labels: Class numbers, [n]; -1 where not known.
         class_names: Names of the k classes.
         by: Shares of the classes, [n, k], of 'human' and of 'model' where they are known.
-        pixels: ExtractedRows of extracted pixels.
+        pixels: Rows of extracted pixels.
     """
 
     ids: list[str]

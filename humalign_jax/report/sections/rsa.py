@@ -77,12 +77,12 @@ def _bars(study: Study, options: Options) -> Group | None:
     caption = f'{", ".join(parts)}.'
     if any(math.isfinite(e.score.low) for e in shown):
         caption += (
-            ' A dark mark in the row “above 0” says that the 95 % interval drawn lies above 0; it is no other test.'
+            ' A strong mark in the row “above 0” says that the 95 % interval drawn lies above 0; it is no other test.'
         )
     if any(study.differences(pairs=pairs) for pairs in PAIRS):
         caption += (
-            ' In each row below it, the ring is a model, and dark marks are the models that differ from it (p below '
-            '0.05, corrected for all pairs of models); pale marks are models not shown to differ from it.'
+            ' In each row below it, the ring is a model, and strong marks are the models that differ from it (p below '
+            '0.05, corrected for all pairs of models); faint marks are models not shown to differ from it.'
         )
     return Group('rsa_all', caption, tuple(panels))
 
