@@ -4,6 +4,8 @@ r"""RSA of any feature files with any reference: RDMs, scores with intervals and
         --config.features.files='("net/conv3.npy", "net/fc.npy")' --config.reference.files='("human.npy",)'
     python -m humalign_jax.main --config=configs/rsa.py:tiny --workdir=runs/tiny    # seconds, on simulated data
 
+With --page the run, as any run that ends in scores, also writes its page: <workdir>/report/report.html.
+
 Files may be .npy, .npz, .h5, .mat or .csv (see humalign_jax/rsa/files.py). Stimuli join by id. Where a file has no ids,
 say what its rows are with `dataset` and `split` (rows in the published order), list the ids in a text file, or join by
 position, which every score then says:

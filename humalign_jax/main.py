@@ -19,6 +19,7 @@ from humalign_jax import interrupts
 if __name__ == '__main__':  # before the other imports, in whose first second Ctrl-C may come
     interrupts.end_at_once()
 
+import datetime
 import importlib
 import os
 import pathlib
@@ -42,6 +43,7 @@ _KEEP_FREED_MEMORY = flags.DEFINE_bool(
     True,
     'Keep freed buffers for the next step: faster training on CPUs, more memory (glibc only).',
 )
+_PAGE = flags.DEFINE_bool('page', False, 'Also write the page of the run: <workdir>/report/report.html.')
 _EXPERIMENTS = pathlib.Path(__file__).parent / 'experiments'
 
 
@@ -75,6 +77,8 @@ def main(argv: list[str]) -> None:
                 print(f'Done: {folder}')
             else:
                 print(f'{folder} is complete: nothing to do. Choose another --workdir to run it again.')
+            if _PAGE.value:
+                _write_page(folder)
             if text := summary.of_run(folder, str(config.experiment)):
                 print(text)
         except KeyboardInterrupt:
@@ -137,6 +141,13 @@ def _run_experiment(config: ConfigDict, folder: str) -> None:
             devices.local_devices(value, where=where)
     with progress.shown(logging.info), logs.kept_in(pathlib.Path(folder)):
         importlib.import_module(f'humalign_jax.experiments.{config.experiment}').run(config, folder)
+
+
+def _write_page(folder: pathlib.Path) -> pathlib.Path:
+    """The page of the run. Imported this late, because most runs draw none."""
+    from humalign_jax.report import page
+
+    return page.write_run_page(folder, date=datetime.datetime.now(datetime.UTC).date().isoformat())
 
 
 def _end_with(error: Exception, folder: pathlib.Path, *, ours: bool) -> NoReturn:

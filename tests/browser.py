@@ -63,10 +63,10 @@ class Browser:
             self.events.append(message)
         return message
 
-    def open(self, url, width):
+    def open(self, url, width, height=900):
         self.events.clear()
         self.call(
-            'Emulation.setDeviceMetricsOverride', width=width, height=900, deviceScaleFactor=1, mobile=width < 600
+            'Emulation.setDeviceMetricsOverride', width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         self.call('Page.navigate', url=url)
         self._wait_for_load()

@@ -47,6 +47,11 @@ def interval_text(score: Score) -> str:
     return f'[{text(score.low, places)}, {text(score.high, places)}]'
 
 
+def score_text(score: Score) -> str:
+    """Value and interval, such as `0.671 [0.647, 0.693]`."""
+    return f'{value_text(score)} {interval_text(score)}'.strip()
+
+
 def ceiling_text(score: Score) -> str:
     """`lower – upper`, or the only one that is defined, or an en dash."""
     ends = [score.ceiling_lower, score.ceiling_upper]

@@ -5,35 +5,28 @@ import dataclasses
 import glob
 import importlib
 import importlib.resources
-import math
+import itertools
+import json
 import pathlib
 import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
+import markupsafe
 
+import humalign_jax
 from humalign_jax import storage
-from humalign_jax.report import numbers, reading, sections, sentences, tables
+from humalign_jax.report import answer, figures, numbers, provenance, reading, sections, sentences, tables
+from humalign_jax.report.answer import Answer
 from humalign_jax.report.figures import Group
-from humalign_jax.report.section import Cards, Options, Section, Words
+from humalign_jax.report.loading import load_study
+from humalign_jax.report.section import Cards, Gallery, Options, Section, Words
 from humalign_jax.report.sentences import Passage
-from humalign_jax.report.study import Entry, Run, Study
+from humalign_jax.report.study import Entry, Study
 from humalign_jax.report.tables import Table
 
-# Keys of provenance that have a column in the table of scores.
-_SHOWN = (
-    'model',
-    'layer',
-    'measure',
-    'human_measure',
-    'checkpoint_step',
-    'stimuli_sha256',
-    'seed',
-    'simulated',
-    'baseline',
-)
-_LONGEST = 120  # characters of a value in the provenance table
+_LAYERS, _N_IMAGES = ('penultimate', 'mu', 'probs'), 12  # as in configs/report.py
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +58,7 @@ def write_page(
     recipe_epochs: Mapping[str, float],
     claims: Sequence[Sequence[str]],
 ) -> list[Section]:
-    """Writes `report.html`, `figures/` and `tables/` into a folder.
+    """Writes `report.html`, `scores.json`, `figures/` and `tables/` into a folder.
 
     Args:
         study: What is reported.
@@ -80,11 +73,29 @@ def write_page(
         The sections of the page.
     """
     folder = pathlib.Path(folder)
-    made = find_sections(study, Options(n_images, recipe_epochs, claims, folder / 'figures'))
+    options = Options(n_images, recipe_epochs, claims, folder / 'figures')
+    made = find_sections(study, options)
     drawn = [block for section in made for block in section.blocks if isinstance(block, Table)]
     tables.write_tables(folder / 'tables', drawn)
-    storage.write_text(folder / 'report.html', render(study, made, _heading(study, title, date)))
+    heading, answered = _heading(study, title, date), answer.answer(study, options, made)
+    scores = provenance.data(study, heading.title, date)
+    storage.write_json(folder / 'scores.json', scores)
+    storage.write_text(folder / 'report.html', render(study, made, heading, answered, scores))
     return made
+
+
+def write_run_page(folder: str | pathlib.Path, *, date: str) -> pathlib.Path:
+    """Writes the page of one run, or of a study, into its folder `report/`; returns the page's path.
+
+    Settings are those of configs/report.py, without lengths of recipes and without claims.
+
+    Raises:
+        ValueError: The folder holds no scores, or a file of it is damaged.
+    """
+    folder = pathlib.Path(folder)
+    study = load_study(folder, layers=_LAYERS)
+    write_page(study, folder / 'report', date=date, title='', n_images=_N_IMAGES, recipe_epochs={}, claims=())
+    return folder / 'report' / 'report.html'
 
 
 def find_sections(study: Study, options: Options) -> list[Section]:
@@ -98,8 +109,14 @@ def find_sections(study: Study, options: Options) -> list[Section]:
     return sorted(made, key=lambda section: section.place)
 
 
-def render(study: Study, made: list[Section], heading: Heading) -> str:
-    """The page's HTML."""
+def render(
+    study: Study,
+    made: list[Section],
+    heading: Heading,
+    answered: Answer | None = None,
+    scores: Mapping[str, Any] | None = None,
+) -> str:
+    """The page's HTML, with the scores of `provenance.data` inside it."""
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template),
         autoescape=True,
@@ -107,24 +124,32 @@ def render(study: Study, made: list[Section], heading: Heading) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=sentences.number, origin=origin)
+    count = itertools.count(1)
+    environment.filters.update(
+        number=sentences.number,
+        origin=origin,
+        parts=tables.parts,
+        embed=lambda picture: markupsafe.Markup(picture.svg.replace(figures.UNIQUE, f'f{next(count)}-')),
+    )
     environment.tests.update(
         table=lambda b: isinstance(b, Table),
         group=lambda b: isinstance(b, Group),
         cards=lambda b: isinstance(b, Cards),
+        gallery=lambda b: isinstance(b, Gallery),
         words=lambda b: isinstance(b, Words),
         passage=lambda b: isinstance(b, Passage),
         score=lambda part: isinstance(part, Entry),
     )
-    by_run: dict[str, list[Entry]] = collections.defaultdict(list)
-    for entry in study.entries:
-        by_run[entry.run].append(entry)
+    common, found = provenance.sources(study)
     return environment.get_template('page.html.j2').render(
         heading=heading,
+        answer=answered,
         sections=made,
-        runs=[(number, _run_facts(run), by_run.get(run.name, [])) for number, run in enumerate(study.runs.values(), 1)],
-        run_numbers={name: number for number, name in enumerate(study.runs, 1)},
-        cells=lambda entry: _provenance_cells(entry, study.folder),
+        common=common,
+        sources=found,
+        data=markupsafe.Markup(json.dumps(scores or {}, ensure_ascii=False).replace('<', '\\u003c')),
+        version=humalign_jax.__version__,
+        commit=common.get('Git commit', ''),
         dash=numbers.MISSING,
         has_inference=any(any(study.folder.glob(f'{glob.escape(run)}/inference_*.npz')) for run in study.runs),
     )
@@ -166,61 +191,6 @@ def _heading(study: Study, title: str, date: str) -> Heading:
     if not study.humans and not study.references:
         asked = f'Scores of {named or "the models"}'
     return Heading(title or asked, date, tuple(facts), note, bool(study.humans))
-
-
-def _run_facts(run: Run) -> dict[str, Any]:
-    """What a run's own files say about how it was made."""
-    last = run.starts[-1] if run.starts else {}
-    commit = str(last.get('git_commit') or '')
-    versions = {name: v for name, v in (last.get('versions') or {}).items() if v}
-    return {
-        'name': run.name,
-        'experiment': str(run.config.get('experiment', '')),
-        'commit': commit[:12] + (' with changes' if commit and last.get('git_dirty') else ''),
-        'started': str(last.get('started', ''))[:16].replace('T', ' '),
-        'seed': run.config.get('seed', last.get('seed', '')),
-        'devices': ', '.join(f'{n} × {d}' for d, n in collections.Counter(last.get('devices') or ()).items()),
-        'versions': ', '.join(f'{name} {version}' for name, version in versions.items()),
-        'epochs': f'{reading.epochs_run(run.config, run.metrics):g}' if 'epochs' in run.config.get('train', {}) else '',
-    }
-
-
-def _provenance_cells(entry: Entry, root: pathlib.Path) -> dict[str, Any]:
-    """A row of the provenance table."""
-    score = entry.score
-    measures = [str(entry.get(key)) for key in ('measure', 'human_measure') if entry.get(key)]
-    digest = str(entry.get('stimuli_sha256') or '')
-    step = entry.get('checkpoint_step', entry.get('checkpoint'))
-    rest = {k: v for k, v in score.provenance.items() if k not in _SHOWN and v not in (None, '')}
-    return {
-        'value': f'{numbers.value_text(score)} {numbers.interval_text(score)}'.strip(),
-        'why': '' if math.isfinite(score.value) else numbers.why_missing(score),
-        'ceiling': numbers.ceiling_text(score),
-        'layer': str(entry.get('layer') or numbers.MISSING),
-        'measure': ' / '.join(measures) or numbers.MISSING,
-        'step': numbers.MISSING if step is None else _short(step),
-        'stimuli': digest,
-        'seed': str(entry.get('seed', numbers.MISSING)),
-        'rest': '; '.join(f'{key}: {_short(_inside(value, root))}' for key, value in rest.items()),
-    }
-
-
-def _inside(value: Any, root: pathlib.Path) -> Any:
-    """A path relative to the study, or its last part alone: the page shows no folders of the machine."""
-    if not isinstance(value, str) or not value.startswith('/'):
-        return value
-    path = pathlib.Path(value)
-    for base in (root, root.resolve()):
-        if path.is_relative_to(base):
-            return path.relative_to(base).as_posix()
-    return f'…/{path.name}'
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f'{value:.6g}'
-    text = ', '.join(f'{k} {v}' for k, v in value.items()) if isinstance(value, Mapping) else str(value)
-    return text if len(text) <= _LONGEST else f'{text[:_LONGEST]}…'
 
 
 def _template(name: str) -> str:

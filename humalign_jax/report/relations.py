@@ -24,6 +24,12 @@ def relation(study: Study, one: Entry, two: Entry, *, pairs: str) -> str:
     return 'above' if value > 0 else 'below'
 
 
+def between(study: Study, one: Entry, two: Entry) -> str:
+    """The relation of two scores of one kind: of RSA scores as `relation` has it, of others by intervals."""
+    pairs = one.get('pairs')
+    return relation_of_intervals(one, two) if pairs is None else relation(study, one, two, pairs=str(pairs))
+
+
 def tested_difference(study: Study, one: Entry, two: Entry, *, pairs: str) -> Entry | None:
     """The difference of two models that has a p value, in either direction; None if none was tested."""
     for entry in study.differences(pairs=pairs, level=one.get('level', 'image')):

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from humalign_jax.report.figures import Group, Picture
 from humalign_jax.report.sentences import Passage
+from humalign_jax.report.study import Entry
 from humalign_jax.report.tables import Table
 
 PANEL_INCHES = (3.5, 2.7)
@@ -48,6 +49,31 @@ class Cards:
 
 
 @dataclasses.dataclass(frozen=True)
+class Behind:
+    """The images behind a cell of a figure.
+
+    Attributes:
+        name: Its name in links.
+        text: What the images are.
+        picture: The images side by side; None where the page does not show them.
+        stimuli: Their ids.
+    """
+
+    name: str
+    text: str
+    picture: Picture | None
+    stimuli: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """Images behind the cells of figures, folded away until they are asked for."""
+
+    title: str
+    parts: tuple[Behind, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Words:
     """A paragraph, or a heading of the third level."""
 
@@ -55,7 +81,24 @@ class Words:
     is_heading: bool = False
 
 
-Block = Table | Group | Cards | Words | Passage
+@dataclasses.dataclass(frozen=True)
+class Main:
+    """The score that a section turns on; the page's answer is made from that of its first section with one.
+
+    Attributes:
+        label: What it measures, as the end of a sentence, such as 'odd-one-out accuracy'.
+        of: Scores of models and baselines, by the name of their row.
+        better: 'larger' or 'smaller'.
+        lines: Further levels to compare with, such as chance, by name.
+    """
+
+    label: str
+    of: Mapping[str, Entry]
+    better: str = 'larger'
+    lines: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+Block = Table | Group | Cards | Gallery | Words | Passage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +111,7 @@ class Section:
         title: Its heading.
         blocks: Tables, figures and paragraphs in their order; the page leaves out a section without any.
         passages: Its sentences, which stand in the reading of the whole study.
+        main: The score that it turns on; None if there is no single one.
     """
 
     place: int
@@ -75,6 +119,7 @@ class Section:
     title: str
     blocks: tuple[Block, ...]
     passages: tuple[Passage, ...] = ()
+    main: Main | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,7 +41,7 @@ def passages_of(*headed: tuple[str, Sequence[Sentence]]) -> tuple[Passage, ...]:
 
 def number(entry: Entry) -> str:
     """A score inside a sentence: value and interval."""
-    return f'{numbers.value_text(entry.score)} {numbers.interval_text(entry.score)}'.strip()
+    return numbers.score_text(entry.score)
 
 
 def listed(entries: Sequence[Entry]) -> list[Part]:

@@ -73,6 +73,7 @@ class Table:
         columns: Heads of the columns.
         rows: Rows of as many cells.
         notes: Sentences below it.
+        n_first: Columns that the page shows at first, the head included; the others stand behind "more". 0 for all.
     """
 
     name: str
@@ -80,11 +81,28 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    n_first: int = 0
 
     def __post_init__(self) -> None:
         wrong = [row.cells[0].text for row in self.rows if len(row.cells) != len(self.columns)]
         if wrong:
             raise ValueError(f'table {self.name!r} has {len(self.columns)} columns, but not its rows {wrong[:3]}.')
+
+
+def parts(table: Table) -> tuple[Table, Table | None]:
+    """The table with the columns that the page shows at first, and one with the others, if there are any."""
+    if not 0 < table.n_first < len(table.columns):
+        return table, None
+    first = _some_columns(table, range(table.n_first))
+    rest = _some_columns(table, [0, *range(table.n_first, len(table.columns))])
+    return first, dataclasses.replace(rest, name=f'{table.name}-more', notes=())
+
+
+def _some_columns(table: Table, places: Sequence[int]) -> Table:
+    """Columns by their place, without the rows that have nothing in them."""
+    rows = [dataclasses.replace(row, cells=tuple(row.cells[j] for j in places)) for row in table.rows]
+    kept = tuple(row for row in rows if any(cell.text != numbers.MISSING for cell in row.cells[1:]))
+    return dataclasses.replace(table, columns=tuple(table.columns[j] for j in places), rows=kept)
 
 
 def number_cell(entry: Entry | None, *, best: bool = False) -> Cell:

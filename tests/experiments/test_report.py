@@ -122,7 +122,7 @@ def foreign(tmp_path_factory):
 
 
 def test_a_run_of_rsa_becomes_a_page_with_the_sections_it_has_data_for(foreign):
-    assert foreign[2].sections == ['headline', 'reading', 'rsa', 'rdms', 'provenance']
+    assert foreign[2].sections == ['headline', 'reading', 'rsa', 'rdms', 'provenance', 'cite']
     assert 'How closely do HMAX and V1_$a$ agree with the reference?' in foreign[2].text
     assert 'Reference: IT 0, IT 1, IT 2' in foreign[2].text
     assert 'The noise ceilings say what disagreement among the subjects allows.' in foreign[2].text

@@ -45,7 +45,7 @@ def test_tables_of_layers_raters_and_reliability_are_written(page):
 
 
 def test_the_figure_is_on_the_page_with_interval_and_ceiling(page):
-    assert re.search(r'alt="Category 8: r = −0.17 \[[^]]*\]\s*noise ceiling 0.829 – 0.9\d+, n = 20 pairs', page[0])
+    assert re.search(r'<title>Category 8: r = −0.17 \[[^]]*\]\s*noise ceiling 0.829 – 0.9\d+, n = 20 pairs', page[0])
     assert (page[1] / 'figures' / 'ratings_course_network.pdf').exists()
 
 

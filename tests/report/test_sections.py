@@ -48,7 +48,7 @@ def _page(folder, names, make_page):
 
 def test_one_more_file_is_one_more_section_with_its_table_and_sentences(toy_section, tmp_path, make_page):
     page = _page(tmp_path, ['toy/agreement', 'soft_labels/kl'], make_page)
-    assert re.findall('<section id="([^"]*)"', page) == ['reading', 'toys', 'soft-labels', 'provenance']  # by place
+    assert re.findall('<section id="([^"]*)"', page) == ['reading', 'toys', 'soft-labels', 'provenance', 'cite']
     assert '<li><a href="#toys">Toy scores</a></li>' in page
     assert '<table id="table-toy"' in page and (tmp_path / 'report' / 'tables' / 'toy.csv').exists()
     assert re.search('<h3>Toys</h3>.*<li>bear agrees: <a class="n" href="#s1"[^>]*>0.50 ', page, re.DOTALL)

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from humalign_jax.records import Score
+from humalign_jax.report import numbers
 from humalign_jax.report.plots import levels, style
 
 MANY_POINTS = 50  # more subjects than this are not drawn one by one
@@ -92,7 +93,8 @@ def plot_scores(
     values, low, high = (np.array([getattr(score, field) for score in scores]) for field in ('value', 'low', 'high'))
     levels.plot_ceiling(ax, scores[0].ceiling_lower, scores[0].ceiling_upper)
     colours = [style.GREY if name in baselines else style.COLOURS[0] for name in names]
-    ax.bar(np.arange(m), values, width=0.66, color=colours, alpha=0.85, zorder=1)
+    for bar, name, score in zip(ax.bar(np.arange(m), values, 0.66, color=colours, alpha=0.85, zorder=1), names, scores):
+        style.hover(bar, f'{name}: {numbers.score_text(score)}')
     if by_subject is not None and _has_points(by_subject):
         offsets = np.linspace(-0.2, 0.2, by_subject.shape[1])
         for i in range(m):

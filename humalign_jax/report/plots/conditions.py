@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from humalign_jax.records import Score
+from humalign_jax.report import numbers
 from humalign_jax.report.plots import style
 
 WIDTH_INCHES = 3.5
@@ -105,8 +106,11 @@ def _points(ax: Axes, scores: Sequence[Score | None], is_base: Sequence[bool]) -
         if score is None:
             continue
         ends = np.nan_to_num([[max(score.value - score.low, 0.0)], [max(score.high - score.value, 0.0)]])
-        ax.errorbar([score.value], [row], xerr=ends, fmt='s' if base else 'o', markersize=4, capsize=2, elinewidth=1.0,
-                    color='black' if base else style.COLOURS[0], zorder=3)  # fmt: skip
+        drawn = ax.errorbar(
+            [score.value], [row], xerr=ends, fmt='s' if base else 'o', markersize=4, capsize=2, elinewidth=1.0,
+            color='black' if base else style.COLOURS[0], zorder=3,
+        )  # fmt: skip
+        style.hover(drawn.lines[0], numbers.score_text(score))
 
 
 def _at_right(ax: Axes, row: float, column: int, words: str) -> None:

@@ -1,10 +1,11 @@
 """Confusion and error matrices as heat maps."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
 from humalign_jax.report.plots import style
 
@@ -44,7 +45,13 @@ def draw_confusions(
 
 
 def plot_confusion(
-    ax: Axes, shares: np.ndarray, class_names: Sequence[str], *, limits: tuple[float, float], fontsize: float = 6.0
+    ax: Axes,
+    shares: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    limits: tuple[float, float],
+    fontsize: float = 6.0,
+    shows: Mapping[tuple[int, int], str] | None = None,
 ) -> Axes:
     """A matrix with true classes in rows, chosen classes in columns, and percentages in the cells of up to 12 classes.
 
@@ -54,12 +61,13 @@ def plot_confusion(
         class_names: Names of the classes, [k].
         limits: Values of the two ends of the colour map.
         fontsize: Of the percentages, in points.
+        shows: Part of the page that a click on a cell shows, by true and chosen class.
 
     Returns:
         The axes.
     """
     k = len(shares)
-    ax.imshow(shares, cmap=SHARE_COLOURS, vmin=limits[0], vmax=limits[1], interpolation='nearest', aspect='equal')
+    ax.imshow(shares, cmap=SHARE_COLOURS, vmin=limits[0], vmax=limits[1], interpolation='none', aspect='equal')
     style.name_x(ax, range(k), class_names)
     style.name_y(ax, range(k), class_names, span=k)
     ax.set_xlabel('chosen class')
@@ -67,6 +75,11 @@ def plot_confusion(
     ax.tick_params(length=0)
     for spine in ax.spines.values():
         spine.set_visible(False)
+    for (i, j), part in (shows or {}).items():
+        cell = ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor='none', edgecolor='none'))
+        style.hover(
+            cell, f'{class_names[i]} as {class_names[j]}: {100 * shares[i, j]:.1f} %; click for images', (part,)
+        )
     if k > MAX_WRITTEN:
         return ax
     middle = (limits[0] + limits[1]) / 2.0
@@ -74,6 +87,6 @@ def plot_confusion(
         percent = 100.0 * float(shares[i, j])
         ax.text(
             j, i, f'{percent:.0f}' if percent >= 9.95 else f'{percent:.1f}', ha='center', va='center',
-            fontsize=fontsize, color='white' if shares[i, j] > middle else 'black',
+            fontsize=fontsize, color='white' if shares[i, j] > middle else style.ON_COLOUR,
         )  # fmt: skip
     return ax

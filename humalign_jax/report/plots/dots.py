@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from humalign_jax.records import Score
+from humalign_jax.report import numbers
 from humalign_jax.report.plots import style
 
 LOOKS = {'model': ('o', style.COLOURS[0]), 'baseline': ('s', style.GREY), 'human embedding': ('D', style.COLOURS[3])}
@@ -62,7 +63,10 @@ def plot_dots(ax: Axes, scores: Mapping[str, Score], kinds: Mapping[str, str], *
         score = scores[name]
         ends = np.maximum([[score.value - score.low], [score.high - score.value]], 0.0)
         error = ends if np.isfinite(ends).all() else None
-        ax.errorbar(score.value, place, xerr=error, fmt=marker, color=colour, markersize=4, elinewidth=1.0, capsize=2.0)
+        drawn = ax.errorbar(
+            score.value, place, xerr=error, fmt=marker, color=colour, markersize=4, elinewidth=1.0, capsize=2.0
+        )
+        style.hover(drawn.lines[0], f'{name}: {numbers.score_text(score)}')
     ax.margins(x=0.08)
     ax.tick_params(axis='y', length=0)
     return ax

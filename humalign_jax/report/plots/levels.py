@@ -28,7 +28,9 @@ def plot_ceiling(ax: Axes, lower: float, upper: float, *, named: bool = True) ->
     return ax
 
 
-def plot_baselines(ax: Axes, baselines: Mapping[str, float], *, limits: tuple[float, float] | None = None) -> Axes:
+def plot_baselines(
+    ax: Axes, baselines: Mapping[str, float], *, limits: tuple[float, float] | None = None, vertical: bool = False
+) -> Axes:
     """Numbers as dashed lines over the whole width, named with their values for a legend.
 
     Baselines too near to be distinguished share one line and one entry of the legend.
@@ -37,6 +39,7 @@ def plot_baselines(ax: Axes, baselines: Mapping[str, float], *, limits: tuple[fl
         ax: Where to draw, when everything else is drawn: how near is too near depends on the axis.
         baselines: Numbers by name; those that are not finite are left out.
         limits: Ends of the vertical axis, if several axes are to group their baselines alike.
+        vertical: Whether the lines stand upright, at numbers of the horizontal axis.
 
     Returns:
         The axes.
@@ -44,7 +47,7 @@ def plot_baselines(ax: Axes, baselines: Mapping[str, float], *, limits: tuple[fl
     known = sorted((value, name) for name, value in baselines.items() if math.isfinite(value))
     if not known:
         return ax
-    bottom, top = limits or ax.get_ylim()
+    bottom, top = limits or (ax.get_xlim() if vertical else ax.get_ylim())
     span = max(top, known[-1][0]) - min(bottom, known[0][0])
     groups = [[known[0]]]
     for value, name in known[1:]:
@@ -56,5 +59,6 @@ def plot_baselines(ax: Axes, baselines: Mapping[str, float], *, limits: tuple[fl
     for group, (dash, grey) in zip(groups, looks):
         label = ', '.join(f'{name} {numbers.text(value, min(numbers.decimals(value), 3))}' for value, name in group)
         middle = sum(value for value, _ in group) / len(group)
-        ax.axhline(middle, color=grey, linewidth=0.9, linestyle=dash, label=style.plain(label))
+        draw = ax.axvline if vertical else ax.axhline
+        style.hover(draw(middle, color=grey, linewidth=0.9, linestyle=dash, label=style.plain(label)), label)
     return ax

@@ -1,10 +1,12 @@
 """RDMs as heat maps, and the stimuli as points on a map."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 
 import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
 from humalign_jax.records import Rdm
 from humalign_jax.report.plots import style
@@ -74,6 +76,7 @@ def plot_rdm(
     labels: np.ndarray | None = None,
     class_names: Sequence[str] = (),
     limits: tuple[float, float] | None = None,
+    shows: Mapping[str, str] | None = None,
 ) -> Axes:
     """One RDM as a square heat map; its diagonal stays white, as it is not measured.
 
@@ -83,6 +86,7 @@ def plot_rdm(
         labels: Category of each stimulus, [n]; white lines separate the categories.
         class_names: Names of the categories, [k], written at the left; () for none.
         limits: Values of the two ends of the colour map; default those of this RDM.
+        shows: Part of the page that a click on a block of two categories shows, by the name of a category.
 
     Returns:
         The axes.
@@ -97,7 +101,7 @@ def plot_rdm(
         vmin=low,
         vmax=high,
         extent=(0, n, n, 0),
-        interpolation='nearest',
+        interpolation='none',
         aspect='equal',
     )
     ax.set_title(style.wrapped(rdm.name, style.axes_inches(ax)[0]))
@@ -111,12 +115,31 @@ def plot_rdm(
         for end in ends[:-1]:
             ax.axhline(end, color='white', linewidth=0.4)
             ax.axvline(end, color='white', linewidth=0.4)
+        if len(class_names) and shows:
+            _link_blocks(ax, picture, ends * (len(picture) / n), [str(class_names[int(v)]) for v in values], shows, n)
         if len(class_names):
             style.name_y(ax, list(ends - counts / 2.0), [str(class_names[int(value)]) for value in values], span=n)
             ax.tick_params(length=0)
     else:
         ax.set_xlabel(f'{n} stimuli')
     return ax
+
+
+def _link_blocks(
+    ax: Axes, picture: np.ndarray, ends: np.ndarray, names: Sequence[str], shows: Mapping[str, str], n: int
+) -> None:
+    """A transparent cell over each block of two categories below the diagonal, with its mean under the pointer."""
+    starts, scale = np.r_[0.0, ends[:-1]], n / len(picture)
+    cells = [slice(round(start), max(round(end), round(start) + 1)) for start, end in zip(starts, ends)]
+    for i, j in itertools.combinations_with_replacement(range(len(names)), 2):
+        block = picture[cells[i], cells[j]]
+        if not np.isfinite(block).any() or names[i] not in shows or names[j] not in shows:
+            continue
+        width, height = (scale * (ends[k] - starts[k]) for k in (i, j))
+        corner = scale * starts[i], scale * starts[j]
+        cell = ax.add_patch(Rectangle(corner, width, height, facecolor='none', edgecolor='none'))
+        parts = dict.fromkeys((shows[names[i]], shows[names[j]]))
+        style.hover(cell, f'{names[i]} and {names[j]}: {np.nanmean(block):.2f}; click for images', tuple(parts))
 
 
 def block_average(values: np.ndarray, order: np.ndarray, max_cells: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from humalign_jax.records import Score
+from humalign_jax.report import numbers
 from humalign_jax.report.plots import style
 
 _WIDTH = 0.8  # of all bars of a region
@@ -39,7 +40,9 @@ def plot_regions(
         found = [of_roi[rois[k]] for k in places]
         values, low, high = (np.array([getattr(score, end) for score in found]) for end in ('value', 'low', 'high'))
         shade = style.GREY if model in baselines else next(colour)
-        ax.bar(at, values, width=0.92 * width, color=shade, alpha=0.85, zorder=1, label=style.plain(model))
+        drawn = ax.bar(at, values, width=0.92 * width, color=shade, alpha=0.85, zorder=1, label=style.plain(model))
+        for bar, k, score in zip(drawn, places, found):
+            style.hover(bar, f'{model}, {rois[k]}: {numbers.score_text(score)}')
         known = np.isfinite(low) & np.isfinite(high)
         ends = np.maximum(np.stack([values - low, high - values]), 0.0)[:, known]
         ax.errorbar(

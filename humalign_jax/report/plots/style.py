@@ -6,11 +6,13 @@ import math
 import os
 import pathlib
 import re
+import urllib.parse
 from collections.abc import Iterator, Sequence
 
 import matplotlib
 import matplotlib.figure
 import matplotlib.font_manager
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
@@ -25,6 +27,9 @@ COLOURS = ('#0072B2', '#E69F00', '#009E73', '#D55E00', '#CC79A7', '#56B4E9', '#F
 GREY = '#8C8C8C'
 CEILING_GREY = '#D9D9D9'
 RDM_COLOURS = 'viridis'
+ON_COLOUR = '#08080A'  # text on a pale cell: no grey, as the page turns greys round in the dark
+HOVER = 'hover:'  # begins the gid of an artist with a text for the pointer
+SHOWS = '\t'  # stands before the ids of the parts of the page that a click on the artist shows
 
 TEXT_POINTS, TICK_POINTS, CAPTION_POINTS = 8.0, 7.0, 6.0
 LINE_HEIGHT = 1.2  # in units of the font size
@@ -80,6 +85,11 @@ def save_figure(figure: matplotlib.figure.Figure, stem: str | os.PathLike) -> tu
         with storage.atomic_file(path) as file:
             figure.savefig(file, format=path.suffix[1:], metadata=metadata, dpi=200)
     return paths
+
+
+def hover(artist: Artist, text: str, shows: Sequence[str] = ()) -> None:
+    """Gives an artist a text that the page shows when a pointer is over it, and parts that a click on it shows."""
+    artist.set_gid(HOVER + urllib.parse.quote(text + (SHOWS + ' '.join(shows) if shows else '')))
 
 
 def plain(text: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from humalign_jax.records import Score
+from humalign_jax.report import numbers
 from humalign_jax.report.plots import levels, style
 
 MARKERS = 'osD^vPX*'
@@ -84,10 +85,12 @@ def plot_lines(
         low, high = (np.array([getattr(scores[places[j]], end) for j in at]) for end in ('low', 'high'))
         spread = np.nan_to_num(np.maximum(np.stack([values - low, high - values]), 0.0))
         shift = 0.06 * (i - (len(lines) - 1) / 2.0)  # intervals of two models do not hide each other
-        ax.errorbar(
+        drawn = ax.errorbar(
             np.array(at) + shift, values, yerr=spread, marker=MARKERS[i % len(MARKERS)], markersize=3.5, capsize=2,
             elinewidth=0.8, color=style.COLOURS[i % len(style.COLOURS)], label=style.plain(name),
         )  # fmt: skip
+        spoken = (f'{places[j]} {numbers.score_text(scores[places[j]])}' for j in at)
+        style.hover(drawn.lines[0], f'{name}: {", ".join(spoken)}')
     everything = [score for scores in lines.values() for score in scores.values()]
     banded = next((s for s in everything if math.isfinite(s.ceiling_lower) and math.isfinite(s.ceiling_upper)), None)
     if show_ceiling and banded is not None:

@@ -9,7 +9,7 @@ from humalign_jax.report import figures, numbers, relations
 from humalign_jax.report.columns import Column, readable, table_of
 from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import style, trends
-from humalign_jax.report.section import PANEL_INCHES, Block, Options, Section
+from humalign_jax.report.section import PANEL_INCHES, Block, Main, Options, Section
 from humalign_jax.report.sections.soft_labels import CLASS_MEAN
 from humalign_jax.report.sentences import Part, Passage, Sentence, capital, passages_of, say
 from humalign_jax.report.study import Entry, Study
@@ -23,7 +23,11 @@ def section(study: Study, options: Options) -> Section | None:
     """Folds, means over folds and differences of the arms; None without scores."""
     found: tuple[Block | None, ...] = (_folds(study, options), _table(study), _table_of_differences(study))
     blocks, said = tuple(block for block in found if block is not None), passages(study)
-    return Section(80, 'training-on-people', _TITLE, blocks, said) if blocks or said else None
+    of = {str(e.get('arm')): e for e in study.find(_CROSS_ENTROPY, fold='all') if e.get('arm') is not None}
+    main = Main(
+        'cross-entropy to people on held-out stimuli (nats)', of, 'smaller', _near_baselines(study, _CROSS_ENTROPY)
+    )
+    return Section(80, 'training-on-people', _TITLE, blocks, said, main) if blocks or said else None
 
 
 def passages(study: Study) -> tuple[Passage, ...]:

@@ -13,7 +13,7 @@ from humalign_jax.report.columns import column_of, table_of
 from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import channels as plots
 from humalign_jax.report.plots import curves, style
-from humalign_jax.report.section import Block, Options, Section, Words
+from humalign_jax.report.section import Block, Main, Options, Section, Words
 from humalign_jax.report.sentences import Passage, Sentence, listed, passages_of, say
 from humalign_jax.report.study import Entry, Study
 from humalign_jax.report.tables import Cell, Row, Table, number_cell
@@ -53,7 +53,8 @@ def section(study: Study, options: Options) -> Section | None:
         blocks += [Words(f'Channels of {model}', is_heading=True), Words(_about_positions(study)[model])]
         blocks += [*_bars(study, options, model), *_table(study, model), *_pictures(study, model)]
     title = 'Reconstructions and single channels'
-    return Section(92, 'channels', title, tuple(blocks), passages(study)) if blocks else None
+    main = Main('accuracy', _trained(study, 'accuracy'))
+    return Section(92, 'channels', title, tuple(blocks), passages(study), main) if blocks else None
 
 
 def passages(study: Study) -> tuple[Passage, ...]:

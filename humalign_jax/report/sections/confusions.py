@@ -1,25 +1,30 @@
 """Confusions and errors: people and each model side by side."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.figure
 import numpy as np
 
-from humalign_jax.report import figures, numbers
+from humalign_jax.report import figures, numbers, stimuli
 from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import confusion, style
-from humalign_jax.report.section import Block, Options, Section, Words
+from humalign_jax.report.section import Behind, Block, Gallery, Options, Section, Words
 from humalign_jax.report.sentences import Part, Passage, Sentence, listed, passages_of, say
 from humalign_jax.report.study import Study
+
+_MOST_CELLS = 8  # confusions of each matrix whose images can be seen
+_LEAST_SHARE = 0.1  # of the answers, or of the probability, that go to the chosen class
 
 
 def section(study: Study, options: Options) -> Section | None:
     """Confusion matrices of all answers and of errors alone; None without matrices and scores."""
+    galleries = _images(study)
     blocks = (
         *_matrices(
             study,
             options,
+            galleries,
             ('confusion', 'human_confusion'),
             title='Answers',
             what='share of the true class',
@@ -29,12 +34,15 @@ def section(study: Study, options: Options) -> Section | None:
         *_matrices(
             study,
             options,
+            galleries,
             ('errors', 'human_errors'),
             title='Errors alone',
             what='share of the true class, errors alone',
             caption='The same without the diagonal, so that errors can be seen; all panels share one colour scale.',
         ),
     )
+    parts = tuple(part for cells in galleries.values() for part in cells.values())
+    blocks += (Gallery('Images behind the largest confusions', parts),) if blocks and parts else ()
     said = passages(study)
     return Section(50, 'confusions', 'Confusions and errors', blocks, said) if blocks or said else None
 
@@ -45,7 +53,14 @@ def passages(study: Study) -> tuple[Passage, ...]:
 
 
 def _matrices(
-    study: Study, options: Options, stems: tuple[str, str], *, title: str, what: str, caption: str
+    study: Study,
+    options: Options,
+    galleries: Mapping[str, Mapping[tuple[int, int], Behind]],
+    stems: tuple[str, str],
+    *,
+    title: str,
+    what: str,
+    caption: str,
 ) -> list[Block]:
     """People's matrix and that of each model, from files with these stems (model, people), in one group."""
     matrices: dict[str, np.ndarray] = {}
@@ -64,11 +79,38 @@ def _matrices(
     for name, matrix in matrices.items():
         with style.figure_style():
             figure = matplotlib.figure.Figure(figsize=(3.5, 3.4), layout='constrained')
-            confusion.plot_confusion(figure.subplots(), matrix, class_names, limits=limits)
+            shows = {cell: part.name for cell, part in galleries.get(name, {}).items()}
+            confusion.plot_confusion(figure.subplots(), matrix, class_names, limits=limits, shows=shows)
         panels.append(figures.picture_of(figure, _alt(name, matrix, class_names), title=name))
     combined = confusion.draw_confusions(list(matrices.values()), list(matrices), class_names, what=what)
     figures.save(combined, options.figures, stems[0])
     return [Words(title, is_heading=True), Group(stems[0], caption, tuple(panels))]
+
+
+def _images(study: Study) -> dict[str, dict[tuple[int, int], Behind]]:
+    """Images behind the largest confusions of people and of each model, by true and chosen class."""
+    found: dict[str, dict[tuple[int, int], Behind]] = {}
+    for model in study.models:
+        about = stimuli.answers(study, model)
+        for whose, name in (('human', study.reference_title), ('model', model)):
+            shares = None if about is None else about.shares(whose)
+            if about is None or shares is None or name in found:
+                continue
+            k = len(about.class_names)
+            means = np.array([shares[about.labels == i].mean(axis=0) if (about.labels == i).any() else np.zeros(k)
+                              for i in range(k)])  # fmt: skip
+            np.fill_diagonal(means, 0.0)
+            cells = [divmod(int(cell), k) for cell in np.argsort(-means, axis=None)[:_MOST_CELLS]]
+            found[name] = {}
+            for i, j in cells:
+                rows = np.flatnonzero((about.labels == i) & (shares[:, j] >= _LEAST_SHARE))
+                rows = rows[np.argsort(-shares[rows, j], kind='stable')]
+                if len(rows):
+                    text = f'{about.class_names[i]} that {name} call{"s" * (name == model)} {about.class_names[j]} most'
+                    anchor = f'behind-{len(found)}-{i}-{j}'
+                    ids = [about.ids[row] for row in rows]
+                    found[name][i, j] = stimuli.behind(study, anchor, text, ids, about.pixels)
+    return found
 
 
 def _alt(name: str, matrix: np.ndarray, class_names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from humalign_jax.report import figures, numbers
 from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import regions, style
-from humalign_jax.report.section import Block, Options, Section
+from humalign_jax.report.section import Block, Main, Options, Section
 from humalign_jax.report.sentences import Passage, Sentence, passages_of, say
 from humalign_jax.report.study import Entry, Study
 from humalign_jax.report.tables import Cell, Row, Table, best_of, number_cell
@@ -38,12 +38,23 @@ def section(study: Study, options: Options) -> Section | None:
         blocks += [] if identified is None else [identified]
     differences = _differences(study)
     blocks += [] if differences is None else [differences]
-    return Section(74, 'encoding', _TITLE, tuple(blocks), passages(study)) if blocks else None
+    return Section(74, 'encoding', _TITLE, tuple(blocks), passages(study), _main(study)) if blocks else None
 
 
 def passages(study: Study) -> tuple[Passage, ...]:
     """The best model of each region, and how near it comes to the ceiling."""
     return passages_of((_TITLE, [sentence for human in _humans(study) for sentence in _said(study, human)]))
+
+
+def _main(study: Study) -> Main | None:
+    """Prediction of the region that a model predicts best; None without scores."""
+    of = _scores(study, _R, _humans(study)[0]) if _humans(study) else {}
+    found = [entry for of_roi in of.values() for entry in of_roi.values() if not entry.is_baseline]
+    if not found:
+        return None
+    roi = str(max(found, key=lambda entry: entry.score.value).get('roi'))
+    label = f'correlation of predicted and measured responses in {roi}'
+    return Main(label, {model: of_roi[roi] for model, of_roi in of.items() if roi in of_roi})
 
 
 def _humans(study: Study) -> list[str]:

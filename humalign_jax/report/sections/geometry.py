@@ -10,7 +10,7 @@ from humalign_jax.report import figures, numbers
 from humalign_jax.report.columns import Column, table_of
 from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import dots, maps
-from humalign_jax.report.section import Block, Options, Section
+from humalign_jax.report.section import Block, Main, Options, Section
 from humalign_jax.report.sentences import Passage, Sentence, passages_of, say
 from humalign_jax.report.study import Entry, Study
 from humalign_jax.report.tables import Cell, Row, Table, number_cell
@@ -47,7 +47,8 @@ def section(study: Study, options: Options) -> Section | None:
     found = (_dots(measures, options), _table(study, measures), _differences(measures))
     blocks: list[Block] = [block for block in found if block is not None]
     blocks += _maps(study, options)
-    return Section(76, 'geometry', _TITLE, tuple(blocks), passages(study)) if blocks else None
+    main = next((Main(one.head[:1].lower() + one.head[1:], one.of) for one in measures), None)
+    return Section(76, 'geometry', _TITLE, tuple(blocks), passages(study), main) if blocks else None
 
 
 def passages(study: Study) -> tuple[Passage, ...]:

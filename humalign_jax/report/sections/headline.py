@@ -1,5 +1,6 @@
 """How closely each model agrees with people, in one table."""
 
+import dataclasses
 import math
 
 from humalign_jax.report import similarities
@@ -8,6 +9,8 @@ from humalign_jax.report.section import Options, Section
 from humalign_jax.report.sentences import capital
 from humalign_jax.report.study import Study
 from humalign_jax.report.tables import Table
+
+_N_FIRST = 5  # columns shown at first
 
 
 def section(study: Study, options: Options) -> Section | None:
@@ -20,18 +23,18 @@ def _table(study: Study) -> Table | None:
     """Each model's agreement with people in one row, baselines below, ceilings last."""
     accuracies = {e.model: e for e in study.find('accuracy') if e.run.startswith('networks/')}
     columns = [
-        column_of('Accuracy', 'larger', {**of_models(study, 'soft_labels/accuracy'), **accuracies}),
-        column_of('Cross-entropy to people, nats', 'smaller', of_models(study, 'soft_labels/cross_entropy')),
-        column_of('JS divergence, nats', 'smaller', of_models(study, 'soft_labels/js')),
         _similarity(study, 'RSA, all pairs', 'all'),
-        _similarity(study, 'RSA, within category', 'within'),
         _similarity(study, 'RSA, category partialled out', 'partial'),
+        column_of('Cross-entropy to people, nats', 'smaller', of_models(study, 'soft_labels/cross_entropy')),
+        column_of('Accuracy', 'larger', {**of_models(study, 'soft_labels/accuracy'), **accuracies}),
+        _similarity(study, 'RSA, within category', 'within'),
+        column_of('JS divergence, nats', 'smaller', of_models(study, 'soft_labels/js')),
         column_of('Second-best label', 'larger', of_models(study, 'soft_labels/second_best')),
         column_of('Confusions, Spearman', 'larger', of_models(study, 'errors/confusion_spearman')),
         column_of('Error consistency, kappa', 'larger', of_models(study, 'errors/kappa')),
     ]
     compared = study.humans or study.references
-    return table_of(
+    table = table_of(
         study,
         'headline',
         f'How closely each model agrees with {study.reference}.' if compared else 'The main scores of each model.',
@@ -39,6 +42,7 @@ def _table(study: Study) -> Table | None:
         _notes(study, [column for column in columns if column.of]),
         details={model: study.main_layer(model) for model in study.models},
     )
+    return None if table is None else dataclasses.replace(table, n_first=_N_FIRST)
 
 
 def _similarity(study: Study, head: str, pairs: str) -> Column:

@@ -13,7 +13,7 @@ from humalign_jax.report.columns import column_of, table_of
 from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import meis as plots
 from humalign_jax.report.plots import style
-from humalign_jax.report.section import Block, Options, Section
+from humalign_jax.report.section import Block, Main, Options, Section
 from humalign_jax.report.sentences import Passage, Sentence, passages_of, say
 from humalign_jax.report.study import Entry, Study
 from humalign_jax.report.tables import Cell, Row, Table, number_cell
@@ -44,7 +44,12 @@ def section(study: Study, options: Options) -> Section | None:
         blocks += [*_distributions(study, options, key, number), *_networks(study, key, number)]
         blocks += [*_conditions(study, key, number), *_differences(study, key, number)]
     blocks += _sheets(study)
-    return Section(94, 'interpretability', _TITLE, tuple(blocks), passages(study)) if blocks else None
+    main = None
+    for key in _sets(study)[:1]:
+        index = _index(study, key)
+        label = f'{_INDICES[index]}, {_about(key)}'
+        main = Main(label, {entry.model: entry for entry in _find(study, index, key)})
+    return Section(94, 'interpretability', _TITLE, tuple(blocks), passages(study), main) if blocks else None
 
 
 def passages(study: Study) -> tuple[Passage, ...]:

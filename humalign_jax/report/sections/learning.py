@@ -10,7 +10,7 @@ from humalign_jax.report import conditions, figures, numbers
 from humalign_jax.report.columns import Column, table_of
 from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import bars, style
-from humalign_jax.report.section import Block, Options, Section
+from humalign_jax.report.section import Block, Main, Options, Section
 from humalign_jax.report.sentences import Passage, Sentence, capital, passages_of, say
 from humalign_jax.report.study import Entry, Study
 from humalign_jax.report.tables import Cell, Row, Table, number_cell
@@ -38,7 +38,12 @@ def section(study: Study, options: Options) -> Section | None:
                 blocks.append(block)
     differences = _differences(study)
     blocks += [] if differences is None else [differences]
-    return Section(72, 'learning', _TITLE, tuple(blocks), passages(study)) if blocks else None
+    if not blocks:
+        return None
+    data = _sets(study)[0]
+    of = {name: entry for name, entry in _of(study, _R2, data).items() if _varies(entry)}
+    main = Main(f'McFadden’s R2 of choices ({data})', of, lines={'chance': 0.0})
+    return Section(72, 'learning', _TITLE, tuple(blocks), passages(study), main)
 
 
 def passages(study: Study) -> tuple[Passage, ...]:

@@ -9,7 +9,7 @@ from humalign_jax.report import conditions, figures, learned_functions, numbers,
 from humalign_jax.report.conditions import Condition, TaskScores
 from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import conditions as plots
-from humalign_jax.report.section import Block, Options, Section, Words
+from humalign_jax.report.section import Block, Main, Options, Section, Words
 from humalign_jax.report.sentences import Part, Passage, Sentence, capital, passages_of, say
 from humalign_jax.report.study import Entry, Study
 from humalign_jax.report.tables import Cell, Row, Table, number_cell
@@ -30,7 +30,7 @@ def section(study: Study, options: Options) -> Section | None:
     if not blocks:
         return None
     about = [Words(words) for words in _evidence(study, options)]
-    return Section(68, 'meta-learned', _TITLE, (*about, *blocks), passages(study))
+    return Section(68, 'meta-learned', _TITLE, (*about, *blocks), passages(study), _main(tasks))
 
 
 def passages(study: Study) -> tuple[Passage, ...]:
@@ -41,6 +41,15 @@ def passages(study: Study) -> tuple[Passage, ...]:
         sentences.append(say('These intervals do not cover the choice of the seed: compare the networks themselves.'))
     sentences += [say(words) for words in _levels(study)] if sentences else []
     return passages_of((_TITLE, sentences))
+
+
+def _main(tasks: Sequence[TaskScores]) -> Main | None:
+    """The first task; None without tasks."""
+    if not tasks:
+        return None
+    task = tasks[0]
+    of = {row.name: row.entry for row in (*task.base, *task.conditions)}
+    return Main(f'{task.measure} ({task.title})', of, lines={'chance': task.chance})
 
 
 def _scores(study: Study, options: Options, tasks: Sequence[TaskScores]) -> Iterator[Group]:

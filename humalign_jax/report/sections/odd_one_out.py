@@ -12,7 +12,7 @@ from humalign_jax.report import conditions, figures, numbers
 from humalign_jax.report.columns import Column, table_of
 from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import bars, style
-from humalign_jax.report.section import Block, Options, Section
+from humalign_jax.report.section import Block, Main, Options, Section
 from humalign_jax.report.sentences import Passage, Sentence, capital, listed, passages_of, say
 from humalign_jax.report.study import Entry, Study
 from humalign_jax.report.tables import Cell, Row, Table, number_cell
@@ -32,7 +32,11 @@ def section(study: Study, options: Options) -> Section | None:
                 blocks.append(block)
     differences = _differences(study)
     blocks += [] if differences is None else [differences]
-    return Section(70, 'odd-one-out', _TITLE, tuple(blocks), passages(study)) if blocks else None
+    if not blocks:
+        return None
+    of = _scores(study, _ACCURACY, _people(study)[0])
+    main = Main(f'odd-one-out accuracy ({_people(study)[0]})', of, lines={'chance': _chance(of)} if of else {})
+    return Section(70, 'odd-one-out', _TITLE, tuple(blocks), passages(study), main)
 
 
 def passages(study: Study) -> tuple[Passage, ...]:

@@ -8,7 +8,7 @@ from humalign_jax.report import figures, numbers
 from humalign_jax.report.columns import column_of, readable, table_of
 from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import ratings as plots
-from humalign_jax.report.section import Block, Options, Section
+from humalign_jax.report.section import Block, Main, Options, Section
 from humalign_jax.report.sentences import Part, Passage, Sentence, capital, passages_of, say
 from humalign_jax.report.study import Entry, Study
 from humalign_jax.report.tables import Cell, Row, Table, number_cell
@@ -31,7 +31,7 @@ def section(study: Study, options: Options) -> Section | None:
         *(_within_class(study, name) for name in _names(study, _WITHIN_CLASS)),
     ]
     blocks: list[Block] = [*_scatters(study, options), *(t for t in tables if t is not None), *_pairs(study)]
-    return Section(80, 'ratings', _TITLE, tuple(blocks), passages(study))
+    return Section(80, 'ratings', _TITLE, tuple(blocks), passages(study), _main(study))
 
 
 def passages(study: Study) -> tuple[Passage, ...]:
@@ -40,6 +40,13 @@ def passages(study: Study) -> tuple[Passage, ...]:
     for category in _said(study.find(_PEARSON), 'category'):
         sentences += _about(study, category)
     return passages_of((_TITLE, sentences))
+
+
+def _main(study: Study) -> Main:
+    """Correlation of each model's headline layer in the first category."""
+    category = _said(study.find(_PEARSON), 'category')[0]
+    of = {entry.model: entry for entry in study.find(_PEARSON, category=category) if entry.get('headline')}
+    return Main(f'correlation with mean ratings of {category}', of)
 
 
 def _about(study: Study, category: str) -> list[Sentence]:

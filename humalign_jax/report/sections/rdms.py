@@ -2,6 +2,7 @@
 
 import dataclasses
 import glob
+import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib.figure
@@ -9,20 +10,33 @@ import numpy as np
 import scipy.stats
 
 from humalign_jax.records import Rdm
-from humalign_jax.report import figures
+from humalign_jax.report import figures, numbers, stimuli
 from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import rdms, style
-from humalign_jax.report.section import Block, Options, Section, Words
+from humalign_jax.report.section import Behind, Block, Gallery, Options, Section, Words
+from humalign_jax.report.stimuli import ExtractedRows
 from humalign_jax.report.study import Study
 
 
 def section(study: Study, options: Options) -> Section | None:
     """Matrices of classes, matrices of stimuli, and the map of the reference; None without any."""
-    blocks = (*_matrices(study, options), *_maps(study, options))
+    gallery = _gallery(study)
+    matrices = _matrices(study, options, {part.text: part.name for part in gallery})
+    shown = (Gallery('Images of each category', gallery),) if gallery and matrices else ()
+    blocks = (*matrices, *shown, *_maps(study, options))
     return Section(40, 'rdms', 'Dissimilarity matrices', blocks) if blocks else None
 
 
-def _matrices(study: Study, options: Options) -> list[Block]:
+def _gallery(study: Study) -> tuple[Behind, ...]:
+    """A few images of each category."""
+    rows = ExtractedRows.find(study, '', 'pixels')
+    return tuple(
+        stimuli.behind(study, f'behind-category-{number}', name, ids, rows)
+        for number, (name, ids) in enumerate(sorted(stimuli.by_class(study).items()))
+    )
+
+
+def _matrices(study: Study, options: Options, shows: Mapping[str, str]) -> list[Block]:
     """RDMs that runs left for display, by level, as ranks so that they share limits."""
     blocks: list[Block] = []
     for level in ('class', 'image'):
@@ -40,12 +54,14 @@ def _matrices(study: Study, options: Options) -> list[Block]:
         for rdm, labels, names in ranked:
             with style.figure_style():
                 figure = matplotlib.figure.Figure(figsize=(3.5, 3.0), layout='constrained')
-                ax = rdms.plot_rdm(figure.subplots(), rdm, labels=labels, class_names=names, limits=(0.0, 1.0))
+                ax = rdms.plot_rdm(
+                    figure.subplots(), rdm, labels=labels, class_names=names, limits=(0.0, 1.0), shows=shows
+                )
                 bar = figure.colorbar(ax.images[0], ax=ax, shrink=0.8, aspect=25)
                 bar.set_label('rank of dissimilarity, 0 to 1')
                 bar.outline.set_visible(False)
                 ax.set_title('')
-                panels.append(figures.picture_of(figure, _rdm_alt(rdm, names, level), title=rdm.name))
+                panels.append(figures.picture_of(figure, _rdm_alt(rdm, labels, names, level), title=rdm.name))
         combined = rdms.draw_rdms(
             [item[0] for item in ranked],
             labels=ranked[0][1],
@@ -62,7 +78,7 @@ def _matrices(study: Study, options: Options) -> list[Block]:
             what += ' and averaged in blocks' if n > n_cells else ''
         caption = (
             f'Dissimilarities of {what}{study.mark}: each matrix as ranks from 0 (most alike) to 1 (least alike) of '
-            'its own pairs, so that all share one colour scale; the diagonal is left white.'
+            'its own pairs, so that all share one colour scale; the diagonal is left blank.'
         )
         blocks.append(Words({'class': 'Classes', 'image': 'Stimuli'}[level], is_heading=True))
         blocks.append(Group(f'rdms_{level}', caption, tuple(panels)))
@@ -118,15 +134,19 @@ def _percentiles(values: np.ndarray) -> np.ndarray:
     return (ranks - 1.0) / max(np.isfinite(values).sum() - 1.0, 1.0)
 
 
-def _rdm_alt(rdm: Rdm, names: Sequence[str], level: str) -> str:
+def _rdm_alt(rdm: Rdm, labels: np.ndarray | None, names: Sequence[str], level: str) -> str:
     what = (
         f'Heat map of the dissimilarities of {len(rdm.ids)} {"classes" if level == "class" else "stimuli"}: {rdm.name}'
     )
+    if level == 'image' and labels is not None:
+        first, second = np.triu_indices(len(rdm.ids), 1)
+        same = labels[first] == labels[second]
+        within, between = (float(np.nanmean(rdm.values[one])) if one.any() else math.nan for one in (same, ~same))
+        ranks = f'{numbers.text(within, 2)} within categories, {numbers.text(between, 2)} between them'
+        return f'{what}. Mean rank: {ranks}.'
     if level != 'class' or len(names) != len(rdm.ids):
-        return f'{what}.'
+        return f'{what}; ranks from 0 to 1.'
     first, second = np.triu_indices(len(names), 1)
     low, high = int(np.nanargmin(rdm.values)), int(np.nanargmax(rdm.values))
-    return (
-        f'{what}. Most alike: {names[first[low]]} and {names[second[low]]}; least alike: {names[first[high]]} and '
-        f'{names[second[high]]}.'
-    )
+    ends = (f'{names[first[k]]} and {names[second[k]]} (rank {rdm.values[k]:.2f})' for k in (low, high))
+    return f'{what}. Most alike: {next(ends)}; least alike: {next(ends)}.'

@@ -10,7 +10,7 @@ from humalign_jax.report import claims, figures, numbers, relations, similaritie
 from humalign_jax.report.columns import column_of, table_of
 from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import bars, style, trends
-from humalign_jax.report.section import PANEL_INCHES, Block, Options, Section
+from humalign_jax.report.section import PANEL_INCHES, Block, Main, Options, Section
 from humalign_jax.report.sentences import Part, Passage, Sentence, capital, listed, passages_of, say
 from humalign_jax.report.similarities import PAIRS
 from humalign_jax.report.study import Entry, Study
@@ -30,7 +30,9 @@ def section(study: Study, options: Options) -> Section | None:
         _table_of_differences(study),
     )
     blocks = tuple(block for block in found if block is not None)
-    return Section(30, 'rsa', 'Representational similarity', blocks, passages(study, options))
+    of = similarities.by_model(study, study.models + study.baselines, 'all')
+    main = Main(f'{similarities.index_text(study)} with {study.reference_title}', of)
+    return Section(30, 'rsa', 'Representational similarity', blocks, passages(study, options), main)
 
 
 def passages(study: Study, options: Options) -> tuple[Passage, ...]:
@@ -75,12 +77,12 @@ def _bars(study: Study, options: Options) -> Group | None:
     caption = f'{", ".join(parts)}.'
     if any(math.isfinite(e.score.low) for e in shown):
         caption += (
-            ' A dark mark in the row “above 0” says that the 95 % interval drawn lies above 0; it is no other test.'
+            ' A strong mark in the row “above 0” says that the 95 % interval drawn lies above 0; it is no other test.'
         )
     if any(study.differences(pairs=pairs) for pairs in PAIRS):
         caption += (
-            ' In each row below it, the ring is a model, and dark marks are the models that differ from it (p below '
-            '0.05, corrected for all pairs of models); pale marks are models not shown to differ from it.'
+            ' In each row below it, the ring is a model, and strong marks are the models that differ from it (p below '
+            '0.05, corrected for all pairs of models); faint marks are models not shown to differ from it.'
         )
     return Group('rsa_all', caption, tuple(panels))
 

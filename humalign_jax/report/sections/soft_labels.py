@@ -8,7 +8,7 @@ from humalign_jax.report import figures, numbers
 from humalign_jax.report.columns import column_of, of_models, table_of
 from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import style, trends
-from humalign_jax.report.section import Block, Options, Section, Words
+from humalign_jax.report.section import Block, Main, Options, Section, Words
 from humalign_jax.report.sentences import Part, Passage, Sentence, listed, passages_of, say
 from humalign_jax.report.study import Study
 from humalign_jax.report.tables import Table
@@ -34,7 +34,8 @@ def section(study: Study, options: Options) -> Section | None:
     said = passages(study)
     if not (blocks or said):
         return None
-    return Section(60, 'soft-labels', 'Probabilities beside people’s answers', tuple(blocks), said)
+    main = Main('cross-entropy to people (nats)', of_models(study, 'soft_labels/cross_entropy'), 'smaller')
+    return Section(60, 'soft-labels', 'Probabilities beside people’s answers', tuple(blocks), said, main)
 
 
 def passages(study: Study) -> tuple[Passage, ...]:

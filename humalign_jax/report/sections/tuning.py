@@ -11,7 +11,7 @@ from humalign_jax.report import figures, numbers
 from humalign_jax.report.columns import Column, table_of
 from humalign_jax.report.figures import Group
 from humalign_jax.report.plots import pareto, style
-from humalign_jax.report.section import Block, Options, Section
+from humalign_jax.report.section import Block, Main, Options, Section
 from humalign_jax.report.sentences import Passage, Sentence, passages_of, say
 from humalign_jax.report.study import Entry, Study
 from humalign_jax.report.tables import Table
@@ -59,7 +59,9 @@ def section(study: Study, options: Options) -> Section | None:
         of_network = [run for run in runs if run.fall.score.provenance['model'] == network]
         blocks += [block for block in (_figure(options, network, of_network, number),) if block is not None]
         blocks += [block for block in (_table(study, network, of_network, number),) if block is not None]
-    return Section(93, 'tuning', _TITLE, tuple(blocks), passages(study)) if blocks else None
+    roi = next((roi for run in runs for roi in run.r), '')
+    main = Main(f'correlation with voxels of {roi}', {run.name: run.r[roi] for run in runs if roi in run.r})
+    return Section(93, 'tuning', _TITLE, tuple(blocks), passages(study), main) if blocks else None
 
 
 def passages(study: Study) -> tuple[Passage, ...]:
