@@ -239,7 +239,7 @@ def count_dtype(devices: Sequence[jax.Device], n_pairs: int, n_addresses: int) -
 
 
 def rank_unit(n_pairs: int) -> int:
-    """Power of two that doubled centred ranks of `n_pairs` values are divided by to fit 32 bits; 1 up to 2^31 values."""
+    """Power of two that doubled centred ranks are divided by to fit 32 bits; 1 up to 2^31 values."""
     return 1 << max(0, n_pairs.bit_length() - 31)
 
 
@@ -260,20 +260,24 @@ def rank_table(counts: np.ndarray, n_below: int, n_pairs: int) -> tuple[np.ndarr
     # A doubled cumulative sum of a chunk has to fit.
     integer = np.int32 if 2 * n_pairs <= _INT32_MAX else np.int64
     ties, twice_before = 0.0, 2 * n_below - n_pairs
+    buffers = np.empty((2, _HOST_CHUNK), integer), np.empty((2, _HOST_CHUNK))
     for start in range(0, len(counts), _HOST_CHUNK):
-        chunk = slice(start, min(start + _HOST_CHUNK, len(counts)))
-        count = counts[chunk].astype(integer)
+        part = counts[start : start + _HOST_CHUNK]
+        count, twice, real, square = (row[: len(part)] for buffer in buffers for row in buffer)
         # Doubled average rank = twice the number of smaller values + count + 1.
-        twice = np.cumsum(count)
+        count[:] = part
+        np.cumsum(count, out=twice)
         twice += twice
         n_twice = int(twice[-1])
+        count -= integer(twice_before + unit // 2)
         twice -= count
-        twice += integer(twice_before + unit // 2)
-        table[chunk] = twice if unit == 1 else twice >> (unit.bit_length() - 1)
+        if unit > 1:
+            twice >>= unit.bit_length() - 1
+        table[start : start + len(part)] = twice
         twice_before += n_twice
-        real = count.astype(np.float64)
-        # Not a dot product, which would wake BLAS threads.
-        ties += float(np.einsum('i,i->', real * real, real)) - n_twice / 2
+        real[:] = part
+        np.multiply(real, real, out=square)
+        ties += float(np.einsum('i,i->', square, real)) - n_twice / 2  # a dot product would wake BLAS threads
     table[-1] = 0
     return table, ties, (twice_before + n_pairs) // 2 - n_below
 
