@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from humalign_jax import rsa
-from humalign_jax.rsa.ranks import average, counting
+from humalign_jax.rsa.ranks import average, counting, products
 from humalign_jax.rsa.ranks.counting import RankTables, Values, rank_table, rank_unit
 from humalign_jax.rsa.ranks.products import rank_products, sorted_products
 
@@ -162,6 +162,35 @@ def test_as_many_equal_values_as_a_byte_can_and_cannot_count(n_equal, n_devices)
     np.testing.assert_array_equal(ranks, 2 * rankdata(a) - (len(a) + 1))
     counts = np.unique(a, return_counts=True)[1].astype(float)
     assert tables.ties == pytest.approx(float((counts**3 - counts).sum()), rel=1e-14)
+
+
+@pytest.mark.parametrize('n_equal', [65_535, 65_536, 65_537])
+def test_as_many_equal_values_as_16_bits_can_and_cannot_count(n_equal):
+    rng = np.random.default_rng(n_equal)
+    near_one = 1 + rng.integers(0, 2000, 300_000 - n_equal) * 2.0**-23  # few addresses: many values for each
+    a = rng.permutation(np.concatenate([np.full(n_equal, 1 + 2.0**-13), near_one]).astype(np.float32))
+    devices = jax.local_devices()[:1]
+    assert counting.count_dtype(devices, len(a), 1 << 14) == np.uint16
+    tables = RankTables(in_tiles(a)(1), devices, table_bytes=1 << 27)
+    tables.load(0)
+    ranks = np.concatenate([np.asarray(tables.ranks(t)) for t in range(7)])[: len(a)]
+    np.testing.assert_array_equal(ranks, 2 * rankdata(a) - (len(a) + 1))
+
+
+def test_ranks_beyond_32_bits_are_rounded_to_a_multiple_of_a_power_of_two(monkeypatch, counted):
+    monkeypatch.setattr(counting, 'rank_unit', lambda n_pairs: 8)
+    monkeypatch.setattr(products, 'rank_unit', lambda n_pairs: 8)
+    a, b = values('distances'), values('both signs', seed=1)
+    b = a + b / 8
+    assert np.max(np.abs(rsa.average_ranks(a) - rankdata(a))) == 2.0  # half of 8, of twice the rank
+    # 1e5 ranks with errors of up to 2, as if drawn at random: 1e-5 of a rank's size, 1e-7 of all.
+    assert rsa.spearman(a, b) == pytest.approx(spearmanr(a, b).statistic, abs=1e-7)
+
+
+@pytest.mark.parametrize(('n_pairs', 'unit'), [(2**31 - 1, 1), (2**31, 2), (100_000 * 99_999 // 2, 4)])
+def test_ranks_of_billions_of_values_fit_32_bits(n_pairs, unit):
+    assert rank_unit(n_pairs) == unit
+    assert (n_pairs - 1) // unit <= 2**31 - 1
 
 
 @pytest.mark.parametrize('shape', SHAPES)
