@@ -100,7 +100,7 @@ def compare_features(
         block_size: Rows and columns of a tile.
         devices: Where to compute; all local devices by default.
         memory_bytes: Memory to plan with beyond the features; the allocator adds some. Tiles that fit (for 10k stimuli
-            in 800 MB those of one set and half of the other's) are kept between passes, others are computed twice.
+            in 800 MB all) are kept between passes, others are computed twice.
 
     Returns:
         The value with its error bound and the numbers of stimuli.

@@ -28,6 +28,7 @@ _LOW_BITS = 14  # a stretch is 2**14 addresses, 64 KB of table
 _N_STRETCHES = 1 << (32 - _LOW_BITS)
 _RANGE_LIMIT = 1 << 25  # addresses that are given places without looking for gaps: 134 MB
 _HOST_CHUNK = 1 << 15  # table entries per step on the host
+_INT32 = np.dtype(np.int32)
 _INT32_MAX = 2**31 - 1
 _PEAK = 16  # times the average count of an address that the largest is expected to stay below
 _NAN_STRETCH = (0x7FC00000 >> _LOW_BITS) + _N_STRETCHES // 2
@@ -96,7 +97,7 @@ class RankTables:
         self._width = min(size, max(1, table_bytes // 4))
         self.n_windows = -(-size // self._width)
         exact_in_one = self.n_windows == 1 and not n_bins
-        self._dtype = count_dtype(self.devices, values.n_pairs, size) if exact_in_one else np.dtype(np.int32)
+        self._dtype = count_dtype(self.devices, values.n_pairs, size) if exact_in_one else _INT32
         self._window, self._low = -1, 0
         self._tables: list[jax.Array] = []
         self._ties = [0.0] * self.n_windows
@@ -192,18 +193,18 @@ class RankTables:
     def _window_counts(self, advance: progress.Advance) -> np.ndarray:
         """How often each address of the window occurs, and all else as the last entry."""
         size = self._width + 1
-        if self._dtype != np.int32:
+        if self._dtype != _INT32:
             counts = self._total(size, self._count, advance, self._dtype)
             # A count of 8 or 16 bits that ran over has lost 2^8 or 2^16 at a time.
             if int(counts[:-1].sum(dtype=np.int64)) == self.values.n_pairs:
                 return counts
-            self._dtype = np.dtype(np.int32)
+            self._dtype = _INT32
         return self._total(size, self._count, advance)
 
     def _count(self, counts: jax.Array, tile: jax.Array, device: int) -> jax.Array:
         return _count(counts, tile, *self._address[device], np.uint32(self._low), shift=self.shift)
 
-    def _total(self, size: int, step: Step, advance: progress.Advance, dtype=np.int32) -> np.ndarray:
+    def _total(self, size: int, step: Step, advance: progress.Advance, dtype: np.dtype = _INT32) -> np.ndarray:
         """Counts over all tiles, [size]."""
         count_on = functools.partial(self._count_on, size=size, step=step, advance=advance, dtype=dtype)
         jobs = [functools.partial(count_on, device) for device in range(len(self.devices))]
@@ -219,7 +220,7 @@ class RankTables:
         waiting: list[jax.Array] = []
         for number in range(device, self.values.n_tiles, len(self.devices)):
             tile = self._tile(device, number)
-            if dtype == np.int32 and n_counted + tile.size > _INT32_MAX:
+            if dtype == _INT32 and n_counted + tile.size > _INT32_MAX:
                 moved = np.asarray(counts).astype(np.int64) + (0 if moved is None else moved)
                 counts, n_counted = jnp.zeros(size, dtype, device=self.devices[device]), 0
             counts = step(counts, tile, device)
@@ -260,10 +261,11 @@ def rank_table(counts: np.ndarray, n_below: int, n_pairs: int) -> tuple[np.ndarr
     # A doubled cumulative sum of a chunk has to fit.
     integer = np.int32 if 2 * n_pairs <= _INT32_MAX else np.int64
     ties, twice_before = 0.0, 2 * n_below - n_pairs
-    buffers = np.empty((2, _HOST_CHUNK), integer), np.empty((2, _HOST_CHUNK))
+    whole, reals = np.empty((2, _HOST_CHUNK), integer), np.empty((2, _HOST_CHUNK))
     for start in range(0, len(counts), _HOST_CHUNK):
         part = counts[start : start + _HOST_CHUNK]
-        count, twice, real, square = (row[: len(part)] for buffer in buffers for row in buffer)
+        count, twice = whole[:, : len(part)]
+        real, square = reals[:, : len(part)]
         # Doubled average rank = twice the number of smaller values + count + 1.
         count[:] = part
         np.cumsum(count, out=twice)

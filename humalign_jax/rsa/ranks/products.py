@@ -96,8 +96,8 @@ def rank_products(
                 for one in spread(product, range(a.n_tiles), len(devices)):
                     products.append(one)
                     advance()
-    product = math.fsum(products) * rank_unit(a.n_pairs) ** 2
-    return RankProducts(product, side_a.ties, side_b.ties, a.n_pairs)
+    total = math.fsum(products) * rank_unit(a.n_pairs) ** 2
+    return RankProducts(total, side_a.ties, side_b.ties, a.n_pairs)
 
 
 def sorted_products(a: np.ndarray, b: np.ndarray) -> RankProducts:
