@@ -30,8 +30,9 @@ MAY = {
 # What each room of `rsa` may import from the others.
 ROOMS = {
     'pairs': set(),
-    'distances': {'pairs'},
-    'ranks': set(),
+    'aligned': set(),
+    'distances': {'pairs', 'aligned'},
+    'ranks': {'aligned'},
     'similarity': {'pairs', 'distances', 'ranks'},
     'inference': {'pairs', 'distances', 'ranks', 'similarity'},
     'large': {'pairs', 'distances', 'ranks', 'similarity', 'inference'},
