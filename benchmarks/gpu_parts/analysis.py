@@ -17,7 +17,7 @@ BLOCKS = (None, 4000)  # rows of a tile: the package's default, and tiles of 64 
 # A value is written as part of a tile, read to be counted and read to be ranked, 4 bytes each; its count and its rank
 # lie anywhere in a table larger than the cache: 32 bytes moved for each.
 BYTES_PER_VALUE = 3 * 4 + 2 * 32
-SAMPLED_PAIRS = 500_000
+SAMPLED_PAIRS = 500_000  # a standard error of 0.0014 at most
 
 
 def rsa(setting: Setting) -> None:
@@ -51,8 +51,8 @@ def _measure(
     setting.row(
         what,
         f'{best:.2f} s (first {all_seconds[0]:.2f} s), {value:.8f}' + (f', peak {peak / 1e9:.1f} GB' if peak else ''),
-        '; '.join([*_floors(setting, len(both[0])), f'{SAMPLED_PAIRS:,} random pairs {sampled:.5f}']),
-        passed=abs(value - sampled) < 0.01,  # seven standard errors at a correlation of 0
+        '; '.join([*_floors(setting, len(both[0])), f'random pairs {sampled:.5f}']),
+        passed=abs(value - sampled) < (0.1 if setting.tiny else 0.01),
         seconds=best,
         value=value,
     )
@@ -69,7 +69,7 @@ def _floors(setting: Setting, n: int) -> list[str]:
 
 def _sampled_spearman(x: np.ndarray, y: np.ndarray) -> float:
     """Spearman of the correlation distances of random pairs, in NumPy."""
-    rows = np.random.default_rng(0).integers(0, len(x), (SAMPLED_PAIRS, 2))
+    rows = np.random.default_rng(0).integers(0, len(x), (min(SAMPLED_PAIRS, 100 * len(x)), 2))
     rows = rows[rows[:, 0] != rows[:, 1]]
     distances = []
     for features in (x, y):

@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +13,12 @@ import ml_collections
 import train_throughput
 
 from gpu_parts.setting import Setting, get_config
-from gpu_parts.tasks import Dispatched, config_of
+from gpu_parts.tasks import Dispatched, config_of, make_tiny
 from humalign_jax import storage, workdir
 from humalign_jax.experiments import train_classifier
 
 BATCH_SIZE = 128
-PRECISIONS = {
+PRECISIONS = {  # a model's dtype, and the precision of its products
     'tf32': ('float32', 'tensorfloat32'),
     'bfloat16': ('bfloat16', 'default'),
     'float32': ('float32', 'highest'),
@@ -31,17 +32,20 @@ def throughput(setting: Setting) -> None:
     order += [(name, 'bfloat16', steps) for steps in (64, 1) for name in NETWORKS[:3]]
     order += [(name, 'float32', 8) for name in NETWORKS]
     everything = [(name, precision, steps) for steps in (1, 64) for precision in PRECISIONS for name in NETWORKS]
+    if setting.tiny:
+        order = [('philnet', 'tf32', 8), ('vae', 'bfloat16', 8), ('resnet50', 'float32', 1)]
+        everything = []
     for name, precision, steps in dict.fromkeys([*order, *everything]):
         with setting.trying(f'{name}, {precision}, {steps} steps a dispatch'):
             _ours(setting, name, precision, steps)
-        if (name, precision, steps) in order and steps == 8:
+        if (name, precision, steps) in order and (steps == 8 or setting.tiny):
             with setting.trying(f'{name}, {precision}, PyTorch'):
                 _pytorch(setting, name, precision)
 
 
 def _ours(setting: Setting, name: str, precision: str, steps: int) -> None:
     dtype, matmul = PRECISIONS[precision]
-    batch_size = 8 if setting.tiny else BATCH_SIZE
+    batch_size = 4 if setting.tiny else BATCH_SIZE
     task = train_throughput.jax_task(name, config_of(setting, name, dtype=dtype, batch_size=batch_size))
     with jax.default_matmul_precision(matmul):
         dispatched = Dispatched(task, jax.devices()[:1], steps=2 if setting.tiny and steps > 1 else steps)
@@ -72,7 +76,7 @@ def _pytorch(setting: Setting, name: str, precision: str) -> None:
         return
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != 'float32'
     torch.backends.cudnn.benchmark = True
-    batch_size = 8 if setting.tiny else BATCH_SIZE
+    batch_size = 4 if setting.tiny else BATCH_SIZE
     config = config_of(setting, name, dtype='float32', batch_size=batch_size)
     step = train_throughput.torch_step(name, train_throughput.jax_task(name, config), config, 'channels_last')
     wait = torch.cuda.synchronize if on_gpu else lambda: None
@@ -125,7 +129,9 @@ def philnet(setting: Setting) -> None:
 def resnet18(setting: Setting) -> None:
     """30 epochs of `configs/resnet.py:18`, whose own length is 150."""
     config = get_config('resnet', 'tiny' if setting.tiny else '18')
-    if not setting.tiny:
+    if setting.tiny:
+        make_tiny(config, 'resnet18')
+    else:
         config.train.update(epochs=30.0, eval_every_epochs=5.0)
     _train(setting, f'ResNet-18, {config.train.epochs:.0f} epochs', config)
 
@@ -139,13 +145,18 @@ def _train(setting: Setting, what: str, config: ml_collections.ConfigDict) -> No
         config.data.root = setting.cifar_root
         config.train.checkpoint_every_epochs = config.train.epochs
     folder = setting.work / f'run_{setting.part}'
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier run with the same --work
     row = setting.row(what, 'begins')
     with setting.trying(what):
         with _followed(setting, row, folder):
             workdir.run_once(train_classifier.run, config, folder)
         timing = storage.read_jsonl(folder / 'timing.jsonl')[-1]
         scores = {score['name']: score for score in storage.read_jsonl(folder / 'scores.jsonl')}
-        of_test = [f'{name} {s["value"]:.4f} [{s["low"]:.4f}, {s["high"]:.4f}]' for name, s in scores.items()]
+        of_test = [
+            f'{name} {s["value"]:.4f} [{s["low"]:.4f}, {s["high"]:.4f}]'
+            for name, s in scores.items()
+            if name.startswith('accuracy') and '/' not in name
+        ]
         row['result'] = '; '.join(of_test) + f' on test; {timing["seconds"]:.1f} s'
         row['beside'] = f'{timing["examples_per_second"]:,.0f} images/s, seed {config.seed}'
         setting.write()
