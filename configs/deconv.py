@@ -19,7 +19,14 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
     c.experiment = 'train_deconv'  # humalign_jax/experiments/train_deconv.py
     c.seed = 0
     c.data = dict(name='cifar10', root='', batch_size=128, n_validation=5000, target='label')
-    c.preprocess = dict(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), crop_padding_px=4, flip=True)  # images in [-1, 1]
+    c.preprocess = dict(  # images in [-1, 1]
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        crop_padding_px=4,
+        crop_padding_mode='zeros',
+        flip=True,
+        flip_mode='random',
+    )
     c.model = dict(
         name='deconv',
         decoder=True,  # False: the classifier alone
@@ -42,6 +49,11 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         start_learning_rate=0.0,
         end_learning_rate=0.0,
         clip_norm=0.0,
+        norm_bias_rate=1.0,  # factor on the rate of the biases of BatchNorm
+        lookahead_steps=0,  # 0: off
+        lookahead_share=0.5,
+        lookahead_power=0.0,  # above 0: the share falls from 1 to lookahead_share
+        ema_decay=0.0,  # 0: off
     )
     c.train = dict(
         epochs=20.0,

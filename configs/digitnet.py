@@ -17,9 +17,11 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
     c.experiment = 'train_classifier'  # humalign_jax/experiments/train_classifier.py
     c.seed = 0
     c.data = dict(name='mnist', root='', batch_size=128, n_validation=5000, target='label')
-    c.preprocess = dict(mean=(0.1307,), std=(0.3081,), crop_padding_px=2, flip=False)
+    c.preprocess = dict(
+        mean=(0.1307,), std=(0.3081,), crop_padding_px=2, crop_padding_mode='zeros', flip=False, flip_mode='random'
+    )
     c.model = dict(name='digitnet', dropout_rate=0.0, dtype='float32')
-    c.objective = dict(label_smoothing=0.0)
+    c.objective = dict(label_smoothing=0.0, mirrored_views=False)  # True: also scores two views, one mirrored
     c.optimizer = dict(
         name='adamw',
         learning_rate=3e-3,
@@ -29,6 +31,11 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         start_learning_rate=0.0,
         end_learning_rate=0.0,
         clip_norm=0.0,
+        norm_bias_rate=1.0,  # factor on the rate of the biases of BatchNorm
+        lookahead_steps=0,  # 0: off
+        lookahead_share=0.5,
+        lookahead_power=0.0,  # above 0: the share falls from 1 to lookahead_share
+        ema_decay=0.0,  # 0: off
     )
     c.train = dict(
         epochs=20.0,

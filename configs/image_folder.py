@@ -27,9 +27,16 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         n_validation=100,  # cut from train, of each class its share
         target='label',
     )
-    c.preprocess = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), crop_padding_px=4, flip=True)
+    c.preprocess = dict(
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        crop_padding_px=4,
+        crop_padding_mode='zeros',
+        flip=True,
+        flip_mode='random',
+    )
     c.model = dict(name='resnet18', keep_maxpool=True, dtype='float32')
-    c.objective = dict(label_smoothing=0.0)
+    c.objective = dict(label_smoothing=0.0, mirrored_views=False)  # True: also scores two views, one mirrored
     c.optimizer = dict(
         name='sgd',
         learning_rate=0.05,
@@ -41,6 +48,11 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         start_learning_rate=0.0,
         end_learning_rate=0.0,
         clip_norm=0.0,
+        norm_bias_rate=1.0,  # factor on the rate of the biases of BatchNorm
+        lookahead_steps=0,  # 0: off
+        lookahead_share=0.5,
+        lookahead_power=0.0,  # above 0: the share falls from 1 to lookahead_share
+        ema_decay=0.0,  # 0: off
     )
     c.train = dict(
         epochs=100.0,

@@ -18,7 +18,9 @@ def _network(*, decoder: bool, unpool: str) -> dict:
     return dict(
         experiment='train_deconv',
         model=dict(name='deconv', decoder=decoder, unpool=unpool, dtype='float32'),
-        preprocess=dict(mean=(0.5,) * 3, std=(0.5,) * 3, crop_padding_px=4, flip=True),  # images in [-1, 1]
+        preprocess=dict(  # images in [-1, 1]
+            mean=(0.5,) * 3, std=(0.5,) * 3, crop_padding_px=4, crop_padding_mode='zeros', flip=True, flip_mode='random'
+        ),
         objective=dict(reconstruction_weight=2.0, pictures_every_epochs=10.0, test_curves=True),
         optimizer=dict(
             name='sgd',
@@ -31,6 +33,11 @@ def _network(*, decoder: bool, unpool: str) -> dict:
             start_learning_rate=0.0,
             end_learning_rate=0.0,
             clip_norm=0.0,
+            norm_bias_rate=1.0,  # factor on the rate of the biases of BatchNorm
+            lookahead_steps=0,  # 0: off
+            lookahead_share=0.5,
+            lookahead_power=0.0,  # above 0: the share falls from 1 to lookahead_share
+            ema_decay=0.0,  # 0: off
         ),
         train=dict(
             epochs=20.0,

@@ -24,6 +24,11 @@ OPTIMIZER = dict(
     start_learning_rate=0.0,
     end_learning_rate=0.0,
     clip_norm=0.0,
+    norm_bias_rate=1.0,  # factor on the rate of the biases of BatchNorm
+    lookahead_steps=0,  # 0: off
+    lookahead_share=0.5,
+    lookahead_power=0.0,  # above 0: the share falls from 1 to lookahead_share
+    ema_decay=0.0,  # 0: off
 )
 SGD = {**OPTIMIZER, 'name': 'sgd', 'learning_rate': 0.1, 'weight_decay': 5e-4, 'momentum': 0.9, 'nesterov': True}
 TRAIN = dict(
@@ -44,14 +49,22 @@ WATCH = dict(every_epochs=1.0, n_images=100, layer='penultimate', human='synthet
 def _network(model, layers, *, experiment='train_classifier', optimizer, train, watch) -> dict:
     """A network of the study: a training config without data and seed, and the layers that are compared."""
     is_vae = experiment == 'train_vae'
-    classifier = dict(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616), crop_padding_px=4, flip=True)
+    classifier = dict(
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2470, 0.2435, 0.2616),
+        crop_padding_px=4,
+        crop_padding_mode='zeros',
+        flip=True,
+        flip_mode='random',
+    )
+    plain = dict(mean=(0.0,) * 3, std=(1.0,) * 3, crop_padding_px=0)  # images in [0, 1]
     return dict(
         experiment=experiment,
         model=model,
-        preprocess=dict(mean=(0.0,) * 3, std=(1.0,) * 3, crop_padding_px=0, flip=True) if is_vae else classifier,
+        preprocess={**classifier, **plain} if is_vae else classifier,
         objective=dict(kl_weight=1.0, kl_warmup_epochs=5.0, pictures_every_epochs=5.0)
         if is_vae
-        else dict(label_smoothing=0.0),
+        else dict(label_smoothing=0.0, mirrored_views=False),
         optimizer={**OPTIMIZER, **optimizer},
         train={**TRAIN, **train},
         watch={**WATCH, **watch},

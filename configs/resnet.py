@@ -18,9 +18,16 @@ def get_config(size: str = '18') -> ml_collections.ConfigDict:
     c.experiment = 'train_classifier'  # humalign_jax/experiments/train_classifier.py
     c.seed = 0
     c.data = dict(name='cifar10', root='', batch_size=128, n_validation=5000, target='label')
-    c.preprocess = dict(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616), crop_padding_px=4, flip=True)
+    c.preprocess = dict(
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2470, 0.2435, 0.2616),
+        crop_padding_px=4,
+        crop_padding_mode='zeros',
+        flip=True,
+        flip_mode='random',
+    )
     c.model = dict(name=f'resnet{depth}', keep_maxpool=True, dtype='float32')
-    c.objective = dict(label_smoothing=0.0)
+    c.objective = dict(label_smoothing=0.0, mirrored_views=False)  # True: also scores two views, one mirrored
     c.optimizer = dict(
         name='sgd',
         learning_rate=0.1,
@@ -32,6 +39,11 @@ def get_config(size: str = '18') -> ml_collections.ConfigDict:
         start_learning_rate=0.0,
         end_learning_rate=0.0,
         clip_norm=0.0,
+        norm_bias_rate=1.0,  # factor on the rate of the biases of BatchNorm
+        lookahead_steps=0,  # 0: off
+        lookahead_share=0.5,
+        lookahead_power=0.0,  # above 0: the share falls from 1 to lookahead_share
+        ema_decay=0.0,  # 0: off
     )
     c.train = dict(
         epochs=150.0,

@@ -39,6 +39,11 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         start_learning_rate=0.0,
         end_learning_rate=0.0,
         clip_norm=0.0,
+        norm_bias_rate=1.0,  # factor on the rate of the biases of BatchNorm
+        lookahead_steps=0,  # 0: off
+        lookahead_share=0.5,
+        lookahead_power=0.0,  # above 0: the share falls from 1 to lookahead_share
+        ema_decay=0.0,  # 0: off
     )
     c.train = dict(
         epochs=5.0,

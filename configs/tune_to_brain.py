@@ -37,7 +37,9 @@ def get_config(size: str = 'better') -> ml_collections.ConfigDict:
         rois=('V4',),  # (): all
         n_validation=200,  # training images held out to choose the checkpoint; 0: those of val/, which are scored, too
     )
-    c.augment = dict(crop_padding_px=0, flip=False)  # of voxel images: crops and flips move what voxels see
+    c.augment = dict(  # of voxel images: crops and flips move what voxels see
+        crop_padding_px=0, crop_padding_mode='zeros', flip=False, flip_mode='random'
+    )
     c.objective = dict(
         layer='layer4',  # that the head reads
         neural_loss='mse',  # or 'correlation': over the voxels of each image

@@ -14,7 +14,14 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
     c.experiment = 'train_vae'  # humalign_jax/experiments/train_vae.py
     c.seed = 0
     c.data = dict(name='cifar10', root='', batch_size=128, n_validation=5000, target='label')
-    c.preprocess = dict(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), crop_padding_px=0, flip=True)  # images in [0, 1]
+    c.preprocess = dict(  # images in [0, 1]
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        crop_padding_px=0,
+        crop_padding_mode='zeros',
+        flip=True,
+        flip_mode='random',
+    )
     c.model = dict(name='vae', latent_dim=256, dtype='float32')
     c.objective = dict(kl_weight=1.0, kl_warmup_epochs=5.0, pictures_every_epochs=5.0)
     c.optimizer = dict(
@@ -26,6 +33,11 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         start_learning_rate=0.0,
         end_learning_rate=0.0,
         clip_norm=0.0,
+        norm_bias_rate=1.0,  # factor on the rate of the biases of BatchNorm
+        lookahead_steps=0,  # 0: off
+        lookahead_share=0.5,
+        lookahead_power=0.0,  # above 0: the share falls from 1 to lookahead_share
+        ema_decay=0.0,  # 0: off
     )
     c.train = dict(
         epochs=20.0,

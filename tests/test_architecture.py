@@ -10,7 +10,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / 'humalign_jax'
 GROUND = {
     *('arrays', 'records', 'storage', 'text', 'settings', 'ranges', 'workdir', 'lock', 'interrupts', 'mistakes'),
-    *('devices', 'progress', 'memory', 'human_data', 'human_responses', 'pickles'),
+    *('allocator', 'devices', 'progress', 'memory', 'human_data', 'human_responses', 'pickles'),
 }
 # What each package may import from the others, beside the ground floor.
 MAY = {

@@ -8,7 +8,8 @@ import runpy
 import ml_collections
 import pytest
 
-from humalign_jax import main, models
+from humalign_jax import main, models, storage
+from humalign_jax.experiments import train_classifier
 
 ROOT = pathlib.Path(__file__).parents[1]
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').rglob('*.py'))
@@ -70,6 +71,16 @@ def test_one_step_of_the_tiny_variant_trains_and_scores(file, tmp_path):
     config.train.update(max_steps=1, n_devices=1)
     importlib.import_module(f'humalign_jax.experiments.{config.experiment}').run(config, str(tmp_path))
     assert (tmp_path / 'scores.jsonl').stat().st_size > 0
+
+
+def test_the_fast_recipe_also_scores_two_views_of_each_test_image(tmp_path):
+    config = _function('configs/philnet.py')('fast_tiny')
+    config.model.widths = ((4,), (8,))
+    config.train.update(max_steps=1, n_devices=1)
+    train_classifier.run(config, str(tmp_path))
+    scores = {row['name']: row for row in storage.read_jsonl(tmp_path / 'scores.jsonl')}
+    assert scores['accuracy_mirrored_views']['n'] == scores['accuracy']['n'] == 128
+    assert scores['accuracy_mirrored_views']['low'] < scores['accuracy_mirrored_views']['high']
 
 
 def test_the_tiny_variant_of_an_import_needs_no_file(tmp_path):

@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 VARIANTS = {
     'resnet': ('18', '50', 'tiny'),
     'quickstart': ('full', 'cifar10', 'tiny'),
-    'philnet': ('full', 'short', 'tiny'),
+    'philnet': ('full', 'short', 'fast', 'tiny', 'fast_tiny'),
     'metalearner': ('paper', 'tiny'),
     'metalign': ('full', 'paper', 'tiny'),
     'encoding': ('full', 'tiny', 'things', 'haxby'),

@@ -11,6 +11,7 @@ import json
 import pathlib
 from typing import Any
 
+import jax
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
@@ -123,7 +124,11 @@ def set_up(config: ConfigDict) -> FineTuning:
     )
     tuner = folds_lib.FineTuner(
         task,
-        first=task.first_state().replace(params=opened.state.params, model_state=opened.state.model_state),
+        first=task.first_state().replace(
+            params=opened.state.params,
+            model_state=opened.state.model_state,
+            opt_state=jax.tree.map(np.asarray, tx.init(opened.state.params)),  # averages begin at these parameters
+        ),
         log_probs=forward.Forward(
             folds_lib.make_log_probs(setup.model),
             examples(images, setup.prepare_plain),

@@ -1,6 +1,6 @@
-"""Parts of the networks: named layers, randomness per example, and a few exact forms of convolution.
+"""Parts of the networks: named layers, randomness per example, norms, pooling and convolution modules.
 
-All named layers of a model can be read out by name in one forward pass. Figures on speed: docs/decisions.md.
+All named layers of a model can be read out by name in one forward pass.
 """
 
 import functools
@@ -11,9 +11,9 @@ import flax.linen as nn
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from humalign_jax import settings
+from humalign_jax.models import convolution
 
 LAYERS = 'layers'  # the variable collection of named layers
 
@@ -150,95 +150,8 @@ def max_pool(x: jax.Array, size: int, padding: int = 0) -> jax.Array:
     return x
 
 
-def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0) -> jax.Array:
-    """Convolution without bias; equal to torch.nn.functional.conv2d.
-
-    A matrix product of patches where the map is smaller than the kernel or the kernel is one pixel, because XLA's
-    convolution is slow there on a CPU; XLA's convolution elsewhere. Only reverse-mode gradients are supported
-    (`jax.grad`, `jax.vjp`).
-
-    Args:
-        x: Images, [b, h, w, c].
-        kernel: [k, k, c, d].
-        stride: Of rows and columns.
-        padding: Zeros on all four sides.
-
-    Returns:
-        [b, (h + 2 padding - k) // stride + 1, the same of w, d].
-    """
-    k = kernel.shape[0]
-    smallest = (min(x.shape[1:3]) + 2 * padding - k) // stride + 1
-    if k > 1 and min(*x.shape[1:3], smallest) >= k:
-        return _xla_conv(x, kernel, stride, padding)
-    return _patch_conv(x, kernel, stride, padding)
-
-
-def conv_transpose_4x4(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Transposed convolution, kernel 4, stride 2, padding 1: equal to torch.nn.functional.conv_transpose2d.
-
-    An output pixel depends on 2x2 of the 4x4 taps, chosen by the parity of its row and column. The same sum is a 2x2
-    convolution of the padded image to 4 channels per output channel, followed by depth-to-space. As a matrix product of
-    patches it is faster on a CPU than lax.conv_transpose.
-
-    Args:
-        x: Images, [b, h, w, c].
-        kernel: [4, 4, c, d]; PyTorch's weight with its axes moved by (2, 3, 0, 1).
-
-    Returns:
-        [b, 2 h, 2 w, d].
-    """
-    b, h, w, c = x.shape
-    d = kernel.shape[-1]
-    # Output row o = 2 i - 1 + k: tap k = 2 s + phase serves rows of one parity, and s = 1 looks one pixel back.
-    taps = kernel.reshape(2, 2, 2, 2, c, d)[::-1, :, ::-1]  # s, phase of the row; s, phase of the column
-    taps = taps.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, c, 4 * d)
-    phases = _patch_conv(x, taps, stride=1, padding=1)  # [b, h + 1, w + 1, 4 d]
-    phases = phases.reshape(b, h + 1, w + 1, 2, 2, d).transpose(0, 1, 3, 2, 4, 5)
-    return phases.reshape(b, 2 * h + 2, 2 * w + 2, d)[:, 1:-1, 1:-1]
-
-
-def row_conv(x: jax.Array, kernel: jax.Array, *, padding: int = 0) -> jax.Array:
-    """`conv` with stride 1 as one matrix product of rows: fast on a CPU where maps are small and channels few.
-
-    An output row is the product of k whole input rows, [k w c], with a banded matrix [k w c, w' d] made of the kernel.
-    Most of the band matrix is zero, so that it has more products than a convolution, by a factor of about w' / k.
-
-    Args:
-        x: Images, [b, h, w, c].
-        kernel: [k, k, c, d].
-        padding: Zeros on all four sides.
-
-    Returns:
-        [b, h + 2 padding - k + 1, the same of w, d].
-    """
-    k, _, c, d = kernel.shape
-    b, h, w, _ = x.shape
-    out_h, out_w = h + 2 * padding - k + 1, w + 2 * padding - k + 1
-    column, tap, out_column = np.arange(w)[:, None], np.arange(k)[:, None, None], np.arange(out_w)
-    is_under = (column + padding == out_column + tap).astype(np.float32)  # [k, w, w']: tap j of output y reads column x
-    band = jnp.einsum('ijcd,jxy->ixcyd', kernel, is_under.astype(kernel.dtype)).reshape(k * w * c, out_w * d)
-    rows = jnp.pad(x.reshape(b, h, w * c), ((0, 0), (padding, padding), (0, 0)))
-    rows = jnp.concatenate([rows[:, i : i + out_h] for i in range(k)], axis=-1)
-    return (rows.reshape(b * out_h, k * w * c) @ band).reshape(b, out_h, out_w, d)
-
-
-def conv_transpose(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Transposed convolution with stride 1, no padding and no bias: equal to torch.nn.functional.conv_transpose2d.
-
-    It is the full correlation with the kernel turned by 180 degrees, computed as `row_conv`.
-
-    Args:
-        x: Images, [b, h, w, c].
-        kernel: [k, k, c, d]; PyTorch's weight with its axes moved by (2, 3, 0, 1).
-
-    Returns:
-        [b, h + k - 1, w + k - 1, d].
-    """
-    return row_conv(x, kernel[::-1, ::-1], padding=kernel.shape[0] - 1)
-
-
 class Conv(nn.Module):
-    """Convolution, by default without bias, the form that BatchNorm follows; see `conv`.
+    """Convolution, by default without bias, the form that BatchNorm follows; see `convolution.conv`.
 
     Attributes:
         features: Output channels d.
@@ -247,7 +160,7 @@ class Conv(nn.Module):
         padding: Zeros on all four sides.
         use_bias: Adds one number per channel.
         dtype: Compute dtype.
-        by_rows: Computes it as `row_conv`, for small maps of few channels; stride 1 only.
+        by_rows: Computes it as `convolution.row_conv`, for small maps of few channels; stride 1 only.
     """
 
     features: int
@@ -265,9 +178,9 @@ class Conv(nn.Module):
         kernel = self.param('kernel', he_fan_out, (self.size, self.size, x.shape[-1], self.features), jnp.float32)
         if self.by_rows:
             assert self.stride == 1
-            y = row_conv(x.astype(dtype), kernel.astype(dtype), padding=self.padding)
+            y = convolution.row_conv(x.astype(dtype), kernel.astype(dtype), padding=self.padding)
         else:
-            y = conv(x.astype(dtype), kernel.astype(dtype), stride=self.stride, padding=self.padding)
+            y = convolution.conv(x.astype(dtype), kernel.astype(dtype), stride=self.stride, padding=self.padding)
         if self.use_bias:
             bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
             y = y + bias.astype(dtype).reshape(1, 1, 1, -1)
@@ -275,7 +188,7 @@ class Conv(nn.Module):
 
 
 class ConvTranspose(nn.Module):
-    """Transposed convolution with stride 1, no padding, and a bias; see `conv_transpose`.
+    """Transposed convolution with stride 1, no padding, and a bias; see `convolution.conv_transpose`.
 
     Attributes:
         features: Output channels d.
@@ -294,11 +207,13 @@ class ConvTranspose(nn.Module):
         init = nn.initializers.he_normal()
         kernel = self.param('kernel', init, (self.size, self.size, x.shape[-1], self.features), jnp.float32)
         bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
-        return conv_transpose(x.astype(dtype), kernel.astype(dtype)) + bias.astype(dtype).reshape(1, 1, 1, -1)
+        return convolution.conv_transpose(x.astype(dtype), kernel.astype(dtype)) + bias.astype(dtype).reshape(
+            1, 1, 1, -1
+        )
 
 
 class ConvTranspose4x4(nn.Module):
-    """Doubles height and width with a learned 4x4 kernel; see `conv_transpose_4x4`.
+    """Doubles height and width with a learned 4x4 kernel; see `convolution.conv_transpose_4x4`.
 
     Attributes:
         features: Output channels d.
@@ -317,7 +232,7 @@ class ConvTranspose4x4(nn.Module):
         # Only 4 of the 16 taps reach one output pixel, so variance 4 / (16 c) keeps the scale.
         init = nn.initializers.variance_scaling(4.0, 'fan_in', 'normal')
         kernel = self.param('kernel', init, (4, 4, x.shape[-1], self.features), jnp.float32)
-        y = conv_transpose_4x4(x.astype(dtype), kernel.astype(dtype))
+        y = convolution.conv_transpose_4x4(x.astype(dtype), kernel.astype(dtype))
         if self.use_bias:
             bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
             y = y + bias.astype(dtype).reshape(1, 1, 1, -1)
@@ -329,53 +244,3 @@ def _forward(model: nn.Module, variables: Any, image: jax.Array) -> dict[str, ja
     _, state = model.apply(variables, image, train=False, mutable=[LAYERS])
     flat: dict[str, Any] = flax.traverse_util.flatten_dict(state.get(LAYERS, {}), sep='/')
     return flat
-
-
-def _convolution(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
-    pads = ((padding, padding), (padding, padding))
-    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
-
-
-# `conv` by XLA's convolution, except for the gradient of the kernel on a CPU.
-_xla_conv = jax.custom_vjp(_convolution, nondiff_argnums=(2, 3))
-
-
-def _xla_conv_forward(x, kernel, stride, padding):
-    return _convolution(x, kernel, stride, padding), (x, kernel)
-
-
-def _xla_conv_backward(stride, padding, saved, cotangent):
-    x, kernel = saved
-    of_x = jax.linear_transpose(lambda x: _convolution(x, kernel, stride, padding), x)
-    of_kernel = jax.linear_transpose(lambda kernel: _convolution(x, kernel, stride, padding), kernel)
-    by_taps = functools.partial(_tap_products, x, kernel.shape, stride, padding)
-    gradient = jax.lax.platform_dependent(cotangent, cpu=by_taps, default=lambda dy: of_kernel(dy)[0])
-    return of_x(cotangent)[0], gradient
-
-
-_xla_conv.defvjp(_xla_conv_forward, _xla_conv_backward)
-
-
-def _tap_products(x: jax.Array, shape: Sequence[int], stride: int, padding: int, cotangent: jax.Array) -> jax.Array:
-    """Gradient of a kernel of this shape as one matrix product for each of its taps, [k, k, c, d].
-
-    XLA's CPU backend computes it as a convolution with a kernel as large as the map, which is slower.
-    """
-    k, _, c, d = shape
-    h, w = ((size - 1) * stride + 1 for size in cotangent.shape[1:3])  # the part of the map under one tap
-    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    dy = cotangent.reshape(-1, d)
-    seen = (x[:, i : i + h : stride, j : j + w : stride].reshape(-1, c) for i in range(k) for j in range(k))
-    return jnp.stack([tap.T @ dy for tap in seen]).reshape(shape)
-
-
-def _patch_conv(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
-    """`conv` as one matrix product of all patches, [b h' w', k k c] by [k k c, d]."""
-    k, _, c, d = kernel.shape
-    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0))) if padding else x
-    b, h, w, _ = x.shape
-    h, w = (h - k) // stride + 1, (w - k) // stride + 1  # of the output
-    rows, columns = (h - 1) * stride + 1, (w - 1) * stride + 1
-    shifted = [x[:, i : i + rows : stride, j : j + columns : stride] for i in range(k) for j in range(k)]
-    patches = jnp.concatenate(shifted, axis=-1).reshape(b * h * w, k * k * c)
-    return (patches @ kernel.reshape(k * k * c, d)).reshape(b, h, w, d)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from humalign_jax import devices, settings, storage
-from humalign_jax.models import layers
+from humalign_jax.models import convolution, layers
 from humalign_jax.models.torch_import import read_state_dict
 
 _SHIFT = (-0.030, -0.088, -0.188)
@@ -263,7 +263,9 @@ def _taps(lpips: Lpips, images: jax.Array) -> Iterator[jax.Array]:
 
 def _conv(weights: Mapping[str, Any], x: jax.Array, conv: _Conv) -> jax.Array:
     kernel, bias = (jnp.asarray(weights[f'{conv.name}.{leaf}']) for leaf in ('weight', 'bias'))
-    return jax.nn.relu(layers.conv(x, kernel, stride=conv.stride, padding=conv.padding) + bias.reshape(1, 1, 1, -1))
+    return jax.nn.relu(
+        convolution.conv(x, kernel, stride=conv.stride, padding=conv.padding) + bias.reshape(1, 1, 1, -1)
+    )
 
 
 def _pool(x: jax.Array, pool: _Pool) -> jax.Array:

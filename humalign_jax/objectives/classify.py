@@ -39,20 +39,33 @@ def make_classification_objective(model: nn.Module, *, label_smoothing: float = 
     return objective
 
 
-def make_classification_measure(model: nn.Module) -> Callable:
+def make_classification_measure(model: nn.Module, *, mirrored_views: bool = False) -> Callable:
     """Per-image values of a classifier in evaluation mode.
+
+    Args:
+        model: Classifier, as above.
+        mirrored_views: Whether the class is also predicted from two views.
 
     Returns:
         `(params, model_state, batch) -> {'loss': [b] nats, 'accuracy': [b] 0 or 1, 'prediction': [b] class}`;
-        the loss is the cross-entropy to `batch['soft_label']` without smoothing.
+        the loss is the cross-entropy to `batch['soft_label']` without smoothing. With `mirrored_views` also
+        `accuracy_mirrored_views`, [b] 0 or 1: the predicted class is that of the mean logits of the image and of its
+        mirror image, left to right.
     """
 
+    def logits_of(params, model_state, image) -> jax.Array:
+        return _logits(model.apply({'params': params, **model_state}, image, train=False))
+
     def measure(params, model_state, batch) -> dict[str, jax.Array]:
-        logits = _logits(model.apply({'params': params, **model_state}, batch['image'], train=False))
+        logits = logits_of(params, model_state, batch['image'])
         prediction = jnp.argmax(logits, axis=-1)
         correct = (prediction == batch['label']).astype(jnp.float32)
         loss = losses.cross_entropy(logits, batch['soft_label'])
-        return {'loss': loss, 'accuracy': correct, 'prediction': prediction}
+        values = {'loss': loss, 'accuracy': correct, 'prediction': prediction}
+        if mirrored_views:
+            both = (logits + logits_of(params, model_state, batch['image'][:, :, ::-1])) / 2
+            values['accuracy_mirrored_views'] = (jnp.argmax(both, axis=-1) == batch['label']).astype(jnp.float32)
+        return values
 
     return measure
 

@@ -20,7 +20,8 @@ class Examples:
         arrays: Arrays that stay on the devices, by name; any shapes.
         make_batch: `(arrays, rows [b], keys [b]) -> batch`, pure; it runs inside the compiled step. `rows` are numbers
             of examples, below n. `keys` are typed PRNG keys, one per example, or None in evaluation, where nothing is
-            random.
+            random. In training `arrays` also holds `epoch`, the number of the pass over the examples, int32 [], and
+            `run_key`, the run's key, uint32 [2].
     """
 
     n: int

@@ -19,7 +19,7 @@ from flax import linen as nn
 
 from humalign_jax import devices as devices_lib
 from humalign_jax import storage
-from humalign_jax.train import batches, signals, writers
+from humalign_jax.train import batches, optimizers, signals, writers
 from humalign_jax.train.checkpoints import Checkpoints
 from humalign_jax.train.metrics import MetricRows
 from humalign_jax.train.plan import Plan
@@ -79,7 +79,9 @@ class Watcher(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a run trains and how it is judged. Functions of a state get it with a leading device axis.
+    """What a run trains and how it is judged.
+
+    Functions of a state get it with a leading device axis, and with the parameters of `optimizers.to_evaluate`.
 
     Attributes:
         recipe: How it trains.
@@ -134,7 +136,7 @@ def fit(task: Task, folder: pathlib.Path, watch: Watcher | None = None) -> Train
     """Trains to `plan.last_step` or an early stop, or goes on from the newest good checkpoint in `folder`.
 
     Returns:
-        The state of the best checkpoint by validation, on the host.
+        The state of the best checkpoint by validation, on the host, as `optimizers.to_evaluate` makes it.
 
     Raises:
         SystemExit: A signal asked for a stop; the state is saved and the code is `signals.EXIT_SAVED`.
@@ -160,7 +162,7 @@ def fit(task: Task, folder: pathlib.Path, watch: Watcher | None = None) -> Train
             _Loop(task, folder, watch, checkpoints, stop).go(state)
         checkpoints.wait()
         _, tree = checkpoints.restore_best(state.to_tree())
-    return state.from_tree(tree)
+    return optimizers.to_evaluate(state.from_tree(tree))
 
 
 class _Loop:
@@ -218,15 +220,15 @@ class _Loop:
         metrics: dict[str, float] | None = None
         if plan.is_due(step, plan.log_every):
             state, metrics = self._log(step, state)
-        is_better, measured = False, {}
+        is_better, measured, judged = False, {}, optimizers.to_evaluate(state)
         if plan.is_due(step, plan.eval_every):
-            is_better = self._measure(step, 'validation', task.evaluate, state, measured)
+            is_better = self._measure(step, 'validation', task.evaluate, judged, measured)
             for split, evaluate in task.also_evaluate.items():
-                self._write(step, split, dict(evaluate(state)))
+                self._write(step, split, dict(evaluate(judged)))
         if self._watch is not None and plan.is_due(step, plan.watch_every):
-            is_better |= self._measure_watch(step, self._watch, state, measured)
+            is_better |= self._measure_watch(step, self._watch, judged, measured)
         if plan.is_due(step, task.pictures_every):
-            self._draw(step, state)
+            self._draw(step, judged)
         stopped_by = self._stop.requested  # read once: a later signal waits for the next dispatch
         is_over = step < plan.last_step and plan.is_due(step, plan.eval_every) and self._is_over()
         if is_better or stopped_by or is_over or plan.is_due(step, plan.checkpoint_every):
@@ -277,8 +279,8 @@ class _Loop:
         shown = metrics if n_steps else before
         last = ', '.join(f'{k} {v:.6g}' for k, v in (shown or {}).items() if isinstance(v, float)) or 'none'
         raise NotFiniteError(
-            f'the loss, gradient or update of step {step + 1} (epoch {step / self._plan.steps_per_epoch:.2f}) was '
-            f'NaN or Inf. Last finite metrics: {last}. The state before that step is in '
+            f'the loss or gradient of step {step + 1} (epoch {step / self._plan.steps_per_epoch:.2f}) was NaN or Inf. '
+            f'Last finite metrics: {last}. The state before that step is in '
             f'{self._folder / "checkpoints" / str(step)}. Lower config.optimizer.learning_rate or set '
             'config.optimizer.clip_norm, and start with a new --workdir.'
         )

@@ -22,7 +22,7 @@ class TrainState(struct.PyTreeNode):
         opt_state: State of the optimiser.
         metric_sums: Sum of every metric over the steps since the last written row, float32, [] each.
         metric_steps: Number of those steps, int32, [].
-        failed: True once a loss, gradient or update was not finite; from then on nothing else changes, [].
+        failed: True once a loss or gradient was not finite; from then on nothing else changes, [].
     """
 
     step: jax.Array

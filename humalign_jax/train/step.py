@@ -43,8 +43,8 @@ def make_train_step(
 
     Returns:
         The function. `arrays` are those of the examples; `rows` [s, b] are this device's examples of s successive
-        batches; `key` is from `run_key`. A step whose loss, gradient or update is not finite changes nothing and sets
-        `failed`, which also stops all later steps. `tick` is a number that is there once the steps are done, for a host
+        batches; `key` is from `run_key`. A step whose loss or gradient is not finite changes nothing and sets `failed`,
+        which also stops all later steps. `tick` is a number that is there once the steps are done, for a host
         that must not run far ahead.
     """
 
@@ -59,23 +59,26 @@ def make_train_step(
         (loss, (model_state, metrics)), grads = value_and_grad(
             state.params, state.model_state, batch, keys[:, 1], state.step
         )
-        if axis_name is not None:
+        if (
+            axis_name is not None and jax.lax.axis_size(axis_name) > 1
+        ):  # of one device, the mean is a copy of everything
             loss, model_state, metrics, grads = jax.lax.pmean((loss, model_state, metrics, grads), axis_name)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
         metrics = {'loss': loss, 'grad_norm': optax.tree.norm(grads), **metrics}
+        failed = state.failed | ~(jnp.isfinite(loss) & jnp.isfinite(metrics['grad_norm']))
 
-        finite = jnp.isfinite(loss) & jnp.isfinite(metrics['grad_norm']) & jnp.isfinite(optax.tree.norm(updates))
-        after = state.replace(
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            model_state=model_state,
-            opt_state=opt_state,
-            metric_sums={name: total + metrics[name] for name, total in state.metric_sums.items()},
-            metric_steps=state.metric_steps + 1,
-        )
-        failed = state.failed | ~finite
-        kept = jax.tree.map(lambda old, new: jnp.where(failed, old, new), state, after)
-        return kept.replace(failed=failed)
+        def advanced(state: TrainState) -> TrainState:
+            updates, opt_state = tx.update(grads, state.opt_state, state.params)
+            return state.replace(
+                step=state.step + 1,
+                params=optax.apply_updates(state.params, updates),
+                model_state=model_state,
+                opt_state=opt_state,
+                metric_sums={name: total + metrics[name] for name, total in state.metric_sums.items()},
+                metric_steps=state.metric_steps + 1,
+            )
+
+        # A branch, because to choose between old and new leaves would read and write each of them once more.
+        return jax.lax.cond(failed, lambda state: state, advanced, state).replace(failed=failed)
 
     def train_step(
         state: TrainState, arrays: Mapping[str, jax.Array], rows: jax.Array, key: jax.Array
@@ -90,7 +93,7 @@ def make_train_step(
 
 
 class NotFiniteError(ValueError):
-    """Training stopped because a loss, gradient or update was NaN or Inf."""
+    """Training stopped because a loss or gradient was NaN or Inf."""
 
 
 def run_steps(
@@ -126,6 +129,7 @@ def run_steps(
         if step // plan.steps_per_epoch != epoch:
             epoch = step // plan.steps_per_epoch
             order = rows_of(epoch)
+            arrays = {**arrays, 'epoch': devices_lib.replicate(np.int32(epoch), devices), 'run_key': key}
         first = step % plan.steps_per_epoch
         n_steps = most if plan.next_event(step) - step >= most else 1  # two shapes, so two compilations at most
         rows = order[first : first + n_steps].reshape(n_steps, len(devices), -1)  # [s, d, b]

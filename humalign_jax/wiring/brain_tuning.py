@@ -158,8 +158,9 @@ def examples(tuning: Tuning) -> batches.Examples:
         arrays['replay'] = replayed
 
     def make_batch(arrays: Mapping[str, jax.Array], rows: jax.Array, keys: jax.Array | None) -> batches.Batch:
+        turns = pipeline.mirrored_now(arrays, rows)
         own = None if keys is None else jax.vmap(jax.random.fold_in, (0, None))(keys, 0)
-        batch = {'image': tuning.augment(arrays['image'][rows], own), 'responses': arrays['responses'][rows]}
+        batch = {'image': tuning.augment(arrays['image'][rows], own, turns), 'responses': arrays['responses'][rows]}
         if n_replayed and keys is not None:
             batch['replay'] = replay(arrays['replay'], keys)
         return batch
@@ -261,6 +262,8 @@ def _optimizer(config: ConfigDict, durations: plan.Plan) -> optax.GradientTransf
     """One optimiser for the head, and one for the network, which waits until the head is warm, or for ever."""
     if config.optimizer.name == 'schedule_free_adamw':
         raise ValueError("config.optimizer.name='schedule_free_adamw' cannot tune: choose adam, adamw or sgd.")
+    if config.optimizer.get('lookahead_steps') or config.optimizer.get('ema_decay'):
+        raise ValueError('config.optimizer: parameters of a tuning are not averaged: lookahead_steps and ema_decay 0.')
     wait = plan.epochs_to_steps(config.head.warmup_epochs, durations.steps_per_epoch)
     factor = config.head.rate_factor
     of_head, _ = training.read_optimizer(

@@ -20,17 +20,22 @@ N_SHOWN = 10
 def make_task(setup: images.Setup, provenance: Mapping[str, Any]) -> loop.Task:
     """Cross-entropy as `config.objective` says, and the scores of a classifier.
 
+    With `config.objective.mirrored_views` there is a second accuracy, `accuracy_mirrored_views`, of two views of each
+    image, see `objectives.make_classification_measure`.
+
     Args:
         setup: What the run's config says.
         provenance: What every score says beside what `wiring.provenance` gives.
     """
+    of_loss = dict(setup.objective)
+    mirrored_views = of_loss.pop('mirrored_views', False)
     return images.make_task(
         setup,
         make_objective=lambda model: settings.call(
-            objectives.make_classification_objective, setup.objective, 'config.objective', model=model
+            objectives.make_classification_objective, of_loss, 'config.objective', model=model
         ),
-        measure=objectives.make_classification_measure(setup.model),
-        metrics=('loss', 'accuracy'),
+        measure=objectives.make_classification_measure(setup.model, mirrored_views=mirrored_views),
+        metrics=('loss', 'accuracy', *(('accuracy_mirrored_views',) if mirrored_views else ())),
         write_scores=lambda folder, split, values, said: write_scores(
             setup, folder, split, values, {**said, **provenance}
         ),
@@ -53,7 +58,7 @@ def write_scores(
         setup: What the run's config says.
         folder: Where to.
         split: Which images were scored.
-        values: Of each of them, `loss` and `prediction`, [n].
+        values: Of each of them, `loss` and `prediction`, [n], and perhaps `accuracy_mirrored_views`, [n] 0 or 1.
         provenance: Provenance of the scores.
         unit: Of the loss.
         more: Units of further values that are averaged into scores, by name.
@@ -61,6 +66,10 @@ def write_scores(
     scored = setup.images[split]
     scores, counts = scoring.classification_scores(values, scored.labels, scored.class_names, provenance, unit=unit)
     others = [scoring.mean(name, values[name], {**provenance, 'unit': of}) for name, of in (more or {}).items()]
+    if 'accuracy_mirrored_views' in values:
+        right = values['accuracy_mirrored_views'] > 0
+        about = {**provenance, 'measure': 'class of the mean logits of the image and its mirror image, left to right'}
+        others.append(scoring.proportion('accuracy_mirrored_views', int(right.sum()), len(right), about))
     training.write_scores(folder, [*scores[:3], *others, *scores[3:]])
     said = {'class_names': scored.class_names, **provenance}
     storage.write_array(folder / 'confusion.npy', counts, {'axes': ['true class', 'predicted class'], **said})

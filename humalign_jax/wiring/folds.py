@@ -12,7 +12,7 @@ from flax import linen as nn
 from humalign_jax import devices as devices_lib
 from humalign_jax import storage
 from humalign_jax.data import splits
-from humalign_jax.train import batches, forward, loop, signals, state
+from humalign_jax.train import batches, forward, loop, optimizers, signals, state
 from humalign_jax.train.step import NotFiniteError, run_key, run_steps, take_means
 
 
@@ -105,7 +105,7 @@ class FineTuner:
 
         Raises:
             SystemExit: A signal asked for a stop.
-            NotFiniteError: A loss, gradient or update was NaN or Inf.
+            NotFiniteError: A loss or gradient was NaN or Inf.
         """
         soft_label = devices_lib.replicate(targets.astype(np.float32), self._devices)
         was_used = np.zeros(len(self._ids), bool)
@@ -128,23 +128,26 @@ class FineTuner:
                 return now
             now, row = self._close_epoch(len(epochs), now)
             if len(parts.validation):
-                values = self.predict(now.params, now.model_state, parts.validation)
+                judged = optimizers.to_evaluate(now)
+                values = self.predict(judged.params, judged.model_state, parts.validation)
                 row['validation_loss'] = float(-(people[parts.validation] * values).sum(axis=1).mean())
                 if best is None or row['validation_loss'] < best[0]:
-                    best = (row['validation_loss'], devices_lib.unreplicate((now.params, now.model_state)))
+                    best = (row['validation_loss'], devices_lib.unreplicate((judged.params, judged.model_state)))
             epochs.append(row)
             return now
 
-        last = run_steps(
-            self._step_devices,
-            devices_lib.replicate(self._first, self._devices),
-            {**self._arrays, 'soft_label': soft_label},
-            self._key,
-            plan=self._plan,
-            rows_of=rows_of,
-            devices=self._devices,
-            steps_per_dispatch=self._recipe.steps_per_dispatch,
-            between=between,
+        last = optimizers.to_evaluate(
+            run_steps(
+                self._step_devices,
+                devices_lib.replicate(self._first, self._devices),
+                {**self._arrays, 'soft_label': soft_label},
+                self._key,
+                plan=self._plan,
+                rows_of=rows_of,
+                devices=self._devices,
+                steps_per_dispatch=self._recipe.steps_per_dispatch,
+                between=between,
+            )
         )
         params, model_state = last.params, last.model_state
         if best is not None:
@@ -176,7 +179,7 @@ class FineTuner:
         """Means over the epoch's steps, and new sums for the next epoch."""
         if devices_lib.unreplicate(on_devices.failed):
             raise NotFiniteError(
-                f'the loss, gradient or update became NaN or Inf in epoch {epoch + 1} of a fine-tuning: lower '
+                f'the loss or gradient became NaN or Inf in epoch {epoch + 1} of a fine-tuning: lower '
                 'config.optimizer.learning_rate or set config.optimizer.clip_norm.'
             )
         on_devices, means, _ = take_means(on_devices, self._devices)

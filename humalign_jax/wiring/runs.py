@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from humalign_jax import devices, storage
-from humalign_jax.train import checkpoints, loop
+from humalign_jax.train import checkpoints, loop, optimizers
 from humalign_jax.train.state import TrainState
 from humalign_jax.wiring import images, trained_on
 from humalign_jax.wiring import watch as watch_lib
@@ -102,6 +102,8 @@ def read_config(run: str | os.PathLike) -> ConfigDict:
 def load_checkpoint(task: loop.Task, folder: pathlib.Path, which: str) -> TrainState:
     """A state from the folder of a run of this task: `which` is 'best', 'newest' or a step.
 
+    Its parameters are those to evaluate, see `optimizers.to_evaluate`.
+
     Raises:
         ValueError: There is no such checkpoint, or it is damaged.
     """
@@ -121,7 +123,7 @@ def load_checkpoint(task: loop.Task, folder: pathlib.Path, which: str) -> TrainS
             _, tree = saved.restore_step(int(which), template.to_tree())
         else:
             raise ValueError(f"config.checkpoint must be 'best', 'newest' or a step, not {which!r}.")
-    return template.from_tree(tree)
+    return optimizers.to_evaluate(template.from_tree(tree))
 
 
 def _experiment(experiment: str) -> Any:

@@ -88,7 +88,8 @@ def read_optimizer(
     given = {'warmup_steps': warmup_steps, 'total_steps': durations.total_steps}
     schedule = settings.call(optimizers.make_schedule, of_schedule, 'config.optimizer', **given)
     rest = {key: value for key, value in section.items() if key not in _SCHEDULE_KEYS}
-    return settings.call(optimizers.make_optimizer, rest, 'config.optimizer', schedule=adapt(schedule)), schedule
+    given = {'schedule': adapt(schedule), 'total_steps': durations.total_steps}
+    return settings.call(optimizers.make_optimizer, rest, 'config.optimizer', **given), schedule
 
 
 def train(task: loop.Task, folder: pathlib.Path) -> TrainState:

@@ -1,5 +1,7 @@
 """Preprocessing inside the step: normalisation, crops and flips, each a function of the image's own key."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -45,14 +47,47 @@ def test_flips_mirror_about_half_of_the_images_and_change_nothing_else():
     assert 150 < mirrored.sum() < 250  # binomial(400, 1/2): five standard deviations
 
 
-def test_crops_are_windows_of_the_zero_padded_image_and_all_occur():
+@pytest.mark.parametrize(('mode', 'numpy_mode'), [('zeros', 'constant'), ('reflect', 'reflect')])
+def test_crops_are_windows_of_the_padded_image_and_all_occur(mode, numpy_mode):
     image, pad, n = _images(1)[0], 2, 600
-    cropped = _bytes(pipeline.make_prepare(**PLAIN, crop_padding_px=pad)(np.stack([image] * n), _keys(n)))
-    padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))
+    prepare = pipeline.make_prepare(**PLAIN, crop_padding_px=pad, crop_padding_mode=mode)
+    cropped = _bytes(prepare(np.stack([image] * n), _keys(n)))
+    padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), numpy_mode)
     windows = {padded[i : i + 8, j : j + 8].tobytes(): (i, j) for i in range(5) for j in range(5)}
     found = [windows[crop.tobytes()] for crop in cropped]  # a KeyError here is a crop that is no window
     counts = np.unique(found, axis=0, return_counts=True)[1]
     assert len(counts) == 25 and counts.min() > 5  # 24 expected of each
+
+
+def _mirrored(epoch, seed=0, rows=range(400)):
+    """Which of 400 images alternating flips mirror in an epoch, in the order of `rows`."""
+    images, rows = _images(400), np.asarray(rows)
+    run = {'epoch': np.int32(epoch), 'run_key': jax.random.key_data(jax.random.key(seed))}
+    make_batch = pipeline.make_image_batch(pipeline.make_prepare(**PLAIN, flip=True, flip_mode='alternating'))
+    batch = make_batch({'image': images, **run}, rows, _keys(len(rows), seed=epoch))
+    assert set(batch) == {'image'}
+    seen, mirrored = _bytes(batch['image']), (_bytes(batch['image']) == images[rows][:, :, ::-1]).all(axis=(1, 2, 3))
+    np.testing.assert_array_equal(seen[~mirrored], images[rows][~mirrored])
+    return mirrored
+
+
+def test_alternating_flips_show_each_image_and_its_mirror_image_once_in_two_epochs():
+    epochs = [_mirrored(epoch) for epoch in range(4)]
+    assert 150 < epochs[0].sum() < 250  # binomial(400, 1/2): five standard deviations
+    for first, second in itertools.pairwise(epochs):
+        np.testing.assert_array_equal(first, ~second)
+
+
+def test_alternating_flips_depend_on_the_seed_and_the_image_and_not_on_its_place_in_the_epoch():
+    first, order = _mirrored(0), np.random.default_rng(1).permutation(400)
+    np.testing.assert_array_equal(_mirrored(0, rows=order), first[order])
+    assert 150 < (_mirrored(0, seed=1) ^ first).sum() < 250
+
+
+def test_alternating_flips_are_random_where_there_are_no_epochs():
+    prepare = pipeline.make_prepare(**PLAIN, flip=True, flip_mode='alternating')
+    expected = pipeline.make_prepare(**PLAIN, flip=True)(_images(), _keys(64))
+    np.testing.assert_array_equal(prepare(_images(), _keys(64)), expected)
 
 
 def test_an_images_augmentation_depends_on_its_own_key_only():
@@ -68,6 +103,8 @@ def test_an_images_augmentation_depends_on_its_own_key_only():
         ({'mean': (0.5,), 'std': (0.2, 0.2)}, 'one number per channel'),
         ({'mean': (0.5,), 'std': (0.0,)}, 'every std above 0'),
         ({**PLAIN, 'crop_padding_px': -1}, 'must not be negative'),
+        ({**PLAIN, 'crop_padding_mode': 'zero'}, "Did you mean 'zeros'"),
+        ({**PLAIN, 'flip_mode': 'alternate'}, "Did you mean 'alternating'"),
     ],
 )
 def test_impossible_preprocessing_is_refused(options, message):

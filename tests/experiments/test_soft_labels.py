@@ -48,7 +48,7 @@ def toy():
         'index': np.arange(N, dtype=np.int32),
     }
     used, ids = devices.local_devices(1), records.stimulus_ids('toy', 'test', np.arange(N))
-    examples = batches.Examples(N, images, pipeline.make_image_batch(lambda image, keys: image / 255.0 - 0.5))
+    examples = batches.Examples(N, images, pipeline.make_image_batch(lambda image, keys, mirrored: image / 255.0 - 0.5))
     recipe = loop.Recipe(
         seed=0,
         batch_size=BATCH,

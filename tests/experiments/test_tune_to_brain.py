@@ -175,6 +175,14 @@ def test_settings_that_cannot_be_are_named(changes, message):
         tune_to_brain.make_task(small(**changes))
 
 
+@pytest.mark.parametrize('average', [dict(name='schedule_free_adamw'), dict(lookahead_steps=5), dict(ema_decay=0.9)])
+def test_parameters_of_a_tuning_are_not_averaged(average):
+    config = small()
+    config.optimizer.update(average)
+    with pytest.raises(ValueError, match=r'cannot tune|are not averaged'):
+        tune_to_brain.make_task(config)
+
+
 def test_a_tuned_run_is_not_tuned_again(done):
     with pytest.raises(ValueError, match='is tuned already: give the run of its classifier'):
         tune_to_brain.make_task(small(run=str(done)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from humalign_jax import models
-from humalign_jax.models import layers, switches
+from humalign_jax.models import convolution, switches
 
 IMAGE = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
 ALL = (np.ones(6, np.float32), np.ones(16, np.float32))
@@ -69,12 +69,12 @@ def test_one_channel_kept_is_the_network_rerun_from_the_masked_map():
     def masked(conv1):
         z1, switches1 = switches.max_pool(conv1)
         z1 = z1 * (jnp.arange(6) == 3).reshape(1, 1, 1, 6)
-        conv2 = jax.nn.relu(layers.conv(z1, kernel['convolution2']) + bias['convolution2'])
+        conv2 = jax.nn.relu(convolution.conv(z1, kernel['convolution2']) + bias['convolution2'])
         z2, switches2 = switches.max_pool(conv2)  # fresh positions; those of the first pool are kept
         x = jax.nn.relu(switches.unpool(z2, switches2))
-        x = layers.conv_transpose(x, kernel['deconvolution2']) + bias['deconvolution2']
+        x = convolution.conv_transpose(x, kernel['deconvolution2']) + bias['deconvolution2']
         x = jax.nn.relu(switches.unpool(x, switches1))
-        return layers.conv_transpose(x, kernel['deconvolution1']) + bias['deconvolution1']
+        return convolution.conv_transpose(x, kernel['deconvolution1']) + bias['deconvolution1']
 
     expected = masked(models.capture(model, variables, IMAGE, ['conv1'])['conv1'])
     _, recon = apply(variables, IMAGE, keep=(np.eye(6, dtype=np.float32)[3], ALL[1]))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from humalign_jax import models
-from humalign_jax.models import layers
+from humalign_jax.models import convolution, layers
 
 IMAGE = np.random.default_rng(0).normal(size=(3, 16, 16, 3)).astype(np.float32)
 
@@ -207,7 +207,7 @@ def test_conv_equals_xlas_convolution(shape, size, stride, padding):
         return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=numbers)
 
     cotangent = np_rng.normal(size=reference(x, kernel).shape).astype(np.float32)
-    ours = vjp(functools.partial(layers.conv, stride=stride, padding=padding), x, kernel, cotangent=cotangent)
+    ours = vjp(functools.partial(convolution.conv, stride=stride, padding=padding), x, kernel, cotangent=cotangent)
     for a, b in zip(ours, vjp(reference, x, kernel, cotangent=cotangent), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
@@ -223,7 +223,7 @@ def test_conv_transpose_equals_the_sum_it_stands_for(shape):
             for k in range(4):
                 for m in range(4):
                     padded[:, 2 * i + k, 2 * j + m] += x[:, i, j] @ kernel[k, m]
-    y = layers.conv_transpose_4x4(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
+    y = convolution.conv_transpose_4x4(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
     np.testing.assert_allclose(y, padded[:, 1:-1, 1:-1], rtol=1e-4, atol=1e-4)
 
 
@@ -234,7 +234,7 @@ def test_a_transposed_convolution_spreads_each_pixel_over_the_kernel():
     for row in range(3):
         for column in range(4):
             expected[:, row : row + 5, column : column + 5] += np.einsum('bc,ijcd->bijd', x[:, row, column], kernel)
-    np.testing.assert_allclose(layers.conv_transpose(jnp.asarray(x), jnp.asarray(kernel)), expected, atol=1e-5)
+    np.testing.assert_allclose(convolution.conv_transpose(jnp.asarray(x), jnp.asarray(kernel)), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize('padding', [0, 4])
@@ -243,7 +243,7 @@ def test_a_convolution_by_rows_equals_a_convolution(padding):
     x, kernel = np_rng.normal(size=(2, 9, 7, 3)), np_rng.normal(size=(5, 5, 3, 4))
     args = (jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
     cotangent = jnp.asarray(np_rng.normal(size=(2, 5 + 2 * padding, 3 + 2 * padding, 4)), jnp.float32)
-    found = vjp(functools.partial(layers.row_conv, padding=padding), *args, cotangent=cotangent)
-    expected = vjp(functools.partial(layers.conv, padding=padding), *args, cotangent=cotangent)
+    found = vjp(functools.partial(convolution.row_conv, padding=padding), *args, cotangent=cotangent)
+    expected = vjp(functools.partial(convolution.conv, padding=padding), *args, cotangent=cotangent)
     for ours, theirs in zip(found, expected):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from humalign_jax import models
-from humalign_jax.models import layers, switches
+from humalign_jax.models import convolution, layers, switches
 
 torch = pytest.importorskip('torch')
 
@@ -167,7 +167,7 @@ def test_conv_transpose_equals_torch(shape):
 
     @jax.jit
     def value_and_gradients(weights, x, kernel):
-        y, pullback = jax.vjp(layers.conv_transpose_4x4, x, kernel)
+        y, pullback = jax.vjp(convolution.conv_transpose_4x4, x, kernel)
         return y, *pullback(weights)
 
     y, x_gradient, kernel_gradient = value_and_gradients(weights, x, kernel)
@@ -218,7 +218,7 @@ def test_conv_transpose_of_stride_1_equals_torch(shape, d):
 
     @jax.jit
     def value_and_gradients(weights, x, kernel):
-        y, pullback = jax.vjp(layers.conv_transpose, x, kernel)
+        y, pullback = jax.vjp(convolution.conv_transpose, x, kernel)
         return y, *pullback(weights)
 
     y, x_gradient, kernel_gradient = value_and_gradients(weights, x, kernel)

@@ -63,6 +63,20 @@ def test_classification_measure_is_per_image_and_unsmoothed(classifier):
     np.testing.assert_array_equal(values['prediction'], logits.argmax(axis=1))
 
 
+def test_two_views_are_judged_by_the_mean_logits_of_the_image_and_its_mirror_image(classifier):
+    model, batch, params, model_state = classifier
+    variables = {'params': params, **model_state}
+    mirrored = np.stack([np.fliplr(image) for image in batch['image']])
+    one, other = (np.asarray(model.apply(variables, image), np.float64) for image in (batch['image'], mirrored))
+    both = (one + other) / 2
+    batch = {**batch, 'label': np.where(np.arange(6) < 4, both.argmax(axis=1), both.argmin(axis=1)).astype(np.int32)}
+    plain = objectives.make_classification_measure(model)(params, model_state, batch)
+    views = objectives.make_classification_measure(model, mirrored_views=True)(params, model_state, batch)
+    np.testing.assert_array_equal(views.pop('accuracy_mirrored_views'), [1, 1, 1, 1, 0, 0])
+    for name, values in plain.items():
+        np.testing.assert_array_equal(views[name], values)
+
+
 def test_vae_loss_is_summed_l1_plus_weighted_kl(vae):
     model, batch, params, model_state = vae
     keys = jax.random.split(jax.random.key(1), 6)

@@ -96,6 +96,13 @@ def test_warmup_then_cosine_equals_the_closed_form():
         assert float(schedule(t)) == pytest.approx(cosine, rel=1e-4, abs=2e-9)
 
 
+def test_warmup_then_a_straight_line_equals_numbers():
+    options = {'learning_rate': 0.2, 'schedule': 'linear', 'start_learning_rate': 0.1, 'end_learning_rate': 0.04}
+    schedule = optimizers.make_schedule(**options, warmup_steps=2, total_steps=10)
+    expected = [0.1, 0.15, 0.2, 0.18, 0.16, 0.14, 0.12, 0.1, 0.08, 0.06, 0.04, 0.04]
+    np.testing.assert_allclose([schedule(step) for step in range(12)], expected, rtol=1e-6)
+
+
 def test_constant_schedule_is_constant():
     schedule = optimizers.make_schedule(learning_rate=0.3, schedule='constant', warmup_steps=0, total_steps=10)
     assert float(schedule(0)) == float(schedule(9)) == pytest.approx(0.3)

@@ -1,4 +1,4 @@
-"""Optimisers: schedule-free steps as optax's, Adam as PyTorch's, what decays or is held, and what is evaluated."""
+"""Optimisers: steps as those of optax, PyTorch or a loop, what decays or is held, and which average is evaluated."""
 
 import jax
 import jax.numpy as jnp
@@ -93,6 +93,83 @@ def test_adam_with_coupled_decay_equals_pytorchs():
         params = optax.apply_updates(params, updates)
     np.testing.assert_allclose(params['p'], [0.74511796, -1.70738387], rtol=5e-6)  # 1 - 0.999**t in float32
     np.testing.assert_allclose(params['b'], [0.33104113], rtol=5e-6)
+
+
+def _sgd_loop(params, n_steps, after_step):
+    """Nesterov SGD in float64 on the gradients of `_trajectory`; `after_step(t, params)` may replace the parameters."""
+    params = {name: np.asarray(value, np.float64) for name, value in params.items()}
+    trace = {name: np.zeros_like(value) for name, value in params.items()}
+    for t in range(1, n_steps + 1):
+        for name, value in params.items():
+            gradient = np.sin(3 * value) + value
+            trace[name] = 0.9 * trace[name] + gradient
+            params[name] = value - 0.1 * (gradient + 0.9 * trace[name])
+        params = after_step(t, params)
+    return params
+
+
+SGD = {'name': 'sgd', 'schedule': lambda _: 0.1, 'weight_decay': 0.0}
+
+
+@pytest.mark.parametrize('n_steps', [7, 9])  # between two pulls, and just after one
+@pytest.mark.parametrize('power', [0.0, 3.0])
+def test_lookahead_equals_the_written_out_loop_and_its_slow_parameters_are_evaluated(params, power, n_steps):
+    params, slow = params['head'], {name: np.float64(value) for name, value in params['head'].items()}
+    options = {'lookahead_steps': 3, 'lookahead_share': 0.4, 'lookahead_power': power, 'total_steps': 10}
+
+    def pull(t, fast):
+        if t % 3:
+            return fast
+        for name, value in fast.items():
+            slow[name] = slow[name] + (1 - 0.6 * (t / 10) ** power) * (value - slow[name])
+        return dict(slow)
+
+    expected = _sgd_loop(params, n_steps, pull)
+    found, opt_state = _trajectory(optimizers.make_optimizer(**SGD, **options), params, n_steps)
+    for name in params:
+        np.testing.assert_allclose(found[name], expected[name], rtol=2e-5, atol=1e-6)
+        averaged = optimizers.averaged_params(found, opt_state)[name]
+        np.testing.assert_allclose(averaged, slow[name], rtol=2e-5, atol=1e-6)
+
+
+def test_the_ema_equals_the_written_out_loop_and_training_goes_on_without_it(params):
+    params = params['head']
+    average = {name: np.float64(value) for name, value in params.items()}
+
+    def keep(t, now):
+        decay = min(0.8, t / (9 + t))
+        average.update({name: decay * average[name] + (1 - decay) * value for name, value in now.items()})
+        return now
+
+    expected = _sgd_loop(params, 60, keep)  # 36 steps until the decay is 0.8
+    found, opt_state = _trajectory(optimizers.make_optimizer(**SGD, ema_decay=0.8), params, 60)
+    for name in params:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-6)
+        averaged = optimizers.averaged_params(found, opt_state)[name]
+        np.testing.assert_allclose(averaged, average[name], rtol=1e-4, atol=1e-6)
+
+
+def test_the_rate_of_the_biases_of_batchnorm_has_a_factor_of_its_own(params):
+    params = {'norm': {'scale': np.ones(2, np.float32), 'bias': np.ones(2, np.float32)}, **params}
+    moved = {}
+    for factor in (1.0, 64.0):
+        after, _ = _trajectory(optimizers.make_optimizer(**SGD, norm_bias_rate=factor), params, 1)
+        moved[factor] = jax.tree.map(np.subtract, after, params)
+    moved[1.0]['norm']['bias'] *= 64
+    _close(moved[64.0], moved[1.0])
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'lookahead_steps': 5, 'ema_decay': 0.9}, 'average the parameters more than once'),
+        ({'name': 'schedule_free_adamw', 'ema_decay': 0.9}, 'average the parameters more than once'),
+        ({'lookahead_steps': 5, 'lookahead_share': 0.0}, 'lookahead_share=0.0 must be above 0'),
+    ],
+)
+def test_averages_that_cannot_be_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        optimizers.make_optimizer(**{**SGD, **options})
 
 
 def test_a_held_optimiser_begins_as_new_after_its_steps():

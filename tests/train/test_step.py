@@ -8,7 +8,7 @@ import pytest
 
 from humalign_jax import devices, models, objectives
 from humalign_jax.data import pipeline
-from humalign_jax.train import batches, state, step
+from humalign_jax.train import batches, plan, state, step
 
 N_CLASSES = 10
 
@@ -118,6 +118,50 @@ def test_several_steps_in_one_dispatch_equal_single_steps():
     assert int(several.step) == int(single.step) == 4
     for metric, total in single.metric_sums.items():
         np.testing.assert_allclose(several.metric_sums[metric], total, rtol=1e-4, err_msg=metric)
+
+
+def _left_columns(n_devices, *, stop_at=None):
+    """Mean intensity of the left column in each of four epochs of four steps with alternating flips.
+
+    The run is stopped after `stop_at` steps and started again from its state.
+    """
+
+    def objective(params, model_state, batch, keys, now):
+        return (params['w'] ** 2).sum(), (model_state, {'left': batch['image'][:, :, 0].mean()})
+
+    tx, used, params = optax.sgd(0.0), devices.local_devices(n_devices), {'w': np.ones(3, np.float32)}
+    now = state.state_of(params, {}, tx, objective, {'image': np.zeros((2, 16, 16, 3), np.float32)})
+    make_batch = pipeline.make_image_batch(
+        pipeline.make_prepare(mean=(0.0,) * 3, std=(1.0,) * 3, flip=True, flip_mode='alternating')
+    )
+    mapped = devices.map_over_devices(step.make_train_step(objective, tx, make_batch, axis_name=devices.AXIS), used)
+    arrays, key = devices.replicate((_images(), step.run_key(0)), used)
+    totals = {}
+
+    def between(done, now):
+        totals[done] = float(devices.unreplicate(now).metric_sums['left'])
+        return None if done == stop_at else now
+
+    for last in (stop_at, None) if stop_at else (None,):
+        stop_at = last
+        now = devices.unreplicate(
+            step.run_steps(
+                mapped, devices.replicate(now, used), arrays, key,
+                plan=plan.Plan(4, 16, 16, 16, 16, 16), devices=used, steps_per_dispatch=1, between=between,
+                rows_of=lambda epoch: batches.epoch_order(64, 16, seed=0, epoch=epoch),
+            )
+        )  # fmt: skip
+    return np.diff([0.0, *(totals[done] for done in (4, 8, 12, 16))]) / 4
+
+
+def test_alternating_flips_are_the_same_on_four_devices_and_after_a_stop():
+    images = _images()['image'] / 255
+    left, right = images[:, :, 0].mean(), images[:, :, -1].mean()
+    one = _left_columns(1)
+    np.testing.assert_allclose(one[:3] + one[1:], left + right, rtol=1e-5)  # each image and its mirror image once
+    assert abs(one[0] - one[1]) > 1e-4
+    np.testing.assert_allclose(_left_columns(4), one, rtol=1e-5)
+    np.testing.assert_array_equal(_left_columns(1, stop_at=6), one)
 
 
 def test_nan_freezes_the_state_before_it_for_good():

@@ -12,6 +12,7 @@ import pytest
 from humalign_jax import devices, experiments, storage, workdir
 from humalign_jax.experiments import evaluate
 from humalign_jax.train import loop
+from humalign_jax.train.checkpoints import Checkpoints
 from humalign_jax.wiring import runs
 
 from ..conftest import load_config
@@ -80,6 +81,39 @@ def test_a_toy_without_images_trains_goes_on_and_is_opened_by_its_name(toy, toy_
     task, best = opened['broken'].task, runs.open_run(broken)
     on_devices = devices.replicate(best.state, task.recipe.devices)
     assert task.evaluate(on_devices)['loss'] == pytest.approx(min(losses), rel=1e-6)
+
+
+@pytest.mark.parametrize('average', [{'lookahead_steps': 5}, {'ema_decay': 0.9}])
+def test_averaged_parameters_go_on_after_a_stop_and_are_those_that_are_evaluated(
+    toy, toy_config, tmp_path, monkeypatch, average
+):
+    toy_config.optimizer.update(name='sgd', learning_rate=0.01, schedule='linear', **average)
+    toy_config.train.update(epochs=4.0)  # 32 steps, the last of them two after a pull
+    workdir.run_once(toy.run, toy_config, tmp_path / 'unbroken')
+    with monkeypatch.context() as patch:
+        _stop_after(patch, 13)
+        with pytest.raises(SystemExit):
+            workdir.run_once(toy.run, toy_config, tmp_path / 'broken')
+    assert workdir.run_once(toy.run, toy_config, tmp_path / 'broken')
+    rows = [(tmp_path / name / 'metrics.jsonl').read_bytes() for name in ('unbroken', 'broken')]
+    assert rows[0] == rows[1]
+    unbroken, broken = (runs.open_run(tmp_path / name, 'newest') for name in ('unbroken', 'broken'))
+    for one, other in zip(jax.tree.leaves(unbroken.state), jax.tree.leaves(broken.state), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+    with Checkpoints(tmp_path / 'broken' / 'checkpoints') as saved:
+        _, tree = saved.restore(broken.task.first_state().to_tree())
+    for trained, kept, opened in zip(
+        *map(jax.tree.leaves, (tree['params'], tree['opt_state']['average'], broken.state.params)), strict=True
+    ):
+        np.testing.assert_array_equal(opened, kept)
+        assert np.abs(trained - kept).max() > 1e-5
+    kernels = [broken.state.params[name]['kernel'] for name in ('Dense_1', 'Dense_0')]
+    biases = [broken.state.params[name]['bias'] for name in ('Dense_1', 'Dense_0')]
+    x = np.load(toy_config.data.features)[-8:].astype(np.float64)
+    loss = np.square((x @ kernels[0] + biases[0]) @ kernels[1] + biases[1] - x).mean()
+    last = storage.read_jsonl(tmp_path / 'broken' / 'metrics.jsonl')[-1]
+    assert (last['step'], last['split'], last['loss']) == (32, 'validation', pytest.approx(loss, rel=1e-5))
 
 
 def test_a_toy_run_does_not_go_on_with_other_features(toy, toy_config, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from humalign_jax.models import layers, to_flax
+from humalign_jax.models import convolution, layers, to_flax
 
 RNG = np.random.default_rng(0)
 
@@ -94,7 +94,7 @@ def test_transposed_convolutions_are_named(n_out):
     for i in range(2):
         for j in range(2):
             expected[0, 2 * i : 2 * i + 4, 2 * j : 2 * j + 4] += np.einsum('c,cdij->ijd', x[0, i, j], weight)
-    np.testing.assert_allclose(layers.conv_transpose_4x4(x, found), expected[:, 1:-1, 1:-1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(convolution.conv_transpose_4x4(x, found), expected[:, 1:-1, 1:-1], rtol=1e-4, atol=1e-5)
     if n_out != 3:
         with pytest.raises(ValueError, match='fit as a transposed convolution: name the layer in transposed'):
             to_flax({'up.weight': weight}, template)
