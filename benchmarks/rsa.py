@@ -4,11 +4,14 @@
     python benchmarks/rsa.py --quick             # N = 2,000
     python benchmarks/rsa.py --only spearman-features --peers ours,ours-binned,rsatoolbox
     python benchmarks/rsa.py --large 30000       # the row that no peer can do
+    python benchmarks/rsa.py --only '' --hundred-thousand   # N = 100,000 once, minutes, with progress
 
 Every measurement is a fresh process that makes the inputs from a seed, runs once to compile and warm up, and then
 reports the wall time of the next runs' best and how far resident memory rose above the inputs and imports, the warm-up
-included. Tasks go round robin over peers, so that a change in the machine's load hits all of them. Peers that need long
-(above 5 s) run once. Results go to benchmarks/results/rsa.json, and a Markdown table to standard output.
+included. CPU seconds are of the best run, all threads together; on a shared machine they say more than wall time. Tasks
+go round robin over peers, so that a change in the machine's load hits all of them. Peers that
+need long (above 5 s) run once. N = 100,000 runs once without warm-up; Spearman of random pairs, from float64 distances
+of NumPy, stands beside its value. Results go to benchmarks/results/rsa.json, and a Markdown table to standard output.
 """
 
 import argparse
@@ -17,6 +20,7 @@ import json
 import os
 import pathlib
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -24,6 +28,8 @@ import time
 import numpy as np
 
 RESULTS = pathlib.Path(__file__).parent / 'results'
+HUNDRED_THOUSAND = 100_000
+RANDOM_PAIRS = 2_000_000
 TASKS = ('product', 'rdm', 'spearman-stored', 'spearman-features')
 
 
@@ -194,22 +200,62 @@ def measure(task, peer, n, d, repeats):
         return
     base = memory('VmRSS')
     pathlib.Path('/proc/self/clear_refs').write_text('5')  # the high-water mark starts here
-    first = time.perf_counter()
-    value = run()
-    seconds = [time.perf_counter() - first]
-    if peer in WARM_UP:
-        seconds, cold = [], seconds[0]
-    else:
-        cold = None
-    while len(seconds) < repeats and sum(seconds) < 5:
+    value, *first = timed(run)
+    runs = [] if peer in WARM_UP else [first]
+    while len(runs) < repeats and sum(wall for wall, _ in runs) < 5:
         del value
-        start = time.perf_counter()
-        value = run()
-        seconds.append(time.perf_counter() - start)
-    row = {'seconds': min(seconds), 'all_seconds': seconds, 'first_seconds': cold}
+        value, *more = timed(run)
+        runs.append(more)
+    row = {'seconds': min(runs)[0], 'cpu_seconds': min(cpu for _, cpu in runs)}
+    row |= {'all_seconds': [wall for wall, _ in runs], 'first_seconds': first[0] if peer in WARM_UP else None}
+    row |= {'all_cpu_seconds': [cpu for _, cpu in runs], 'load_average': os.getloadavg()[0]}
     row['extra_peak_mb'] = (memory('VmHWM') - base) / 1e6
     row['value'] = value if isinstance(value, float) else None
     print(json.dumps(row))
+
+
+def timed(run):
+    """What `run` returns, wall seconds, CPU seconds of all threads."""
+    start, cpu = time.perf_counter(), cpu_seconds()
+    value = run()
+    return value, time.perf_counter() - start, cpu_seconds() - cpu
+
+
+def cpu_seconds():
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def measure_once(n, d):
+    """N = 100,000 in this process, as a JSON line; progress on standard error."""
+    from humalign_jax import progress
+
+    x, y = features(n, d, 1), features(n, d, 2)
+    run = ours_features(x, y)
+    base = memory('VmRSS')
+    pathlib.Path('/proc/self/clear_refs').write_text('5')
+    with progress.shown():
+        value, wall, cpu = timed(run)
+    row = {'seconds': wall, 'cpu_seconds': cpu, 'load_average': os.getloadavg()[0], 'value': value}
+    row['extra_peak_mb'] = (memory('VmHWM') - base) / 1e6
+    row |= {'random_pairs': RANDOM_PAIRS, 'value_of_random_pairs': spearman_of_random_pairs(x, y)}
+    print(json.dumps(row))
+
+
+def spearman_of_random_pairs(x, y):
+    """Spearman's rho over pairs of different stimuli drawn at random, distances in float64."""
+    from scipy.stats import spearmanr
+
+    i, j = np.random.default_rng(3).integers(0, len(x), (2, RANDOM_PAIRS))
+    i, j = i[i != j], j[i != j]
+
+    def correlations(z):
+        centred = z - z.mean(axis=1, keepdims=True, dtype=np.float64)
+        centred /= np.linalg.norm(centred, axis=1, keepdims=True)
+        parts = [slice(start, start + 10_000) for start in range(0, len(i), 10_000)]
+        return np.concatenate([np.einsum('pd,pd->p', centred[i[part]], centred[j[part]]) for part in parts])
+
+    return float(spearmanr(correlations(x), correlations(y)).statistic)
 
 
 def version(package):
@@ -235,35 +281,26 @@ def describe():
 
 
 def in_fresh_process(task, peer, n, d, repeats, timeout):
-    command = [
-        sys.executable,
-        __file__,
-        '--measure',
-        task,
-        peer,
-        '--n',
-        str(n),
-        '--d',
-        str(d),
-        '--repeats',
-        str(repeats),
-    ]
+    sizes = ['--n', str(n), '--d', str(d), '--repeats', str(repeats)]
+    command = [sys.executable, __file__, '--measure', task, peer, *sizes]
+    shown = None if task == 'once' else subprocess.PIPE  # progress is for whoever waits
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=shown, text=True, timeout=timeout)
     except subprocess.TimeoutExpired:
         return {'failed': f'more than {timeout} s'}
     if done.returncode:
-        return {'failed': (done.stderr.strip().splitlines() or [f'exit {done.returncode}'])[-1]}
+        return {'failed': ((done.stderr or '').strip().splitlines() or [f'exit {done.returncode}'])[-1]}
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def table(rows):
     """Markdown, with the ratio of each peer to our exact result for the same task."""
     ours = {(r['task'], r['n']): r['seconds'] for r in rows if r['peer'] == 'ours' and 'seconds' in r}
-    lines = ['| task | N | who | seconds | extra peak MB | times ours | value |', '|---|---|---|---|---|---|---|']
+    titles = ['task', 'N', 'who', 'seconds', 'CPU seconds', 'extra peak MB', 'times ours', 'value']
+    lines = ['| ' + ' | '.join(titles) + ' |', '|---' * len(titles) + '|']
     for r in rows:
         if 'seconds' not in r:
-            lines.append(f'| {r["task"]} | {r["n"]} | {r["peer"]} | {r.get("skipped") or r["failed"]} | | | |')
+            lines.append(f'| {r["task"]} | {r["n"]} | {r["peer"]} | {r.get("skipped") or r["failed"]} | | | | |')
             continue
         ratio = r['seconds'] / ours[r['task'], r['n']] if (r['task'], r['n']) in ours else float('nan')
         value = '' if r['value'] is None else f'{r["value"]:.10f}'
@@ -272,6 +309,7 @@ def table(rows):
             r['n'],
             r['peer'],
             f'{r["seconds"]:.3f}',
+            f'{r["cpu_seconds"]:.3f}',
             f'{r["extra_peak_mb"]:.0f}',
             f'{ratio:.1f}',
             value,
@@ -291,9 +329,15 @@ def main():
     parser.add_argument('--repeats', type=int, default=3, help='runs per process')
     parser.add_argument('--rounds', type=int, default=1, help='processes per measurement, interleaved; the best counts')
     parser.add_argument('--large', type=int, default=0, help='also compare features of so many stimuli, ours only')
-    parser.add_argument('--timeout', type=float, default=900)
+    parser.add_argument(
+        '--hundred-thousand', action='store_true', help='also N = 100,000, ours only, once: minutes, with progress'
+    )
+    parser.add_argument('--timeout', type=float, default=900, help='seconds for one measurement; not N = 100,000')
     parser.add_argument('--out', default=str(RESULTS / 'rsa.json'))
     arguments = parser.parse_args()
+    if arguments.measure and arguments.measure[0] == 'once':
+        measure_once(arguments.n, arguments.d)
+        return
     if arguments.measure:
         measure(*arguments.measure, arguments.n, arguments.d, arguments.repeats)
         return
@@ -319,6 +363,9 @@ def main():
             old = best.get((task, peer, size))
             if old is None or row.get('seconds', float('inf')) < old.get('seconds', float('inf')):
                 best[task, peer, size] = row
+    if arguments.hundred_thousand:
+        key = 'spearman-features', 'ours', HUNDRED_THOUSAND
+        best[key] = in_fresh_process('once', 'ours', HUNDRED_THOUSAND, arguments.d, 1, None)
     rows = [{'task': t, 'peer': p, 'n': size, 'd': arguments.d, **row} for (t, p, size), row in best.items()]
     out = pathlib.Path(arguments.out)
     out.parent.mkdir(parents=True, exist_ok=True)

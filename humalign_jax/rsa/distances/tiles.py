@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from humalign_jax.devices import compiled
+from humalign_jax.rsa.aligned import aligned_zeros
 from humalign_jax.rsa.distances import discrete, noise
 from humalign_jax.rsa.distances.chunks import by_chunks
 from humalign_jax.rsa.distances.measures import Distance, check_pair, mahalanobis
@@ -103,6 +104,11 @@ class Operands:
         """Factor from the distances of a tile to those of the features."""
         return self.unit**self.distance.degree
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the rows and columns."""
+        return self.left.nbytes + (0 if self.right is self.left else self.right.nbytes)
+
     def on_device(self, device: jax.Device) -> tuple[jax.Array, ...]:
         """The arrays that `distance_tile` takes, on `device`."""
         with jax.enable_x64(self.is_double):
@@ -151,7 +157,7 @@ def prepare(
     if is_discrete or _loses_digits(features, distance, largest):
         dtype = np.dtype(np.float64)
     n, width = features.shape
-    left = np.zeros((_padded(n, block), width), dtype)
+    left = aligned_zeros((_padded(n, block), width), dtype)
     half = np.zeros(len(left), dtype)
 
     def fill(rows: slice) -> None:
@@ -188,7 +194,7 @@ def _prepare_exact(whole: discrete.WholeNumbers, distance: Distance, finite: np.
 
     largest = max(by_chunks(fill, n))
     dtype = np.float32 if largest <= discrete.EXACT_SINGLE else np.float64
-    left = np.zeros((_padded(n, block), width), dtype)
+    left = aligned_zeros((_padded(n, block), width), dtype)
     left[:n] = whole.rows
     defined = finite & (sums[0, :n] > 0) if distance.undefined else finite
     group, n_duplicate = _groups(left[:n], defined)
@@ -240,7 +246,7 @@ def prepare_crossnobis(
         else:
             rows += sums
             columns += sums[::-1]
-    left, right = (np.zeros((_padded(n, block), len(rows) * d), dtype) for _ in range(2))
+    left, right = (aligned_zeros((_padded(n, block), len(rows) * d), dtype) for _ in range(2))
     for padded, blocks in ((left, rows), (right, columns)):
         padded[:n] = np.nan
         padded[:n][finite] = np.concatenate(blocks, axis=1)

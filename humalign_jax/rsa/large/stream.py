@@ -25,22 +25,16 @@ from humalign_jax.rsa.distances.paired import PairedTiles
 from humalign_jax.rsa.distances.rdm import Measure, is_product, prepare_features
 from humalign_jax.rsa.distances.tiles import Operands, StimulusCounts
 from humalign_jax.rsa.pairs import join_features
-from humalign_jax.rsa.ranks.counting import (
-    GRID_SIZE,
-    RankProducts,
-    Values,
-    counts_in_bytes,
-    rank_products,
-    sorted_products,
-    together,
-)
+from humalign_jax.rsa.ranks.counting import GRID_SIZE, Values, count_dtype, together
+from humalign_jax.rsa.ranks.products import RankProducts, rank_products, sorted_products
 from humalign_jax.rsa.similarity.indices import STREAMABLE_INDICES, Index, index_named
 
 _BLOCK = 1000
 _PAIR_BLOCK = 256
 _SORTED_PAIRS = 1 << 22  # up to 2,896 stimuli sorting is quicker than a table of all possible distances (CPU)
-_LEAST_TABLE_BYTES = 1 << 28  # of both tables and the counts they are made from; with less there are many passes
-_RESERVE = 0.2  # of the memory, for tiles on their way and the holes they leave the allocator with
+# Of both tables and the counts they are made from. With this much, distances on a grid need no second pass.
+_LEAST_TABLE_BYTES = 16 * GRID_SIZE
+_TILES_ON_THEIR_WAY = 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,11 +157,11 @@ def _rank_index(tiles: PairedTiles, index: Index, n_bins: int, memory_bytes: flo
     if n_pairs <= _SORTED_PAIRS and not n_bins:
         found = sorted_products(*(_collected(tiles, side) for side in (0, 1)))
         return _correlation(found, index), 0.0
-    operands = 2 * sum(operands.left.nbytes for operands in tiles.both)  # and as copied to the device
-    per_address = 5 if counts_in_bytes(tiles.devices, n_pairs, GRID_SIZE) else 8  # bytes for the count and the rank
+    operands = sum(operands.n_bytes for operands in tiles.both)
+    per_address = 4 + count_dtype(tiles.devices, n_pairs, GRID_SIZE).itemsize  # bytes for the rank and the count
     tables = 0 if n_bins else 2 * per_address * GRID_SIZE
     tile_bytes = tiles.block**2 * (2 if n_bins else 4)
-    spare = max(0, int((1 - _RESERVE) * memory_bytes - operands - tables) // tile_bytes)
+    spare = max(0, int(memory_bytes - operands - tables) // tile_bytes - _TILES_ON_THEIR_WAY)
     first = min(spare, len(tiles.starts))
     keep = first, min(spare - first, len(tiles.starts))
     left = max(_LEAST_TABLE_BYTES, memory_bytes - operands - tile_bytes * sum(keep))

@@ -9,7 +9,8 @@ import scipy.stats
 
 from humalign_jax import arrays
 from humalign_jax.devices import local_devices
-from humalign_jax.rsa.ranks.counting import RankTables, Values, rank_products
+from humalign_jax.rsa.ranks.counting import RankTables, Values
+from humalign_jax.rsa.ranks.products import rank_products
 
 _CHUNK = 1 << 20  # values per tile
 _SMALL = 1 << 20  # below this many values sorting is quicker than a table
@@ -63,7 +64,7 @@ def average_ranks(values: np.ndarray) -> np.ndarray:
         for number in range(stored.n_tiles):
             part = ranks[number * _CHUNK : (number + 1) * _CHUNK]
             part += np.asarray(tables.ranks(number))[: len(part)]
-    return (ranks + (len(values) + 1)) / 2
+    return (ranks * tables.unit + (len(values) + 1)) / 2
 
 
 def _as_single(values: np.ndarray) -> np.ndarray | None:

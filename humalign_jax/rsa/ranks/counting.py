@@ -3,10 +3,10 @@
 The bit pattern of a float32 orders like the number, so a value can be an address: count how often each occurs, sum up,
 and the table of sums is the table of ranks. Addresses run from the smallest to the largest value where that range is
 short, as it is for distances; otherwise a coarse count of the leading bits finds the stretches in use, and only those
-get a place. Distances on a grid (`rsa.distances.tiles`) are
-addresses themselves.
+get a place. Distances on a grid (`rsa.distances.tiles`) are addresses themselves.
 
-Ranks are kept as the integer 2 * rank - (p + 1) for p values: centred, and free of the halves that ties bring.
+Ranks are kept as the integer 2 * rank - (p + 1) for p values: centred, and free of the halves that ties bring. Where
+that passes 31 bits it is rounded to a multiple of a power of two, `rank_unit`.
 """
 
 import concurrent.futures
@@ -20,17 +20,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from humalign_jax import progress
-from humalign_jax.devices import compiled, spread
+from humalign_jax.devices import compiled
+from humalign_jax.rsa.aligned import ALIGNMENT, aligned_empty
 
 GRID_SIZE = 3 * 2**23 + 1  # addresses of float32 values on a grid of 2**25 steps, see `_addresses`
 _LOW_BITS = 14  # a stretch is 2**14 addresses, 64 KB of table
 _N_STRETCHES = 1 << (32 - _LOW_BITS)
 _RANGE_LIMIT = 1 << 25  # addresses that are given places without looking for gaps: 134 MB
-_HOST_CHUNK = (
-    1 << 13
-)  # table entries per step on the host; dot products beyond 10,000 wake BLAS threads, ten times slower
+_HOST_CHUNK = 1 << 15  # table entries per step on the host
 _INT32_MAX = 2**31 - 1
-_FEW_PER_ADDRESS = 16  # values for each address, on average, up to which a byte is likely to hold every count
+_PEAK = 16  # times the average count of an address that the largest is expected to stay below
 _NAN_STRETCH = (0x7FC00000 >> _LOW_BITS) + _N_STRETCHES // 2
 _NO_BIN = 2**16 - 1
 
@@ -57,44 +56,6 @@ class Values:
     span: tuple[float, float] | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class RankProducts:
-    """Sums from which the rank correlations of two RDMs follow.
-
-    Attributes:
-        product: Sum over pairs of the product of both doubled centred ranks.
-        ties_a: Sum of c^3 - c over groups of c equal values (or values in one bin) of the first RDM.
-        ties_b: The same for the second.
-        n_pairs: Number of pairs, p.
-    """
-
-    product: float
-    ties_a: float
-    ties_b: float
-    n_pairs: int
-
-    @property
-    def cubes(self) -> float:
-        """p^3 - p, three times the sum of squares of doubled centred ranks without ties."""
-        return float(self.n_pairs) ** 3 - self.n_pairs
-
-    def spearman(self) -> float:
-        """Pearson's r of the average ranks; NaN if all values of an RDM are equal."""
-        squares = [self.cubes - ties for ties in (self.ties_a, self.ties_b)]
-        if min(squares) <= 0:
-            return math.nan
-        return max(-1.0, min(1.0, 3 * self.product / (math.sqrt(squares[0]) * math.sqrt(squares[1]))))
-
-    def rho_a(self) -> float:
-        """Expected Spearman's rho when ties are broken at random."""
-        return 3 * self.product / self.cubes
-
-    def angles(self) -> tuple[float, float]:
-        """Largest possible angle between exact ranks and ranks with these ties, in radians, for each RDM."""
-        angle_a, angle_b = (math.asin(min(1.0, math.sqrt(ties / self.cubes))) for ties in (self.ties_a, self.ties_b))
-        return angle_a, angle_b
-
-
 class RankTables:
     """Tables from values to doubled centred average ranks, one range of addresses ("window") at a time.
 
@@ -118,23 +79,24 @@ class RankTables:
         advance: progress.Advance = progress.silent,
     ) -> None:
         self.values, self.devices = values, list(devices)
-        self._kept: list[jax.Array | None] = [None] * len(self.devices)
-        self._n_kept = [0] * len(self.devices)
+        self._kept: list[list[jax.Array]] = [[] for _ in self.devices]
+        self._memory: list[np.ndarray | None] = [None] * len(self.devices)
         places = [len(range(device, min(keep, values.n_tiles), len(devices))) for device in range(len(devices))]
         # Bins are kept instead of values, once there are bins.
         self._n_places, self._is_binned = [0] * len(places) if n_bins else places, False
         base, lookup, size = self._layout(advance)
-        self._shift = 0
-        while n_bins and -(-size >> self._shift) > min(n_bins, _NO_BIN):
-            self._shift += 1
-        size = -(-size >> self._shift)
+        self.shift = 0
+        while n_bins and -(-size >> self.shift) > min(n_bins, _NO_BIN):
+            self.shift += 1
+        size = -(-size >> self.shift)
         self._address = [
             (np.uint32(base), None if lookup is None else jax.device_put(lookup, device)) for device in self.devices
         ]
         self._n_places, self._is_binned = places, n_bins > 0
         self._width = min(size, max(1, table_bytes // 4))
         self.n_windows = -(-size // self._width)
-        self._in_bytes = self.n_windows == 1 and not n_bins and counts_in_bytes(self.devices, values.n_pairs, size)
+        exact_in_one = self.n_windows == 1 and not n_bins
+        self._dtype = count_dtype(self.devices, values.n_pairs, size) if exact_in_one else np.dtype(np.int32)
         self._window, self._low = -1, 0
         self._tables: list[jax.Array] = []
         self._ties = [0.0] * self.n_windows
@@ -164,12 +126,17 @@ class RankTables:
         self._tables = [jax.device_put(table, device) for device in self.devices]
         self._low += int(first)
 
+    @property
+    def unit(self) -> int:
+        """What `ranks` are multiples of."""
+        return rank_unit(self.values.n_pairs)
+
     def ranks(self, number: int) -> jax.Array:
-        """Doubled centred ranks of a tile, int32 or float32; 0 outside the window and for no pair."""
-        return _ranks(**self.operands(number))
+        """Doubled centred ranks of a tile over `unit`, int32; 0 outside the window and for no pair."""
+        return _look_up(self.operands(number), shift=self.shift)
 
     def operands(self, number: int) -> dict:
-        """What `_ranks` takes for a tile."""
+        """What `ranks_of` takes for a tile."""
         device = number % len(self.devices)
         base, lookup = self._address[device]
         return {
@@ -178,28 +145,32 @@ class RankTables:
             'base': base,
             'lookup': lookup,
             'low': np.uint32(self._low),
-            'grid': self.values.grid,
-            'shift': self._shift,
         }
 
     def _tile(self, device: int, number: int) -> jax.Array:
-        """Values of a tile, or the numbers of their bins once these are known."""
+        """Addresses of the values of a tile, or the numbers of their bins once these are known."""
         place = number // len(self.devices)
         kept = self._kept[device]
-        if kept is not None and place < self._n_kept[device]:
-            return _read(kept, np.int32(place))
-        tile = self.values.make(device, number)
+        if place < len(kept):
+            return kept[place]
+        tile = _addresses(self.values.make(device, number), grid=self.values.grid)
         if self._is_binned:
-            base, lookup = self._address[device]
-            tile = _bins(tile, base, lookup, grid=self.values.grid, shift=self._shift)
-        if place < self._n_places[device]:
-            if kept is None:
-                shape = (self._n_places[device], *tile.shape)
-                kept = jnp.empty(shape, tile.dtype, device=self.devices[device])
-            # One large array: many tiles of their own would leave the allocator with holes.
-            self._kept[device] = _write(kept, tile, np.int32(place))
-            self._n_kept[device] = place + 1
+            tile = _bins(tile, *self._address[device], shift=self.shift)
+        if place == len(kept) < self._n_places[device]:
+            kept.append(self._keep(tile, device))
         return tile
+
+    def _keep(self, tile: jax.Array, device: int) -> jax.Array:
+        """The tile where it is kept. On a CPU that is one large array: many of their own leave holes in the memory."""
+        if self.devices[device].platform != 'cpu':
+            return tile
+        memory = self._memory[device]
+        if memory is None:
+            shape = self._n_places[device], -(-tile.nbytes // ALIGNMENT) * ALIGNMENT
+            memory = self._memory[device] = aligned_empty(shape, np.uint8)
+        own = memory[len(self._kept[device]), : tile.nbytes].view(tile.dtype).reshape(tile.shape)
+        np.copyto(own, np.asarray(tile))
+        return jax.device_put(own, self.devices[device])
 
     def _layout(self, advance: progress.Advance) -> tuple[int, np.ndarray | None, int]:
         """Address of the first place, places of the stretches (None: there are no gaps), number of places."""
@@ -221,19 +192,18 @@ class RankTables:
     def _window_counts(self, advance: progress.Advance) -> np.ndarray:
         """How often each address of the window occurs, and all else as the last entry."""
         size = self._width + 1
-        if self._in_bytes:
-            counts = self._total(size, self._count, advance, jnp.uint8)
-            # A byte that ran over has lost 256 at a time.
+        if self._dtype != np.int32:
+            counts = self._total(size, self._count, advance, self._dtype)
+            # A count of 8 or 16 bits that ran over has lost 2^8 or 2^16 at a time.
             if int(counts[:-1].sum(dtype=np.int64)) == self.values.n_pairs:
                 return counts
-            self._in_bytes = False
+            self._dtype = np.dtype(np.int32)
         return self._total(size, self._count, advance)
 
     def _count(self, counts: jax.Array, tile: jax.Array, device: int) -> jax.Array:
-        base, lookup = self._address[device]
-        return _count(counts, tile, base, lookup, np.uint32(self._low), grid=self.values.grid, shift=self._shift)
+        return _count(counts, tile, *self._address[device], np.uint32(self._low), shift=self.shift)
 
-    def _total(self, size: int, step: Step, advance: progress.Advance, dtype=jnp.int32) -> np.ndarray:
+    def _total(self, size: int, step: Step, advance: progress.Advance, dtype=np.int32) -> np.ndarray:
         """Counts over all tiles, [size]."""
         count_on = functools.partial(self._count_on, size=size, step=step, advance=advance, dtype=dtype)
         jobs = [functools.partial(count_on, device) for device in range(len(self.devices))]
@@ -243,13 +213,13 @@ class RankTables:
         return first
 
     def _count_on(self, device: int, size: int, step: Step, advance: progress.Advance, dtype) -> np.ndarray:
-        """Counts over the tiles of a device; int32 there, moved to int64 on the host before they can overflow."""
+        """Counts over the tiles of a device. Those of 32 bits move to int64 on the host before they can overflow."""
         moved, n_counted = None, 0
         counts = jnp.zeros(size, dtype, device=self.devices[device])
         waiting: list[jax.Array] = []
         for number in range(device, self.values.n_tiles, len(self.devices)):
             tile = self._tile(device, number)
-            if n_counted + tile.size > _INT32_MAX:
+            if dtype == np.int32 and n_counted + tile.size > _INT32_MAX:
                 moved = np.asarray(counts).astype(np.int64) + (0 if moved is None else moved)
                 counts, n_counted = jnp.zeros(size, dtype, device=self.devices[device]), 0
             counts = step(counts, tile, device)
@@ -261,63 +231,16 @@ class RankTables:
         return np.asarray(counts) if moved is None else moved + np.asarray(counts)
 
 
-def counts_in_bytes(devices: Sequence[jax.Device], n_pairs: int, n_addresses: int) -> bool:
-    """Whether to try counts of a byte: a quarter of the memory, which caches hold better. GPUs add words only."""
-    return devices[0].platform == 'cpu' and n_pairs <= _FEW_PER_ADDRESS * n_addresses
+def count_dtype(devices: Sequence[jax.Device], n_pairs: int, n_addresses: int) -> np.dtype:
+    """Smallest type that is likely to hold every count: caches hold small tables better. GPUs add 32-bit words only."""
+    likely = _PEAK * n_pairs / n_addresses
+    small = [dtype for dtype in (np.uint8, np.uint16) if likely <= np.iinfo(dtype).max + 1]
+    return np.dtype(small[0] if small and devices[0].platform == 'cpu' else np.int32)
 
 
-def rank_products(
-    a: Values,
-    b: Values,
-    devices: Sequence[jax.Device],
-    *,
-    table_bytes: int,
-    keep: tuple[int, int] = (0, 0),
-    n_bins: int = 0,
-) -> RankProducts:
-    """Counts, ranks and multiplies the values of two RDMs.
-
-    Args:
-        a: Values of one RDM.
-        b: Values of the other, with the same tiles.
-        devices: Where the tiles are.
-        table_bytes: Memory for both tables, without the counts they are made from; where it is too small the passes
-            run over ranges of values.
-        keep: How many tiles of `a`, and how many of `b`, to keep in memory between passes.
-        n_bins: Bins instead of exact ranks; 0: exact.
-    """
-    make = functools.partial(RankTables, devices=devices, table_bytes=table_bytes // 2, n_bins=n_bins)
-    with progress.stage('tiles of values looked through', 2 * a.n_tiles) as advance:
-        side_a, side_b = together(
-            functools.partial(make, a, keep=keep[0], advance=advance),
-            functools.partial(make, b, keep=keep[1], advance=advance),
-        )
-    with progress.stage('tiles of values counted', 2 * a.n_tiles) as advance:
-        together(functools.partial(side_a.load, 0, advance), functools.partial(side_b.load, 0, advance))
-
-    def product(_: int, number: int) -> float:
-        # Products of two 32-bit integers need float64.
-        with jax.enable_x64(True):
-            return float(_product(_ranks(**side_a.operands(number)), _ranks(**side_b.operands(number))))
-
-    products: list[float] = []
-    with progress.stage('tiles of ranks multiplied', side_a.n_windows * side_b.n_windows * a.n_tiles) as advance:
-        for window_a in range(side_a.n_windows):
-            side_a.load(window_a)
-            for window_b in range(side_b.n_windows):
-                side_b.load(window_b)
-                for one in spread(product, range(a.n_tiles), len(devices)):
-                    products.append(one)
-                    advance()
-    return RankProducts(math.fsum(products), side_a.ties, side_b.ties, a.n_pairs)
-
-
-def sorted_products(a: np.ndarray, b: np.ndarray) -> RankProducts:
-    """The same as `rank_products` by sorting, for few pairs: float32 [p], [p], p up to 2^32."""
-    (ranks_a, ties_a), (ranks_b, ties_b) = together(
-        functools.partial(_doubled_ranks, a), functools.partial(_doubled_ranks, b)
-    )
-    return RankProducts(float(ranks_a @ ranks_b), ties_a, ties_b, len(a))
+def rank_unit(n_pairs: int) -> int:
+    """Power of two that doubled centred ranks are divided by to fit 32 bits; 1 up to 2^31 values."""
+    return 1 << max(0, n_pairs.bit_length() - 31)
 
 
 def rank_table(counts: np.ndarray, n_below: int, n_pairs: int) -> tuple[np.ndarray, float, int]:
@@ -329,26 +252,32 @@ def rank_table(counts: np.ndarray, n_below: int, n_pairs: int) -> tuple[np.ndarr
         n_pairs: Number of all values, p.
 
     Returns:
-        2 * rank - (p + 1) for each entry, and a last 0, [m + 1]: int32, or float32 where p does not fit; the sum of
-        c^3 - c over the counts c; and the sum of the counts.
+        (2 * rank - (p + 1)) / `rank_unit(p)`, rounded, for each entry, and a last 0, int32 [m + 1]; the sum of c^3 - c
+        over the counts c; and the sum of the counts.
     """
-    table = np.empty(len(counts) + 1, np.int32 if n_pairs <= _INT32_MAX else np.float32)
-    # Twice a cumulative sum of a chunk has to fit.
+    table = aligned_empty((len(counts) + 1,), np.int32)
+    unit = rank_unit(n_pairs)
+    # A doubled cumulative sum of a chunk has to fit.
     integer = np.int32 if 2 * n_pairs <= _INT32_MAX else np.int64
     ties, twice_before = 0.0, 2 * n_below - n_pairs
+    buffers = np.empty((2, _HOST_CHUNK), integer), np.empty((2, _HOST_CHUNK))
     for start in range(0, len(counts), _HOST_CHUNK):
-        chunk = slice(start, min(start + _HOST_CHUNK, len(counts)))
-        count = counts[chunk].astype(integer, copy=False)
-        # Average rank = number of smaller values + (count + 1) / 2.
-        twice = np.cumsum(count, dtype=integer)
+        part = counts[start : start + _HOST_CHUNK]
+        count, twice, real, square = (row[: len(part)] for buffer in buffers for row in buffer)
+        # Doubled average rank = twice the number of smaller values + count + 1.
+        count[:] = part
+        np.cumsum(count, out=twice)
         twice += twice
         n_twice = int(twice[-1])
+        count -= integer(twice_before + unit // 2)
         twice -= count
-        twice += integer(twice_before)
-        table[chunk] = twice
+        if unit > 1:
+            twice >>= unit.bit_length() - 1
+        table[start : start + len(part)] = twice
         twice_before += n_twice
-        real = count.astype(np.float64)
-        ties += float(real @ (real * real)) - n_twice / 2
+        real[:] = part
+        np.multiply(real, real, out=square)
+        ties += float(np.einsum('i,i->', square, real)) - n_twice / 2  # a dot product would wake BLAS threads
     table[-1] = 0
     return table, ties, (twice_before + n_pairs) // 2 - n_below
 
@@ -361,29 +290,14 @@ def together(*jobs: Callable) -> list:
         return [future.result() for future in [pool.submit(job) for job in jobs]]
 
 
-def _doubled_ranks(values: np.ndarray) -> tuple[np.ndarray, float]:
-    """2 * rank - (p + 1) of each value, float64 [p], and the sum of c^3 - c over groups of c equal ones."""
-    bits = (values + np.float32(0)).view(np.uint32)  # + 0 turns -0.0 into 0.0
-    address = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-    # Value and place in one integer: NumPy sorts these many times faster than it finds an order.
-    packed = (address.astype(np.uint64) << np.uint64(32)) | np.arange(len(values), dtype=np.uint64)
-    packed.sort()
-    place, address = (packed & np.uint64(2**32 - 1)).astype(np.int64), (packed >> np.uint64(32)).astype(np.uint32)
-    first = np.flatnonzero(np.concatenate([[True], address[1:] != address[:-1]]))
-    counts = np.diff(first, append=len(values))
-    doubled = np.empty(len(values))
-    doubled[place] = np.repeat(2.0 * first + counts - len(values), counts)
-    real = counts.astype(np.float64)
-    return doubled, float(np.sum(real**3 - real))
-
-
 def _host_address(value: float) -> np.uint32:
     """`_addresses` of one number that lies on no grid."""
     bits = np.float32(value + 0.0).view(np.uint32)  # + 0.0 turns -0.0 into 0.0
     return ~bits if bits >> 31 else bits | np.uint32(1 << 31)
 
 
-def _addresses(tile: jax.Array, grid: float) -> jax.Array:
+@compiled(static_argnames='grid')
+def _addresses(tile, *, grid):
     """uint32 that order like the values, equal for 0.0 and -0.0, above all of a window's for NaN."""
     if grid:
         # Exact: a value on the grid divided by a power of two. Above 2**24 steps float32 holds even numbers only.
@@ -397,65 +311,46 @@ def _addresses(tile: jax.Array, grid: float) -> jax.Array:
     return jnp.where(bits >> 31 == 1, ~bits, bits | jnp.uint32(1 << 31))
 
 
-def _places(tile, base, lookup, grid, shift):
+def _places(tile, base, lookup, shift):
     """Numbers of the table entries if one window held all, uint32."""
     if tile.dtype == jnp.uint16:
         return tile.astype(jnp.uint32)
-    address = _addresses(tile, grid) - base
+    address = tile - base
     if lookup is not None:
         stretch = lookup.at[address >> _LOW_BITS].get(mode='promise_in_bounds')
         address = (stretch << _LOW_BITS) | (address & jnp.uint32((1 << _LOW_BITS) - 1))
     return address >> shift
 
 
-def _entries(tile, base, lookup, low, grid, shift, size):
-    """Entries of a window's table, int32; the last of the `size` for all that is outside."""
+def _entries(tile, base, lookup, low, shift, size):
+    """Entries of a window's table, uint32; the last of the `size` for all that is outside."""
     # What lies below the window wraps around to large numbers.
-    return jnp.minimum(_places(tile, base, lookup, grid, shift) - low, jnp.uint32(size - 1)).astype(jnp.int32)
+    return jnp.minimum(_places(tile, base, lookup, shift) - low, jnp.uint32(size - 1))
 
 
-@compiled(static_argnames=('grid', 'shift'))
-def _bins(tile, base, lookup, *, grid, shift):
-    return jnp.minimum(_places(tile, base, lookup, grid, shift), jnp.uint32(_NO_BIN)).astype(jnp.uint16)
+@compiled(static_argnames='shift')
+def _bins(tile, base, lookup, *, shift):
+    return jnp.minimum(_places(tile, base, lookup, shift), jnp.uint32(_NO_BIN)).astype(jnp.uint16)
 
 
-@compiled(static_argnames=('grid', 'shift'), donate_argnums=0)
-def _count(counts, tile, base, lookup, low, *, grid, shift):
-    entries = _entries(tile, base, lookup, low, grid, shift, len(counts))
+@compiled(static_argnames='shift', donate_argnums=0)
+def _count(counts, tile, base, lookup, low, *, shift):
+    entries = _entries(tile, base, lookup, low, shift, len(counts))
     return counts.at[entries.reshape(-1)].add(1, mode='promise_in_bounds')
 
 
 @compiled(donate_argnums=0)
 def _count_stretches(counts, tile):
-    stretches = (_addresses(tile, 0.0) >> _LOW_BITS).astype(jnp.int32)
-    return counts.at[stretches.reshape(-1)].add(1, mode='promise_in_bounds')
+    return counts.at[(tile >> _LOW_BITS).reshape(-1)].add(1, mode='promise_in_bounds')
 
 
-def _ranks(table, tile, base, lookup, low, *, grid, shift):
-    # Two programs: in one, XLA works each entry out inside the gather, one by one, which takes three times as long.
-    return _look_up(table, _entry_numbers(tile, base, lookup, low, grid=grid, shift=shift, size=len(table)))
-
-
-@compiled(static_argnames=('grid', 'shift', 'size'))
-def _entry_numbers(tile, base, lookup, low, *, grid, shift, size):
-    return _entries(tile, base, lookup, low, grid, shift, size)
-
-
-@compiled
-def _look_up(table, entries):
+def ranks_of(operands: dict, *, shift: int) -> jax.Array:
+    """Ranks of a tile, inside a compiled function; see `RankTables.operands`."""
+    table = operands['table']
+    entries = _entries(operands['tile'], operands['base'], operands['lookup'], operands['low'], shift, len(table))
     return table.at[entries].get(mode='promise_in_bounds')
 
 
-@compiled(donate_argnums=0)
-def _write(kept, tile, place):
-    return jax.lax.dynamic_update_index_in_dim(kept, tile, place, 0)
-
-
-@compiled
-def _read(kept, place):
-    return jax.lax.dynamic_index_in_dim(kept, place, keepdims=False)
-
-
-@compiled
-def _product(ranks_a, ranks_b):
-    return jnp.sum(ranks_a.astype(jnp.float64) * ranks_b.astype(jnp.float64))
+@compiled(static_argnames='shift')
+def _look_up(operands, *, shift):
+    return ranks_of(operands, shift=shift)

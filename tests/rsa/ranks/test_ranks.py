@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 
 from humalign_jax import rsa
-from humalign_jax.rsa.ranks import average, counting
-from humalign_jax.rsa.ranks.counting import RankTables, Values, rank_products, rank_table, sorted_products
+from humalign_jax.rsa.ranks import average, counting, products
+from humalign_jax.rsa.ranks.counting import RankTables, Values, rank_table, rank_unit
+from humalign_jax.rsa.ranks.products import rank_products, sorted_products
 
 
 def spearmanr(a, b):
@@ -91,7 +92,7 @@ def test_keys_on_the_grid_are_lossless_and_in_order():
     steps = np.unique(np.concatenate([np.arange(5000), top, 2 * np.arange(2**24 - 5000, 2**24 + 1)]))
     distances = (steps * grid).astype(np.float32)
     kept = np.unique(distances)  # above 1 the odd steps are no float32
-    addresses = np.asarray(counting._addresses(jnp.asarray(kept), grid)).astype(np.int64)
+    addresses = np.asarray(counting._addresses(jnp.asarray(kept), grid=grid)).astype(np.int64)
     assert np.all(np.diff(addresses) > 0)
     assert addresses[0] == 0 and addresses[-1] == counting.GRID_SIZE - 1
     # Every float32 between 1/2 and 2 that is a distance has its own address: no gaps either.
@@ -101,12 +102,12 @@ def test_keys_on_the_grid_are_lossless_and_in_order():
 def test_keys_of_bit_patterns_are_in_order():
     bits = np.random.default_rng(0).integers(0, 2**32, 200_000, dtype=np.uint32).view(np.float32)
     numbers = np.unique(bits[np.isfinite(bits)])
-    addresses = np.asarray(counting._addresses(jnp.asarray(numbers), 0.0)).astype(np.int64)
+    addresses = np.asarray(counting._addresses(jnp.asarray(numbers), grid=0.0)).astype(np.int64)
     assert np.all(np.diff(addresses) > 0)
-    both = np.asarray(counting._addresses(jnp.asarray(np.array([0.0, -0.0], np.float32)), 0.0))
+    both = np.asarray(counting._addresses(jnp.asarray(np.array([0.0, -0.0], np.float32)), grid=0.0))
     assert both[0] == both[1]
     assert [counting._host_address(x) for x in (-1.5, -0.0, 0.0, 2.5)] == np.asarray(
-        counting._addresses(jnp.asarray(np.array([-1.5, -0.0, 0.0, 2.5], np.float32)), 0.0)
+        counting._addresses(jnp.asarray(np.array([-1.5, -0.0, 0.0, 2.5], np.float32)), grid=0.0)
     ).tolist()
 
 
@@ -135,7 +136,8 @@ def test_rank_tables_hold_for_five_billion_pairs():
     assert n_counted == n_pairs
     below = [0, *np.cumsum(counts)[:-1].tolist()]
     exact = [2 * s + c - n_pairs for s, c in zip(below, counts.tolist())]
-    np.testing.assert_allclose(table, [*exact, 0], rtol=1e-7)
+    unit = rank_unit(n_pairs)
+    assert np.max(np.abs(table * float(unit) - [*exact, 0])) <= unit / 2
     assert ties == pytest.approx(sum(c**3 - c for c in counts.tolist()), rel=1e-12)
 
 
@@ -160,6 +162,35 @@ def test_as_many_equal_values_as_a_byte_can_and_cannot_count(n_equal, n_devices)
     np.testing.assert_array_equal(ranks, 2 * rankdata(a) - (len(a) + 1))
     counts = np.unique(a, return_counts=True)[1].astype(float)
     assert tables.ties == pytest.approx(float((counts**3 - counts).sum()), rel=1e-14)
+
+
+@pytest.mark.parametrize('n_equal', [65_535, 65_536, 65_537])
+def test_as_many_equal_values_as_16_bits_can_and_cannot_count(n_equal):
+    rng = np.random.default_rng(n_equal)
+    near_one = 1 + rng.integers(0, 2000, 300_000 - n_equal) * 2.0**-23  # few addresses: many values for each
+    a = rng.permutation(np.concatenate([np.full(n_equal, 1 + 2.0**-13), near_one]).astype(np.float32))
+    devices = jax.local_devices()[:1]
+    assert counting.count_dtype(devices, len(a), 1 << 14) == np.uint16
+    tables = RankTables(in_tiles(a)(1), devices, table_bytes=1 << 27)
+    tables.load(0)
+    ranks = np.concatenate([np.asarray(tables.ranks(t)) for t in range(7)])[: len(a)]
+    np.testing.assert_array_equal(ranks, 2 * rankdata(a) - (len(a) + 1))
+
+
+def test_ranks_beyond_32_bits_are_rounded_to_a_multiple_of_a_power_of_two(monkeypatch, counted):
+    monkeypatch.setattr(counting, 'rank_unit', lambda n_pairs: 8)
+    monkeypatch.setattr(products, 'rank_unit', lambda n_pairs: 8)
+    a, b = values('distances'), values('both signs', seed=1)
+    b = a + b / 8
+    assert np.max(np.abs(rsa.average_ranks(a) - rankdata(a))) == 2.0  # half of 8, of twice the rank
+    # 1e5 ranks with errors of up to 2, as if drawn at random: 1e-5 of a rank's size, 1e-7 of all.
+    assert rsa.spearman(a, b) == pytest.approx(spearmanr(a, b).statistic, abs=1e-7)
+
+
+@pytest.mark.parametrize(('n_pairs', 'unit'), [(2**31 - 1, 1), (2**31, 2), (100_000 * 99_999 // 2, 4)])
+def test_ranks_of_billions_of_values_fit_32_bits(n_pairs, unit):
+    assert rank_unit(n_pairs) == unit
+    assert (n_pairs - 1) // unit <= 2**31 - 1
 
 
 @pytest.mark.parametrize('shape', SHAPES)
