@@ -128,7 +128,7 @@ def follow_part(part, limit, arguments, work, environment, results) -> None:
     command = [sys.executable, __file__, '--inside', part.name, '--work', work, '--data', arguments.data]
     command += ['--budget', str(limit)] + ['--tiny'] * arguments.tiny
     print(f'{part.name}: at most {limit:.0f} s', flush=True)
-    start = time.monotonic()
+    start, cpu = time.monotonic(), _cpu_seconds()
     result = results[part.name] = {'status': 'running', 'seconds': 0.0, 'limit_seconds': round(limit), 'rows': []}
     with log_file.open('wb') as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=ROOT, start_new_session=True)
@@ -144,6 +144,7 @@ def follow_part(part, limit, arguments, work, environment, results) -> None:
             process.wait()
     read_rows(result_file, result)
     result['seconds'] = round(time.monotonic() - start, 1)
+    result['cpu_seconds'] = round(_cpu_seconds() - cpu, 1)
     if stopped:
         result['status'] = f'stopped after {limit:.0f} s'
     elif process.returncode:
@@ -152,6 +153,12 @@ def follow_part(part, limit, arguments, work, environment, results) -> None:
     else:
         result['status'] = 'skipped' if result['rows'] and all('skipped' in row for row in result['rows']) else 'done'
     print(f'{part.name}: {result["status"]}, {result["seconds"]} s', flush=True)
+
+
+def _cpu_seconds() -> float:
+    """Of all parts that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def read_rows(result_file: pathlib.Path, result: dict) -> bool:

@@ -35,6 +35,14 @@ def _run(folder, *arguments):
     return done.returncode, done.stdout + done.stderr, json.loads(path.read_text()) if path.exists() else {}
 
 
+@pytest.mark.skipif(os.path.exists('/dev/nvidia0'), reason='there is a GPU')
+def test_a_machine_without_a_gpu_is_told_what_is_missing(tmp_path):
+    command = [sys.executable, SCRIPT, '--out', tmp_path, '--data', tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert 'error: jax finds no GPU' in done.stdout and "pip install 'jax[cuda12]'" in done.stdout
+
+
 def _part(gpu, folder, code, limit):
     """Result of a part whose process runs this code instead."""
     (folder / 'stand_in.py').write_text(code)

@@ -31,16 +31,19 @@ STEPS = 10
 
 def environment(setting: Setting) -> None:
     """Devices, versions, driver; and the rates of plain products and copies, for the floors of other parts."""
-    device = jax.devices()[0]
-    if device.platform == 'cpu' and not setting.tiny:
+    try:
+        device, words = jax.devices()[0], ''
+    except RuntimeError as error:  # there is no such platform
+        device, words = None, f' ({error})'
+    if device is None or (device.platform == 'cpu' and not setting.tiny):
         installed = sorted(
             f'{name}=={found.version}'
             for found in importlib.metadata.distributions()
             if (name := found.metadata['Name'] or '').startswith('jax')
         )
         setting.row(
-            f'jax finds no GPU. Installed: {", ".join(installed)}. It needs a GPU that nvidia-smi shows and a jax with '
-            "CUDA (pip install 'jax[cuda12]' or 'jax[cuda13]', about 3 GB, which the data folder cannot carry).",
+            f'jax finds no GPU{words}. Installed: {", ".join(installed)}. Needed are a GPU that nvidia-smi shows and a jax '
+            "with CUDA (pip install 'jax[cuda12]' or 'jax[cuda13]', about 3 GB, which the data folder cannot carry).",
             fatal=True,
             passed=False,
         )
