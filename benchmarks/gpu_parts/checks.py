@@ -42,8 +42,8 @@ def environment(setting: Setting) -> None:
             if (name := found.metadata['Name'] or '').startswith('jax')
         )
         setting.row(
-            f'jax finds no GPU{words}. Installed: {", ".join(installed)}. Needed are a GPU that nvidia-smi shows and a jax '
-            "with CUDA (pip install 'jax[cuda12]' or 'jax[cuda13]', about 3 GB, which the data folder cannot carry).",
+            f'jax finds no GPU{words}. Installed: {", ".join(installed)}. Needed are a GPU that nvidia-smi shows and '
+            "a jax with CUDA (pip install 'jax[cuda12]' or 'jax[cuda13]', 3 GB: more than the data folder can carry).",
             fatal=True,
             passed=False,
         )
@@ -83,7 +83,7 @@ def correctness(setting: Setting) -> None:
         _distances(setting)
         _layers(setting, here, cpu)
         _scores(setting, here, cpu)
-        for name in ('philnet', 'vae') if setting.tiny else ('philnet', 'resnet18', 'vae'):
+        for name in ('philnet', 'vae') if setting.tiny else ('philnet', 'vae', 'resnet18'):
             with setting.trying(f'{STEPS} steps of {name}'):
                 _steps(setting, name, here, cpu)
 
