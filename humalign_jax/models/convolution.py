@@ -5,6 +5,8 @@ these are faster there. Figures on speed: docs/decisions.md.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,12 +39,13 @@ def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0) 
     return _patch_conv(x, kernel, stride, padding)
 
 
+@jax.custom_vjp
 def conv_transpose_4x4(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Transposed convolution, kernel 4, stride 2, padding 1: equal to torch.nn.functional.conv_transpose2d.
 
-    An output pixel depends on 2x2 of the 4x4 taps, chosen by the parity of its row and column. The same sum is a 2x2
-    convolution of the padded image to 4 channels per output channel, followed by depth-to-space, which is faster on
-    a CPU than lax.conv_transpose.
+    An output pixel depends on 2x2 of the 4x4 taps, chosen by the parity of its row and column: its phase. The four
+    phases are computed as the channels of one 2x2 convolution, which is faster on a CPU than lax.conv_transpose. The
+    gradients are those of a convolution with stride 2, of which this is the transpose.
 
     Args:
         x: Images, [b, h, w, c].
@@ -51,14 +54,48 @@ def conv_transpose_4x4(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
         [b, 2 h, 2 w, d].
     """
-    b, h, w, c = x.shape
-    d = kernel.shape[-1]
+    c, d = kernel.shape[2:]
     # Output row o = 2 i - 1 + k: tap k = 2 s + phase serves rows of one parity, and s = 1 looks one pixel back.
     taps = kernel.reshape(2, 2, 2, 2, c, d)[::-1, :, ::-1]  # s, phase of the row; s, phase of the column
-    taps = taps.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, c, 4 * d)
-    phases = _conv(x, taps, 1, 1)  # [b, h + 1, w + 1, 4 d]
-    phases = phases.reshape(b, h + 1, w + 1, 2, 2, d).transpose(0, 1, 3, 2, 4, 5)
+    taps = taps.transpose(1, 3, 0, 2, 4, 5)  # [2, 2, 2, 2, c, d]: phases, s
+    on_cpu = _phase_by_phase if x.shape[1] * x.shape[2] < 9 else _all_phases
+    return jax.lax.platform_dependent(x, taps, cpu=on_cpu, default=_all_phases)
+
+
+def _conv_transpose_4x4_forward(x, kernel):
+    return conv_transpose_4x4(x, kernel), (x, kernel)
+
+
+def _conv_transpose_4x4_backward(saved, cotangent):
+    x, kernel = saved
+    kernel = kernel.swapaxes(2, 3)
+    of_kernel = _gradient_of_kernel(cotangent, kernel, x, stride=2, padding=1)
+    return _conv_forward(cotangent, kernel, 2, 1)[0], of_kernel.swapaxes(2, 3)
+
+
+conv_transpose_4x4.defvjp(_conv_transpose_4x4_forward, _conv_transpose_4x4_backward)
+
+
+def _all_phases(x: jax.Array, taps: jax.Array) -> jax.Array:
+    """`conv_transpose_4x4` as one convolution to 4 d channels, which computes a row and a column too many."""
+    b, h, w, c = x.shape
+    d = taps.shape[-1]
+    taps = taps.transpose(2, 3, 4, 0, 1, 5).reshape(2, 2, c, 4 * d)
+    phases = _direct(x, taps, 1, 1).reshape(b, h + 1, w + 1, 2, 2, d).transpose(0, 1, 3, 2, 4, 5)
     return phases.reshape(b, 2 * h + 2, 2 * w + 2, d)[:, 1:-1, 1:-1]
+
+
+def _phase_by_phase(x: jax.Array, taps: jax.Array) -> jax.Array:
+    """`conv_transpose_4x4` as a product of patches for each phase: no row too many, which counts on small maps."""
+    b, h, w, _ = x.shape
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+
+    def phase(row: int, column: int) -> jax.Array:
+        seen = x[:, 1 - row : h + 2 - row, 1 - column : w + 2 - column]
+        return _patch_conv(seen, taps[row, column], 1, 0)
+
+    rows = [jnp.stack([phase(row, 1), phase(row, 0)], 3) for row in (1, 0)]  # output row 0 is of phase 1
+    return jnp.stack(rows, 2).reshape(b, 2 * h, 2 * w, -1)
 
 
 def row_conv(x: jax.Array, kernel: jax.Array, *, padding: int = 0) -> jax.Array:
@@ -106,21 +143,25 @@ def _direct(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.A
     return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
 
-# XLA's convolution; in training on a CPU its value and gradients come from `_value_on_cpu` and `_gradients_on_cpu`.
+# XLA's convolution; in training on a CPU its value and gradients come from the forms `..._on_cpu`.
 _conv = jax.custom_vjp(_direct, nondiff_argnums=(2, 3))
 
 
 def _conv_forward(x, kernel, stride, padding):
-    on_cpu, elsewhere = (functools.partial(f, stride=stride, padding=padding) for f in (_value_on_cpu, _direct))
-    return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere), (x, kernel)
+    return _by_platform(_value_on_cpu, _direct, x, kernel, stride=stride, padding=padding), (x, kernel)
 
 
 def _conv_backward(stride, padding, saved, cotangent):
-    forms = (functools.partial(f, stride=stride, padding=padding) for f in (_gradients_on_cpu, _gradients))
-    return jax.lax.platform_dependent(*saved, cotangent, **dict(zip(('cpu', 'default'), forms)))
+    return _by_platform(_gradients_on_cpu, _gradients, *saved, cotangent, stride=stride, padding=padding)
 
 
 _conv.defvjp(_conv_forward, _conv_backward)
+
+
+def _by_platform(on_cpu: Callable, elsewhere: Callable, *arrays: jax.Array, stride: int, padding: int) -> Any:
+    """The value of one of two functions, chosen when the program is lowered."""
+    forms = (functools.partial(form, stride=stride, padding=padding) for form in (on_cpu, elsewhere))
+    return jax.lax.platform_dependent(*arrays, **dict(zip(('cpu', 'default'), forms)))
 
 
 def _value_on_cpu(x: jax.Array, kernel: jax.Array, *, stride: int, padding: int) -> jax.Array:
@@ -134,24 +175,39 @@ def _value_on_cpu(x: jax.Array, kernel: jax.Array, *, stride: int, padding: int)
 def _gradients(
     x: jax.Array, kernel: jax.Array, dy: jax.Array, *, stride: int, padding: int
 ) -> tuple[jax.Array, jax.Array]:
-    of_kernel = jax.linear_transpose(lambda kernel: _direct(x, kernel, stride, padding), kernel)
-    return _gradient_of_x(x, kernel, dy, stride, padding), of_kernel(dy)[0]
+    of_x = jax.linear_transpose(lambda x: _direct(x, kernel, stride, padding), x)
+    return of_x(dy)[0], _xla_gradient_of_kernel(x, kernel, dy, stride=stride, padding=padding)
 
 
 def _gradients_on_cpu(
     x: jax.Array, kernel: jax.Array, dy: jax.Array, *, stride: int, padding: int
 ) -> tuple[jax.Array, jax.Array]:
-    """XLA computes the kernel's gradient on a CPU as a convolution with a kernel as large as the map: slow."""
     if _fits_winograd(x, kernel, stride, padding):
         return winograd.gradients(x, kernel, dy)
+    if (kernel.shape[0], stride, padding) == (4, 2, 1) and x.shape[1] % 2 == x.shape[2] % 2 == 0:
+        of_x = conv_transpose_4x4(dy, kernel.swapaxes(2, 3))  # of which this convolution is the transpose
+    else:
+        of_x = jax.linear_transpose(lambda x: _direct(x, kernel, stride, padding), x)(dy)[0]
+    return of_x, _patch_gradient_of_kernel(x, kernel, dy, stride=stride, padding=padding)
+
+
+def _gradient_of_kernel(x: jax.Array, kernel: jax.Array, dy: jax.Array, *, stride: int, padding: int) -> jax.Array:
+    """The gradient of a convolution's kernel."""
+    forms = _patch_gradient_of_kernel, _xla_gradient_of_kernel
+    return _by_platform(*forms, x, kernel, dy, stride=stride, padding=padding)
+
+
+def _xla_gradient_of_kernel(x: jax.Array, kernel: jax.Array, dy: jax.Array, *, stride: int, padding: int) -> jax.Array:
+    return jax.linear_transpose(lambda kernel: _direct(x, kernel, stride, padding), kernel)(dy)[0]
+
+
+def _patch_gradient_of_kernel(
+    x: jax.Array, kernel: jax.Array, dy: jax.Array, *, stride: int, padding: int
+) -> jax.Array:
+    """As one product of patches, because XLA on a CPU takes it for a convolution with a kernel as large as the map."""
     patches = jax.lax.optimization_barrier(_patches(x, kernel.shape[0], stride, padding))
     # d by k k c, because two cores share a product with few rows and many columns better.
-    of_kernel = (dy.reshape(-1, dy.shape[-1]).T @ patches).T.reshape(kernel.shape)
-    return _gradient_of_x(x, kernel, dy, stride, padding), of_kernel
-
-
-def _gradient_of_x(x: jax.Array, kernel: jax.Array, dy: jax.Array, stride: int, padding: int) -> jax.Array:
-    return jax.linear_transpose(lambda x: _direct(x, kernel, stride, padding), x)(dy)[0]
+    return (dy.reshape(-1, dy.shape[-1]).T @ patches).T.reshape(kernel.shape)
 
 
 def _fits_winograd(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> bool:

@@ -227,6 +227,25 @@ def test_conv_transpose_equals_the_sum_it_stands_for(shape):
     np.testing.assert_allclose(y, padded[:, 1:-1, 1:-1], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize('shape', [(2, 2, 2, 5), (2, 4, 6, 5)])
+def test_a_transposed_convolution_and_its_convolution_have_each_others_gradients(shape):
+    np_rng = np.random.default_rng(8)
+    x, kernel = (np_rng.normal(size=s).astype(np.float32) for s in (shape, (4, 4, shape[-1], 7)))
+    dy = np_rng.normal(size=(shape[0], 2 * shape[1], 2 * shape[2], 7)).astype(np.float32)
+
+    def by_xla(x, kernel):
+        numbers = ('NHWC', 'HWIO', 'NHWC')
+        return jax.lax.conv_transpose(x, kernel[::-1, ::-1], (2, 2), ((2, 2), (2, 2)), dimension_numbers=numbers)
+
+    found = vjp(convolution.conv_transpose_4x4, x, kernel, cotangent=dy)
+    for ours, theirs in zip(found, vjp(by_xla, x, kernel, cotangent=dy), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    strided = functools.partial(convolution.conv, stride=2, padding=1)
+    _, of_dy, of_kernel = vjp(strided, dy, kernel.swapaxes(2, 3), cotangent=x)
+    np.testing.assert_allclose(of_dy, found[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(of_kernel.swapaxes(2, 3), found[2], rtol=1e-4, atol=1e-4)
+
+
 def test_a_transposed_convolution_spreads_each_pixel_over_the_kernel():
     np_rng = np.random.default_rng(0)
     x, kernel = np_rng.normal(size=(2, 3, 4, 2)), np_rng.normal(size=(5, 5, 2, 3))
