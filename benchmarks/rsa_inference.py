@@ -21,7 +21,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import rsatoolbox
 from scipy.spatial.distance import pdist
 
 from humalign_jax import rsa, storage
@@ -30,21 +29,23 @@ N_STIMULI, N_MODELS, N_SUBJECTS, N_DRAWS = 300, 5, 8, 1000
 THEIR_NAMES = {'spearman': 'spearman', 'pearson': 'corr', 'cosine': 'cosine'}
 
 
-def make_data() -> tuple[np.ndarray, np.ndarray]:
+def make_data(n_stimuli: int = N_STIMULI) -> tuple[np.ndarray, np.ndarray]:
     """RDMs of models, [m, p], and subjects, [k, p], that share ten latent features."""
     np_rng = np.random.default_rng(0)
-    points = np_rng.normal(size=(N_STIMULI, 10))
+    points = np_rng.normal(size=(n_stimuli, 10))
     noise = [0.5 + 0.2 * i for i in range(N_MODELS)] + [1.0] * N_SUBJECTS
     rdms = np.stack([pdist(points + sigma * np_rng.normal(size=points.shape)) for sigma in noise])
     return rdms[:N_MODELS], rdms[N_MODELS:]
 
 
-def time_ours(models: np.ndarray, subjects: np.ndarray, index: str) -> tuple[float, float, float, rsa.Bootstrap]:
+def time_ours(
+    models: np.ndarray, subjects: np.ndarray, index: str, n_draws: int = N_DRAWS
+) -> tuple[float, float, float, rsa.Bootstrap]:
     """Seconds of the first bootstrap with compilation, of the quickest later one and inference, and the samples."""
     seconds, of_infer = [], []
     for _ in range(4):
         started = time.perf_counter()
-        result = rsa.bootstrap(models, subjects, index=index, n_draws=N_DRAWS)
+        result = rsa.bootstrap(models, subjects, index=index, n_draws=n_draws)
         between = time.perf_counter()
         rsa.infer(models, subjects, index=index, n_permutations=0)
         seconds.append(between - started)
@@ -54,6 +55,8 @@ def time_ours(models: np.ndarray, subjects: np.ndarray, index: str) -> tuple[flo
 
 def time_theirs(models: np.ndarray, subjects: np.ndarray, index: str, n_draws: int) -> tuple[float, np.ndarray]:
     """Seconds for `n_draws`, and the scores of every draw, [n_draws, m]."""
+    import rsatoolbox
+
     np.random.seed(0)  # rsatoolbox draws from NumPy's global state
     fixed = [rsatoolbox.model.ModelFixed(str(i), rdm) for i, rdm in enumerate(models)]
     data = rsatoolbox.rdm.RDMs(subjects)
