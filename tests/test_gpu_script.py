@@ -61,17 +61,16 @@ work = pathlib.Path(sys.argv[sys.argv.index('--work') + 1])
 
 
 @pytest.mark.slow
-def test_every_part_passes_at_tiny_sizes(tmp_path):
-    status, output, record = _run(tmp_path)
+def test_parts_pass_at_tiny_sizes(tmp_path):
+    parts = ['environment', 'rsa', 'data', 'throughput', 'philnet']  # the others compile for minutes on two cores
+    status, output, record = _run(tmp_path, '--parts', *parts)
     assert status == 0, output[-3000:]
-    assert list(record['parts']) == [
-        'environment', 'correctness', 'rsa', 'data', 'fast', 'throughput', 'infer', 'philnet', 'resnet18',
-    ]  # fmt: skip
+    assert list(record['parts']) == parts
     for name, part in record['parts'].items():
         assert part['status'] in ('done', 'skipped') and part['rows'], name
         assert all(row.get('passed', True) for row in part['rows'])
     assert record['parts']['throughput']['status'] == record['parts']['philnet']['status'] == 'done'
-    assert '| **resnet18** | | done' in (tmp_path / 'out' / 'gpu_tiny.md').read_text()
+    assert '| **philnet** | | done' in (tmp_path / 'out' / 'gpu_tiny.md').read_text()
 
 
 def test_a_part_over_its_limit_is_stopped_and_keeps_its_rows(gpu, tmp_path):
