@@ -62,6 +62,8 @@ def _uri(path: pathlib.Path) -> str:
     """Where a file of the repository is on the site."""
     if path == pathlib.Path('README.md'):
         return 'index.md'
+    if path.parent == pathlib.Path('docs/notebooks'):
+        return f'notebooks/{path.stem}.md'
     return '/'.join(path.parts[1:]) if path.parts[0] == 'docs' else f'repository/{path.as_posix()}'
 
 
@@ -120,7 +122,7 @@ def _public_names(file: str) -> list[str]:
     """Where the functions and classes are defined that a package hands on, as `from a.b import c as c`."""
     found = []
     for node in ast.parse((ROOT / file).read_text()).body:
-        if isinstance(node, ast.ImportFrom):
+        if isinstance(node, ast.ImportFrom) and node.module != 'humalign_jax.records':  # a page of their own
             found += [f'{node.module}.{name.name}' for name in node.names]
     return found
 
@@ -142,7 +144,7 @@ def _notebook_pages() -> dict[str, str | bytes]:
         LOG.info('%s ran for %.1f s', path.name, time.perf_counter() - started)
         text, figures = notebooks.page(cells, path.stem)
         download = f'[This notebook as .ipynb]({path.stem}.ipynb)'
-        pages[f'notebooks/{path.stem}.md'] = f'{text}\n{download}\n'
+        pages[f'notebooks/{path.stem}.md'] = _with_links(f'{text}\n{download}\n', path.relative_to(ROOT))
         pages[f'notebooks/{path.stem}.ipynb'] = notebooks.ipynb(cells)
         pages |= {f'notebooks/{name}': content for name, content in figures.items()}
     return pages

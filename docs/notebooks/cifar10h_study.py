@@ -1,33 +1,85 @@
 # %% [markdown]
-# # A study: from images to a page
+# # A study: is a network as uncertain as people, and alike in geometry?
 #
-# One config trains networks, extracts their layers, compares them with people's answers, and writes a page. Here `tiny` trains
-# one small network for one epoch on rendered images, with simulated observers. The study with CIFAR-10 and the 511,000
-# answers of CIFAR-10H is `study = 'quickstart:cifar10'` with `settings = ['--config.data.root=DIR']`, and takes days on a CPU
-# or hours on a GPU; [its results](../results/README.md) are measured.
+# CIFAR-10H holds 511,000 answers to the 10,000 test images of CIFAR-10. A study takes the layers of a network as files,
+# compares them with these answers, and writes a page. `features` is a folder with `penultimate.npy`, `logits.npy` and
+# `labels.npy` in the published order, and `data` the folder with `cifar10h-counts.npy`. Without them, networks and observers
+# are simulated: the same steps, and numbers that mean nothing.
+#
+# `humalign run quickstart:cifar10 --config.data.root=DIR` is the whole study with training of four networks; its results
+# are [here](../results/README.md).
 
 # %% tags=["parameters"]
-study = 'quickstart:tiny'
-settings = ['--config.include=("philnet",)', '--config.soft_labels.network=']
-
-# %% [markdown]
-# On the command line: `humalign run quickstart:tiny --workdir=runs/study`. In Python, a run is a function of a config and a
-# folder.
+features, data = '', ''
 
 # %%
 from humalign_jax import main
 from humalign_jax.cli import configs
-from humalign_jax.experiments import study as experiment
 
-config = main.read_config([f'--config={configs.file_of(study)}', *settings])
-experiment.run(config, 'runs/study')
+rows = ['--config.stimuli.dataset=cifar10', '--config.stimuli.split=test', f'--config.human.root={data}']
+
+
+def read(name, *settings):
+    """A config by name; the variant tiny needs no data."""
+    file = configs.file_of(name if features else f'{name}:tiny')
+    return main.read_config([f'--config={file}', *(settings if features else [])])
+
 
 # %% [markdown]
-# Run again, it continues at the first stage that is not complete. Each stage is a folder with `scores.jsonl`.
+# ## Probabilities and errors
+#
+# On the command line: `humalign run alignment --config.features=... --workdir=study/alignment/mynet`.
 
 # %%
-import pathlib
+from humalign_jax.experiments import alignment
 
-for path in sorted(pathlib.Path('runs/study').rglob('scores.jsonl')):
-    print(path, len(path.read_text().splitlines()), 'scores')
-print('The page:', next(pathlib.Path('runs/study').rglob('report.html')))
+alignment.run(read('alignment', f'--config.features={features}', *rows), 'study/alignment/mynet')
+
+# %% [markdown]
+# ## Geometry
+#
+# Every layer against people's answers: over all pairs of images, within and between classes, and with the class partialled
+# out. Compare with the baseline that knows nothing but the class.
+
+# %%
+from humalign_jax.experiments import human_rsa
+
+human_rsa.run(read('human_rsa', f"--config.features=('{features}',)", *rows), 'study/human_rsa')
+
+# %% [markdown]
+# ## Scores
+#
+# Each step leaves `scores.jsonl`: value, 95 % interval, number of images, noise ceiling and provenance.
+
+# %%
+from humalign_jax import storage
+from humalign_jax.records import Score
+
+scores = [Score.from_json(row) for row in storage.read_jsonl('study/human_rsa/scores.jsonl')]
+chosen = {
+    (one.provenance['model'], one.provenance['pairs']): one
+    for one in scores
+    if one.name == 'rsa/spearman' and one.provenance['level'] == 'image' and one.provenance['pairs'] in ('all', 'partial')
+    and one.provenance['layer'] in ('penultimate', '')
+}  # fmt: skip
+for (model, pairs), one in chosen.items():
+    print(f'{model:26} {pairs:8} {one.value:.3f} [{one.low:.3f}, {one.high:.3f}]  ceiling {one.ceiling_upper:.3f}')
+
+# %%
+import numpy as np
+
+from humalign_jax import drawing
+
+partial = {model: one for (model, pairs), one in chosen.items() if pairs == 'partial'}
+values, low, high = np.array([(one.value, one.low, one.high) for one in partial.values()]).T
+first = next(iter(partial.values()))
+drawing.plot_intervals(
+    list(partial), values, low, high, label='Spearman, category partialled out',
+    ceiling=(first.ceiling_lower, first.ceiling_upper),
+)  # fmt: skip
+
+# %% [markdown]
+# ## The page
+#
+# `humalign run report --config.study=study --workdir=study/report` writes `study/report/report.html`, one file that can be
+# sent by mail. [How to read it](../howto/read_the_page.md).

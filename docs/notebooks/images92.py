@@ -19,7 +19,9 @@ if data:
         models = dict(zip(file['model_name'], file['models']))
 else:
     np_rng = np.random.default_rng(0)
-    category = np.repeat(['body', 'face', 'animal body', 'animal face', 'natural', 'artificial'], [12, 12, 12, 12, 23, 21])
+    category = np.repeat(
+        ['body', 'face', 'animal body', 'animal face', 'natural', 'artificial'], [12, 12, 12, 12, 23, 21]
+    )
     animate = np.repeat([1.0, 0.0], [48, 44])
     kinds = (category[:, None] == np.unique(category)).astype(float)
     true = np.hstack([3.0 * animate[:, None], 2.0 * kinds, 0.7 * np_rng.normal(size=(92, 10))])
