@@ -2,7 +2,7 @@ r"""How closely a classifier's answers follow people's: soft labels, second choi
 
     python -m humalign_jax.main --config=configs/alignment.py --workdir=runs/alignment \
         --config.features=runs/features/test --config.validation=runs/features/validation --config.human.root=DIR
-    python -m humalign_jax.main --config=configs/alignment.py:tiny --workdir=runs/tiny    # a second, on simulated data
+    python -m humalign_jax.main --config=configs/alignment.py:tiny    # a second, on simulated data
 
 The folders hold the layers `logits` and/or `probs` with labels, as configs/extract.py writes them, or files of any
 network: `logits.npy` (or .npz, .h5, .mat, .csv) and `labels.npy`. Files without ids need `stimuli` (docs/study.md).

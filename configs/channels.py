@@ -1,7 +1,7 @@
 r"""What each channel of the deconvolution network carries: every channel kept alone, and every channel dropped.
 
     python -m humalign_jax.main --config=configs/channels.py --config.run=runs/deconv --workdir=runs/channels
-    python -m humalign_jax.main --config=configs/channels.py:tiny --workdir=runs/tiny    # after configs/deconv.py:tiny
+    python -m humalign_jax.main --config=configs/channels.py:tiny    # seconds; makes runs/deconv-tiny first
 
 Several runs stand between commas: `--config.run=runs/deconv,runs/deconv-nearest`. Leaves scores.jsonl, and a folder for
 each run with arrays and figures/. The pictures show images of the data set, under its licence.

@@ -2,7 +2,7 @@ r"""PhilNet on CIFAR-10 with people's labels of the training images (CIFAR-10N) 
 
     python -m humalign_jax.main --config=configs/cifar10n.py --workdir=runs/cifar10n
     python -m humalign_jax.main --config=configs/cifar10n.py:worst --workdir=runs/cifar10n-worst
-    python -m humalign_jax.main --config=configs/cifar10n.py:tiny --workdir=runs/tiny    # seconds, on a CPU
+    python -m humalign_jax.main --config=configs/cifar10n.py:tiny    # seconds, on a CPU
 
 Variants: full (shares of three people's labels), aggregate (majority of the three labels), worst (a wrong label where
 any of the three is wrong), person (one of the three labels, drawn for each image), label (the published labels, as a

@@ -1,7 +1,7 @@
 r"""A page on which people rate how similar two images of one class are.
 
     python -m humalign_jax.main --config=configs/collect_ratings.py --workdir=runs/collect-ratings
-    python -m humalign_jax.main --config=configs/collect_ratings.py:tiny --workdir=runs/tiny    # rendered images
+    python -m humalign_jax.main --config=configs/collect_ratings.py:tiny    # rendered images
 
 Leaves rate.html, one file that needs no network: open it, or send it to people, on a computer or a phone. At the end
 it downloads a table with one rating a line, which `humalign_jax.human.ratings.read_ratings` reads, one or several.

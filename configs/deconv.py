@@ -4,7 +4,7 @@ r"""Classifier with a deconvolution decoder on CIFAR-10: cross-entropy + 2 * MSE
     python -m humalign_jax.main --config=configs/deconv.py --config.model.decoder=False --workdir=runs/classifier
     python -m humalign_jax.main --config=configs/deconv.py --config.model.unpool=nearest --workdir=runs/noswitch
     python -m humalign_jax.main --config=configs/deconv.py:faithful --workdir=runs/faithful
-    python -m humalign_jax.main --config=configs/deconv.py:tiny --workdir=runs/tiny    # seconds, on a CPU
+    python -m humalign_jax.main --config=configs/deconv.py:tiny    # seconds, on a CPU
 
 `faithful` is the published recipe (batches of 4, SGD at 0.001, no augmentation), except that 5,000 training images are
 held out to choose the checkpoint, and that weights start from He's distribution. Switches carry the positions of

@@ -2,7 +2,7 @@ r"""How well features predict fMRI voxels: ridge or banded ridge, by region of i
 
     python -m humalign_jax.main --config=configs/encoding.py --workdir=runs/encoding \
         --config.human.paths='("nsd/subj01", "nsd/subj02")' --config.features='("features/net/nsd",)'
-    python -m humalign_jax.main --config=configs/encoding.py:tiny --workdir=runs/tiny    # seconds, simulated voxels
+    python -m humalign_jax.main --config=configs/encoding.py:tiny    # seconds, simulated voxels
     python -m humalign_jax.main --config=configs/encoding.py:things --workdir=runs/things \
         --config.human.paths='("betas_csv/sub-01",)' --config.features='("words.npz",)' --config.human.id_column=concept
     python -m humalign_jax.main --config=configs/encoding.py:haxby --workdir=runs/haxby \

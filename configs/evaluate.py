@@ -1,6 +1,7 @@
 r"""Scores of a trained run: accuracy, loss, per-class accuracy and confusions, or a VAE's L1 and KL.
 
     python -m humalign_jax.main --config=configs/evaluate.py --config.run=runs/philnet --workdir=runs/philnet-test
+    python -m humalign_jax.main --config=configs/evaluate.py:tiny    # seconds; makes runs/philnet-tiny first
 
 Leaves scores.jsonl (and confusion.npy for a classifier) in the workdir.
 """

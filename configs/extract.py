@@ -2,7 +2,7 @@ r"""Named layers of a trained run over a set of images, as memory-mapped .npy fi
 
     python -m humalign_jax.main --config=configs/extract.py --config.run=runs/philnet --workdir=features/philnet/test
     python -m humalign_jax.main --config=configs/extract.py --config.run=runs/vae --config.layers='("mu",)'
-    python -m humalign_jax.main --config=configs/extract.py:tiny --workdir=runs/pixels    # seconds, no run needed
+    python -m humalign_jax.main --config=configs/extract.py:tiny    # seconds, no run needed
 
 Layers of classifiers: `block1` ... (PhilNet) or `stem`, `layer1` ... (ResNets), `penultimate`, `logits`, `probs`; of a
 VAE `encoder1` ..., `mu`, `logvar`, `decoder1` ..., `recon`. `pixels` are the images in [0, 1]; `pixels` alone needs no

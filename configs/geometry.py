@@ -3,7 +3,7 @@ r"""Geometry of representations: class separation, dimensionality, CKA with huma
     python -m humalign_jax.main --config=configs/geometry.py --workdir=runs/geometry --config.human.root=DIR \
         --config.features='("words.npz",)' --config.arrays='("minilm_word", "glove6b_50d")' --config.join=position \
         --config.embeddings='("vice_42d",)' --config.reference=minilm_word
-    python -m humalign_jax.main --config=configs/geometry.py:tiny --workdir=runs/tiny    # seconds, on simulated data
+    python -m humalign_jax.main --config=configs/geometry.py:tiny    # seconds, on simulated data
 
 Features are those of configs/odd_one_out.py. Items and their classes come from a table, by default the THINGS concepts
 (third_party/things/README.md). Intervals are over items. Maps are t-SNE and classical MDS, aligned to the first one.

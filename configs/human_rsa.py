@@ -2,7 +2,7 @@ r"""RSA of networks against people: every layer, by image and by class, also wit
 
     python -m humalign_jax.main --config=configs/human_rsa.py --workdir=study/human_rsa \
         --config.features='("study/features/philnet/test", "study/features/vae/test")' --config.human.root=DATA
-    python -m humalign_jax.main --config=configs/human_rsa.py:tiny --workdir=runs/tiny    # seconds, on simulated data
+    python -m humalign_jax.main --config=configs/human_rsa.py:tiny    # seconds, on simulated data
 
 `features` are folders written by configs/extract.py or folders of any network: `<layer>.npy` (or .npz, .h5, .mat,
 .csv), and `labels.npy` with the classes. Files without ids need `stimuli` (see docs/study.md). The scores include three

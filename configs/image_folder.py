@@ -1,7 +1,7 @@
 r"""A ResNet-18 on your own images in folders named after their classes: SGD with Nesterov momentum, warm-up and cosine.
 
     python -m humalign_jax.main --config=configs/image_folder.py --config.data.root=DIR --workdir=runs/own
-    python -m humalign_jax.main --config=configs/image_folder.py:tiny --workdir=runs/tiny    # seconds, on a CPU
+    python -m humalign_jax.main --config=configs/image_folder.py:tiny    # seconds, on a CPU
 
 DIR holds `<split>/<class>/<image>` with the splits train and test, or `<class>/<image>`; then `test_share` of each
 class is held out. Images may lie deeper in the folder of their class. `tiny` runs on rendered images.

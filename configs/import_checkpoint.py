@@ -2,7 +2,7 @@ r"""Makes a run, as `evaluate`, `extract` and studies open it, of a network trai
 
     python -m humalign_jax.main --config=configs/import_checkpoint.py --config.weights.file=FILE \
         --config.data.root=DIR --workdir=runs/imported
-    python -m humalign_jax.main --config=configs/import_checkpoint.py:tiny --workdir=runs/tiny    # seconds, no files
+    python -m humalign_jax.main --config=configs/import_checkpoint.py:tiny    # seconds, no files
 
 FILE is a PyTorch checkpoint (.pt, .pth, .th) or a safetensors file; neither PyTorch nor the network's code is needed.
 The classes must have the order of config.data. `tiny` writes a file with random weights and imports it.

@@ -3,8 +3,8 @@ r"""Interpretability Index: how alike the images are that excite each unit most,
     python -m humalign_jax.main --config=configs/interpretability.py --config.run=runs/resnet18 \
         --config.lpips.root=DIR --workdir=runs/index
     python -m humalign_jax.main --config=configs/interpretability.py --config.run=runs/base,runs/tuned \
-        --config.names="('base-0', 'tuned-0')" --config.conditions="('baseline', 'tuned')" --workdir=runs/index
-    python -m humalign_jax.main --config=configs/interpretability.py:tiny --workdir=runs/tiny    # after philnet.py:tiny
+        --config.names="('base-0', 'tuned-0')" --config.conditions="('baseline', 'tuned')" --workdir=runs/index-tuned
+    python -m humalign_jax.main --config=configs/interpretability.py:tiny    # seconds; makes runs/philnet-tiny first
 
 Several runs stand between commas, each with a name and a condition. The k-th run of a condition is compared with the
 k-th run of `baseline` (or with its only one), unit by unit. DIR holds the weights of LPIPS (third_party/lpips);

@@ -1,6 +1,6 @@
 r"""What does a latent code keep? Three networks with and without a decoder, their channels one by one, and a page.
 
-    python -m humalign_jax.main --config=configs/latent_recon.py:tiny --workdir=runs/tiny    # rendered images
+    python -m humalign_jax.main --config=configs/latent_recon.py:tiny    # rendered images
     python -m humalign_jax.main --config=configs/latent_recon.py --config.data.root=DIR --workdir=runs/latent_recon
 
 `deconv` classifies and reconstructs with pooling switches, `deconv_nearest` without them; `classifier` has no decoder.

@@ -1,7 +1,7 @@
 r"""Evaluation of a trained VAE: reconstructions, samples, traversals, interpolations, and categories in its code.
 
     python -m humalign_jax.main --config=configs/latents.py --config.run=runs/vae --workdir=runs/latents
-    python -m humalign_jax.main --config=configs/latents.py:tiny --workdir=runs/tiny    # after configs/vae.py:tiny
+    python -m humalign_jax.main --config=configs/latents.py:tiny    # seconds; makes runs/vae-tiny first
 
 Leaves scores.jsonl, arrays and figures/ in the workdir. The pictures show images of the data set, under its licence.
 """

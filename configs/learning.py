@@ -3,7 +3,7 @@ r"""How well learners on any features predict people's choices in category learn
     python -m humalign_jax.main --config=configs/learning.py --workdir=runs/learning --config.human.root=DIR \
         --config.features='("words.npz", "vice.npz")' --config.arrays='("minilm_word", "vice_42d")' \
         --config.stimuli.dataset=things
-    python -m humalign_jax.main --config=configs/learning.py:tiny --workdir=runs/tiny    # seconds, simulated learners
+    python -m humalign_jax.main --config=configs/learning.py:tiny    # seconds, simulated learners
 
 A learner is refitted after every trial on what the participant saw so far: logistic regression for categories, Bayesian
 ridge regression for rewards. Folders are those of configs/extract.py. third_party/things_learning/README.md says where

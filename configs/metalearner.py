@@ -2,7 +2,7 @@ r"""Meta-learns features: a small causal transformer learns functions of items i
 
     python -m humalign_jax.main --config=configs/metalearner.py --workdir=runs/metalearner \
         --config.data.features=features.h5 --config.functions.main=runs/sae/codes.npz
-    python -m humalign_jax.main --config=configs/metalearner.py:tiny --workdir=runs/tiny    # seconds, simulated data
+    python -m humalign_jax.main --config=configs/metalearner.py:tiny    # seconds, simulated data
 
 Functions: codes of configs/sae.py, any file that `data.function_files` reads, or single neurons ('raw').
 Leaves features/<name>/ (a folder of layers with base and meta-learned features), curves/ and scores.jsonl.

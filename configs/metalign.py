@@ -4,7 +4,7 @@ r"""Does meta-learning make features more human-like? Functions, networks, peopl
         --config.data.features=DIR/things/word_embeddings.npz --config.data.key=glove6b_50d \
         --config.data.ids_file=DIR/things/concepts.tsv --config.data.ids_column=unique_id \
         --config.functions.main=DIR/things/word_embeddings.npz --config.functions.key=wordnet
-    python -m humalign_jax.main --config=configs/metalign.py:tiny --workdir=runs/tiny    # 1 to 2 CPU minutes, simulated
+    python -m humalign_jax.main --config=configs/metalign.py:tiny    # 1 to 2 CPU minutes, simulated
 
 `functions.main` is a file of functions, or 'sae' for the codes of the study's own autoencoder (section `sae`). Started
 again, the study continues; conditions, seeds and comparisons may change, and only what depends on them is done again.

@@ -2,7 +2,7 @@ r"""Which of three stimuli is the odd one out: people's choices and any features
 
     python -m humalign_jax.main --config=configs/odd_one_out.py --workdir=runs/odd_one_out --config.human.root=DIR \
         --config.features='("words.npz",)' --config.arrays='("glove6b_50d",)' --config.join=position
-    python -m humalign_jax.main --config=configs/odd_one_out.py:tiny --workdir=runs/tiny    # seconds, on simulated data
+    python -m humalign_jax.main --config=configs/odd_one_out.py:tiny    # seconds, on simulated data
 
 Choices: THINGS, Levels, or such as follow from CIFAR-10H (third_party/things/README.md says which files go where).
 Features: folders with layers, as configs/extract.py writes them, or .npy, .npz, .h5, .mat and .csv files.

@@ -3,7 +3,7 @@ r"""PhilNet on CIFAR-10: cross-entropy, AdamW, cosine, random crop and flip.
     python -m humalign_jax.main --config=configs/philnet.py --workdir=runs/philnet
     python -m humalign_jax.main --config=configs/philnet.py:short --workdir=runs/philnet-short
     python -m humalign_jax.main --config=configs/philnet.py:fast --workdir=runs/philnet-fast
-    python -m humalign_jax.main --config=configs/philnet.py:tiny --workdir=runs/tiny    # seconds, on a CPU
+    python -m humalign_jax.main --config=configs/philnet.py:tiny    # seconds, on a CPU
 
 Goal: test accuracy of at least 92.5 % after 50 epochs; not measured yet. `short` trains the same network by SGD with
 Nesterov momentum for 5 epochs, about an hour on two CPU cores. Measured: 80.4 % [79.7, 81.2] (seed 0, n = 10,000);

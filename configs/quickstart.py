@@ -2,7 +2,7 @@ r"""The whole study: trains networks, compares them with people, and writes a pa
 
     python -m humalign_jax.main --config=configs/quickstart.py --workdir=runs/quickstart    # rendered images, minutes
     python -m humalign_jax.main --config=configs/quickstart.py:cifar10 --config.data.root=DIR --workdir=runs/study
-    python -m humalign_jax.main --config=configs/quickstart.py:tiny --workdir=runs/tiny    # under a minute, tests
+    python -m humalign_jax.main --config=configs/quickstart.py:tiny    # under a minute, tests
 
 The default needs no data: the package renders the images and simulates the observers, so the true similarity is known.
 `:cifar10` is the same study with CIFAR-10, CIFAR-10H and full training of PhilNet, ResNet-18, ResNet-50 and the VAE.

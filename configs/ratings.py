@@ -2,7 +2,7 @@ r"""How well the similarity of two images to a network predicts how similar peop
 
     python -m humalign_jax.main --config=configs/ratings.py --config.ratings.files='("anna.csv", "ben.csv")' \
         --config.runs='("runs/digitnet",)' --workdir=runs/ratings
-    python -m humalign_jax.main --config=configs/ratings.py:tiny --workdir=runs/tiny    # a published example, seconds
+    python -m humalign_jax.main --config=configs/ratings.py:tiny    # a published example, seconds
 
 Every layer of every model, under every measure, within every category: Pearson and Spearman with the mean rating and
 with each rater, intervals over pairs, the raters' reliability as ceiling, and the pairs that matter most. The pixels

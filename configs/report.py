@@ -1,7 +1,7 @@
 r"""Report of a study: one self-contained HTML page, figures as PDF and PNG, tables as Markdown, LaTeX and CSV.
 
     python -m humalign_jax.main --config=configs/report.py --config.study=runs/study --workdir=runs/study/report
-    python -m humalign_jax.main --config=configs/report.py:tiny --config.study=runs/tiny --workdir=runs/tiny/report
+    python -m humalign_jax.main --config=configs/report.py:tiny    # makes runs/rsa-tiny first
     python -m humalign_jax.main --config=configs/report.py --config.study=runs/rsa --workdir=runs/rsa/report
 
 A study is the workdir of configs/quickstart.py, or of one run, such as configs/rsa.py.
@@ -28,6 +28,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         philnet=50.0, vae=20.0, resnet18=150.0, resnet34=150.0, resnet50=150.0, metalearner=100.0, static_linear=100.0
     )
     if size == 'tiny':
+        c.study = 'runs/rsa-tiny'
         c.n_images = 2
     elif size != 'full':
         raise ValueError(f'configs/report.py has no variant {size!r}: full or tiny.')

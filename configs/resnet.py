@@ -2,7 +2,7 @@ r"""ResNet-18, 34 or 50 on CIFAR-10: cross-entropy, SGD with Nesterov momentum, 
 
     python -m humalign_jax.main --config=configs/resnet.py:18 --workdir=runs/resnet18
     python -m humalign_jax.main --config=configs/resnet.py:50 --config.model.keep_maxpool=False
-    python -m humalign_jax.main --config=configs/resnet.py:tiny --workdir=runs/tiny    # seconds, on a CPU
+    python -m humalign_jax.main --config=configs/resnet.py:tiny    # seconds, on a CPU
 
 `keep_maxpool=True` is the stem of the neural-tuning study (layer4 is 512x2x2); False is the usual stem for CIFAR.
 """

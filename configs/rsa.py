@@ -2,7 +2,7 @@ r"""RSA of any feature files with any reference: RDMs, scores with intervals and
 
     python -m humalign_jax.main --config=configs/rsa.py --workdir=runs/rsa \
         --config.features.files='("net/conv3.npy", "net/fc.npy")' --config.reference.files='("human.npy",)'
-    python -m humalign_jax.main --config=configs/rsa.py:tiny --workdir=runs/tiny    # seconds, on simulated data
+    python -m humalign_jax.main --config=configs/rsa.py:tiny    # seconds, on simulated data
 
 With --page the run, as any run that ends in scores, also writes its page: <workdir>/report/report.html.
 

@@ -2,7 +2,7 @@ r"""Sparse autoencoder of any feature matrix: few of many latents are active for
 
     python -m humalign_jax.main --config=configs/sae.py --config.data.features=runs/features/penultimate.npy \
         --workdir=runs/sae
-    python -m humalign_jax.main --config=configs/sae.py:tiny --workdir=runs/tiny    # seconds, on a CPU
+    python -m humalign_jax.main --config=configs/sae.py:tiny    # seconds, on a CPU
 
 Features may be `.npy`, `.npz`, `.h5`, `.mat` or `.csv` with stimulus ids (docs/rsa.md). Leaves the codes of all
 items, `codes.npz`, as a compressed sparse matrix.

@@ -1,7 +1,7 @@
 r"""Fine-tunes a trained classifier on people's soft labels, fold by fold, beside a control with hard labels.
 
     python -m humalign_jax.main --config=configs/soft_labels.py --config.run=runs/philnet --workdir=runs/soft_labels
-    python -m humalign_jax.main --config=configs/soft_labels.py:tiny --config.run=runs/tiny --workdir=runs/tiny-soft
+    python -m humalign_jax.main --config=configs/soft_labels.py:tiny    # makes runs/philnet-tiny first
 
 The run must be one of train_classifier. Its test images are divided into folds, and each fold is scored by a network
 that was trained on the other folds. Learning rate and epochs are fixed here and do not depend on the scored folds.
@@ -52,7 +52,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         n_devices=0,  # 0: all
     )
     if size == 'tiny':
-        c.run = 'runs/tiny'
+        c.run = 'runs/philnet-tiny'
         c.human.name = 'synthetic'
         c.folds = 3
         c.n_bootstrap = 100

@@ -4,7 +4,7 @@ r"""Tunes a trained classifier to predict voxels, and keeps its class probabilit
         --config.human.root=nsd/subj01 --workdir=runs/tuned
     python -m humalign_jax.main --config=configs/tune_to_brain.py:faithful --config.run=runs/resnet18 \
         --config.human.root=nsd/subj01 --workdir=runs/tuned-faithful
-    python -m humalign_jax.main --config=configs/tune_to_brain.py:tiny --workdir=runs/tiny    # seconds, on a CPU
+    python -m humalign_jax.main --config=configs/tune_to_brain.py:tiny    # seconds, on a CPU
 
 `config.run` is the --workdir of any classifier's run, also of an imported one; human.root is a folder in the NSD layout
 (docs/tuning.md). `faithful` is the published recipe: Adam at 1e-4 with coupled decay, batch statistics of the voxel

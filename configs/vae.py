@@ -1,7 +1,7 @@
 r"""VAE on CIFAR-10: L1 reconstruction plus KL, 256 latents.
 
     python -m humalign_jax.main --config=configs/vae.py --workdir=runs/vae
-    python -m humalign_jax.main --config=configs/vae.py:tiny --workdir=runs/tiny    # seconds, on a CPU
+    python -m humalign_jax.main --config=configs/vae.py:tiny    # seconds, on a CPU
 
 Both terms are summed per image. Measured runs (test L1, KL, time, hardware): docs/results/README.md.
 """

@@ -1,7 +1,7 @@
 """What `make docs` adds to the pages in docs/: README pages of other folders, notebooks that ran, the API.
 
-mkdocs calls `on_files` and `on_page_markdown` (`hooks` in mkdocs.yml). Links between files of the repository work as they
-are, in a checkout and on the site: those that leave docs/ are followed, and their targets become part of the site.
+mkdocs calls `on_files` and `on_page_markdown` (`hooks` in mkdocs.yml). Links between files of the repository work in a
+checkout and on the site: links that leave docs/ are followed, and their targets become part of the site.
 """
 
 import ast

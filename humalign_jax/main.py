@@ -72,6 +72,7 @@ def main(argv: list[str]) -> None:
             if _KEEP_FREED_MEMORY.value:
                 allocator.keep_freed_memory()
             config = _checked(_CONFIG.value, sys.argv)
+            _make_tiny_runs(config)
             ours = True
             if workdir.run_once(_run_experiment, config, folder):
                 print(f'Done: {folder}')
@@ -129,6 +130,18 @@ def _check_file(argv: Sequence[str]) -> None:
     if path and not pathlib.Path(path).is_file():
         names = [str(p) for p in sorted(pathlib.Path('configs').glob('*.py'))]
         raise ValueError(f'there is no config file {path!r}.{settings.nearest(path, names)}')
+
+
+def _make_tiny_runs(config: ConfigDict) -> None:
+    """Makes the run that a variant `tiny` reads, such as runs/vae-tiny, where it is not begun."""
+    path, variant = _given_config(sys.argv)
+    for folder in (str(config.get(key, '')) for key in ('run', 'study')):
+        found = re.fullmatch(r'runs/(\w+)-tiny', folder)
+        if variant != 'tiny' or not found or workdir.is_begun(pathlib.Path(folder)):
+            continue
+        first = f'{pathlib.Path(path).parent / found[1]}.py:tiny'
+        logging.info('There is no %s yet: running %s.', folder, first)
+        workdir.run_once(_run_experiment, read_config([f'--config={first}']), pathlib.Path(folder))
 
 
 def _run_experiment(config: ConfigDict, folder: str) -> None:

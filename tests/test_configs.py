@@ -65,6 +65,36 @@ def test_a_config_has_a_tiny_variant_and_commands_in_its_docstring_name_variants
     assert shown and set(filter(None, shown)) <= set(variants)
 
 
+def test_commands_in_docstrings_write_into_different_folders():
+    """A sweep's folder is named again by commands that read its scores."""
+    owners = {}
+    for file in FILES:
+        text = runpy.run_path(str(ROOT / file))['__doc__'].replace('\\\n', ' ')
+        for line in (line for line in text.splitlines() if line.strip().startswith('python ')):
+            variant = re.search(rf'{re.escape(file)}(:\w+)?', line)
+            default = f'runs/{pathlib.Path(file).stem}{(variant and variant[1] or "").replace(":", "-")}'
+            folder = (re.findall(r'--workdir=(\S+)', line) or [default])[0]
+            owner = file if 'sweeps' in file else line
+            assert owners.setdefault(folder, owner) == owner, f'{folder}: {owner} and {owners[folder]}'
+    assert len(owners) > 60
+
+
+@pytest.mark.parametrize(
+    ('file', 'variant'), [pair for pair in VARIANTS if pair[1] == 'tiny' and 'sweeps' not in pair[0]]
+)
+def test_a_tiny_variant_reads_no_folder_but_that_of_another_tiny_variant(file, variant):
+    config = _function(file)(variant)
+    for key in ('run', 'study'):
+        given = config.get(key, '')
+        assert given in ('', 'synthetic') or (ROOT / 'configs' / f'{given[5:-5]}.py').exists(), given
+        assert given in ('', 'synthetic') or (given.startswith('runs/') and given.endswith('-tiny'))
+
+
+def test_the_run_that_a_tiny_variant_reads_is_made_first(command, tmp_path):
+    command(f'--config={ROOT}/configs/report.py:tiny', check=0, cwd=tmp_path)
+    assert (tmp_path / 'runs/rsa-tiny/scores.jsonl').exists() and (tmp_path / 'runs/report-tiny/report.html').exists()
+
+
 @pytest.mark.parametrize('file', TRAINING)
 def test_one_step_of_the_tiny_variant_trains_and_scores(file, tmp_path):
     config = _function(file)('tiny')

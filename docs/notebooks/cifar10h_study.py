@@ -1,13 +1,13 @@
 # %% [markdown]
 # # A study: is a network as uncertain as people, and alike in geometry?
 #
-# CIFAR-10H holds 511,000 answers to the 10,000 test images of CIFAR-10. A study takes the layers of a network as files,
-# compares them with these answers, and writes a page. `features` is a folder with `penultimate.npy`, `logits.npy` and
-# `labels.npy` in the published order, and `data` the folder with `cifar10h-counts.npy`. Without them, networks and observers
-# are simulated: the same steps, and numbers that mean nothing.
+# CIFAR-10H holds 511,000 answers to the 10,000 test images of CIFAR-10. A study takes the layers of a network as
+# files, compares them with these answers, and writes a page. `features` is a folder with `penultimate.npy`,
+# `logits.npy` and `labels.npy` in the published order, and `data` the folder with `cifar10h-counts.npy`. Without
+# them, networks and observers are simulated: the same steps, and numbers about no real network.
 #
-# `humalign run quickstart:cifar10 --config.data.root=DIR` is the whole study with training of four networks; its results
-# are [here](../results/README.md).
+# `humalign run quickstart:cifar10 --config.data.root=DIR` is the whole study with training of four networks; its
+# results are [here](../results/README.md).
 
 # %% tags=["parameters"]
 features, data = '', ''
@@ -38,8 +38,8 @@ alignment.run(read('alignment', f'--config.features={features}', *rows), 'study/
 # %% [markdown]
 # ## Geometry
 #
-# Every layer against people's answers: over all pairs of images, within and between classes, and with the class partialled
-# out. Compare with the baseline that knows nothing but the class.
+# Every layer against people's answers: over all pairs of images, within and between classes, and with the class
+# partialled out. Compare with the baseline that knows nothing but the class.
 
 # %%
 from humalign_jax.experiments import human_rsa
@@ -56,12 +56,12 @@ from humalign_jax import storage
 from humalign_jax.records import Score
 
 scores = [Score.from_json(row) for row in storage.read_jsonl('study/human_rsa/scores.jsonl')]
+images = [one for one in scores if one.name == 'rsa/spearman' and one.provenance['level'] == 'image']
 chosen = {
     (one.provenance['model'], one.provenance['pairs']): one
-    for one in scores
-    if one.name == 'rsa/spearman' and one.provenance['level'] == 'image' and one.provenance['pairs'] in ('all', 'partial')
-    and one.provenance['layer'] in ('penultimate', '')
-}  # fmt: skip
+    for one in images
+    if one.provenance['pairs'] in ('all', 'partial') and one.provenance['layer'] in ('penultimate', '')
+}
 for (model, pairs), one in chosen.items():
     print(f'{model:26} {pairs:8} {one.value:.3f} [{one.low:.3f}, {one.high:.3f}]  ceiling {one.ceiling_upper:.3f}')
 
@@ -81,5 +81,5 @@ drawing.plot_intervals(
 # %% [markdown]
 # ## The page
 #
-# `humalign run report --config.study=study --workdir=study/report` writes `study/report/report.html`, one file that can be
-# sent by mail. [How to read it](../howto/read_the_page.md).
+# `humalign run report --config.study=study --workdir=study/report` writes `study/report/report.html`, one file that
+# can be sent by mail. [How to read it](../howto/read_the_page.md).

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Haxby 2001: unbiased distances between voxel patterns
 #
-# Distances of noisy patterns are too large: two conditions that evoke the same activity are still apart. The crossnobis
-# distance multiplies patterns of different runs, so that noise does not add up, and is 0 on average where there is no
-# difference. `data` is a folder with `haxby2001/sub001_one_slice.npz` (one slice of subject 1, 12 runs, 8 conditions, 481
-# voxels). Without it, patterns are simulated in which bottles and scissors evoke the same activity.
+# Distances of noisy patterns are too large: two conditions that evoke the same activity are still apart. The
+# crossnobis distance multiplies patterns of different runs, so that noise does not add up, and is 0 on average where
+# there is no difference. `data` is a folder with `haxby2001/sub001_one_slice.npz` (one slice of subject 1, 12 runs, 8
+# conditions, 481 voxels). Without it, patterns are simulated in which bottles and scissors evoke the same activity.
 
 # %% tags=["parameters"]
 data = ''
@@ -49,9 +49,10 @@ for pair in order[[0, 1, 2, -3, -2, -1]]:
 # %% [markdown]
 # ## Is the geometry reliable?
 #
-# RDMs of even and odd runs are independent measurements. The noise covariance needs four runs at least, and has six here.
-# With the measured slice the answer is 0.11: all pairs of conditions differ (every crossnobis distance is above 0), but one
-# slice of one subject does not say reliably which pairs differ most. Read a model's score with that in mind.
+# RDMs of even and odd runs are independent measurements. The noise covariance needs four runs at least, and has six
+# here. With the measured slice the answer is 0.11: all pairs of conditions differ (every crossnobis distance is above
+# 0), but one slice of one subject does not say reliably which pairs differ most. Read a model's score with that in
+# mind.
 
 # %%
 halves = [rsa.rdm(patterns[start::2], 'crossnobis') for start in (0, 1)]

@@ -1,9 +1,10 @@
 # %% [markdown]
 # # 92 images: models and human IT cortex
 #
-# Kriegeskorte et al. (2008) measured human IT with fMRI (four subjects, two sessions) while subjects saw 92 images of bodies,
-# faces and objects. Which model has the geometry of IT? `data` is a folder with `rsa92/rdms.npz`, the RDMs of rsatoolbox's
-# `demos/92imageData` in one file. Without it, RDMs of the same size are simulated, and the figures below show those.
+# Kriegeskorte et al. (2008) measured human IT with fMRI (four subjects, two sessions) while subjects saw 92 images of
+# bodies, faces and objects. Which model has the geometry of IT? `data` is a folder with `rsa92/rdms.npz`, the RDMs of
+# rsatoolbox's `demos/92imageData` in one file. Without it, RDMs of the same size are simulated, and the figures below
+# show those.
 
 # %% tags=["parameters"]
 data = ''
@@ -46,8 +47,8 @@ people[0].plot()
 # %% [markdown]
 # ## Models against subjects
 #
-# With four subjects the intervals are wide: `over='both'` counts that other subjects would have been measured. Kendall's tau a
-# or `rho_a` suit models with many ties, such as categories.
+# With four subjects the intervals are wide: `over='both'` counts that other subjects would have been measured.
+# Kendall's tau a or `rho_a` suit models with many ties, such as categories.
 
 # %%
 result = rsa.infer(candidates, people, index='rho_a', over='both', n_permutations=200)

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Your own features
 #
-# Which layer of a network is most like people? Two files are needed: the network's features, one array `[n, d]` for each
-# layer, and the RDMs of the subjects. Both are simulated here: put yours in their place.
+# Which layer of a network is most like people? Two files are needed: the network's features, one array `[n, d]` for
+# each layer, and the RDMs of the subjects. Both are simulated here: put yours in their place.
 
 # %%
 import numpy as np
@@ -20,7 +20,8 @@ np.savez('net.npz', conv1=layer(8.0, 60), conv2=layer(4.0, 60), fc=layer(1.5, 30
 subjects = [seen + np_rng.normal(size=seen.shape) for _ in range(8)]
 
 # %% [markdown]
-# The subjects' RDMs as one array `[k, n, n]`; one file for each subject does as well. Everything joins by stimulus id.
+# The subjects' RDMs as one array `[k, n, n]`; one file for each subject does as well. Everything joins by stimulus
+# id.
 
 # %%
 from scipy.spatial.distance import pdist, squareform
@@ -30,8 +31,8 @@ np.save('subjects.npy', [squareform(pdist(answers)) for answers in subjects])
 # %% [markdown]
 # ## Scores, intervals and the noise ceiling
 #
-# `over='both'`: the intervals are for new stimuli and new subjects. A score below the noise ceiling leaves something in
-# people's answers unexplained.
+# `over='both'`: the intervals are for new stimuli and new subjects. A score below the noise ceiling leaves something
+# in people's answers unexplained.
 
 # %%
 from humalign_jax import rsa

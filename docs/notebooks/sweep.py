@@ -1,8 +1,8 @@
 # %% [markdown]
 # # A sweep: how many subjects does one need?
 #
-# A sweep is a file with a function that returns one dict of flags for each run. This one repeats an RSA of simulated models
-# with more and more simulated subjects, and reads how wide the intervals are. It needs no data.
+# A sweep is a file with a function that returns one dict of flags for each run. This one repeats an RSA of simulated
+# models with more and more simulated subjects, and reads how wide the intervals are. It needs no data.
 
 # %%
 import pathlib
@@ -35,8 +35,8 @@ print(listed.stdout)
 # %% [markdown]
 # ## Scores of all points
 #
-# `--scores NAME` prints a table of one score over the points, and writes all scores to `scores.csv`. Each point is also an
-# ordinary run with `scores.jsonl`.
+# `--scores NAME` prints a table of one score over the points, and writes all scores to `scores.csv`. Each point is
+# also an ordinary run with `scores.jsonl`.
 
 # %%
 from humalign_jax import storage
