@@ -11,7 +11,7 @@ INSTALLED = $(VENV)/installed$(if $(JAX),-$(JAX))
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 RUN := $(VENV)/bin/python -m humalign_jax.main
 
-.PHONY: quickstart test test-versions check venv clean
+.PHONY: quickstart test test-versions check docs venv clean
 
 # The whole study, end to end, on images that the package renders itself and observers that it simulates.
 quickstart: $(INSTALLED)
@@ -34,6 +34,11 @@ check: $(VENV)/installed-test
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright
 
+# The site of the documentation. Notebooks run, and a warning, such as a link to nothing, is an error.
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
+	@echo "The site: build/site/index.html"
+
 venv: $(INSTALLED)
 
 $(INSTALLED): setup.py
@@ -46,6 +51,10 @@ $(INSTALLED): setup.py
 
 $(VENV)/installed-test: $(INSTALLED) setup.py
 	$(PIP) install --quiet --editable '.[test]'
+	touch $@
+
+$(VENV)/installed-docs: $(INSTALLED) setup.py
+	$(PIP) install --quiet --editable '.[docs]'
 	touch $@
 
 clean:

@@ -89,6 +89,7 @@ setuptools.setup(
             'scikit-learn>=1.8',  # ClassicalMDS is a reference
             'tensorflow-datasets>=4.9.10',  # prepared copies are read without TensorFlow
         ],
+        'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.7', 'mkdocstrings[python]>=1.0'],
         'bench': ['himalaya==0.4.11', 'rsatoolbox==0.3.2', 'scikit-learn', 'torch==2.13.0'],
     },
 )

@@ -72,7 +72,7 @@ def test_commands_in_docstrings_write_into_different_folders():
         text = runpy.run_path(str(ROOT / file))['__doc__'].replace('\\\n', ' ')
         for line in (line for line in text.splitlines() if line.strip().startswith('python ')):
             variant = re.search(rf'{re.escape(file)}(:\w+)?', line)
-            default = f'runs/{pathlib.Path(file).stem}{(variant and variant[1] or "").replace(":", "-")}'
+            default = f'runs/{pathlib.Path(file).stem}{((variant and variant[1]) or "").replace(":", "-")}'
             folder = (re.findall(r'--workdir=(\S+)', line) or [default])[0]
             owner = file if 'sweeps' in file else line
             assert owners.setdefault(folder, owner) == owner, f'{folder}: {owner} and {owners[folder]}'
