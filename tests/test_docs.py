@@ -4,7 +4,9 @@ import pathlib
 import re
 import runpy
 
+import numpy as np
 import pytest
+from scipy.spatial.distance import pdist
 
 from humalign_jax import storage
 
@@ -64,3 +66,34 @@ def test_the_example_of_an_experiment_runs_and_exponential_responses_are_half_sp
     runpy.run_path(str(tmp_path / 'experiment.py'))['run'](config, str(tmp_path))
     (score,) = storage.read_jsonl(tmp_path / 'scores.jsonl')
     assert score['value'] == pytest.approx(0.5, abs=0.02) and score['low'] < score['value'] < score['high']
+
+
+def test_the_lines_of_the_readme_score_the_layers_of_a_network(tmp_path, monkeypatch, capsys):
+    pytest.importorskip('matplotlib')
+    monkeypatch.chdir(tmp_path)
+    np_rng = np.random.default_rng(0)
+    seen = np_rng.normal(size=(20, 5))
+    (tmp_path / 'subjects').mkdir()
+    for k in range(3):
+        np.savetxt(tmp_path / f'subjects/{k}.csv', pdist(seen + np_rng.normal(size=seen.shape)), delimiter=',')
+    names = {'activations': {'conv1': np_rng.normal(size=(20, 2, 3)), 'fc': seen}, 'ids': [f'i{k}' for k in range(20)]}
+    (block,) = _blocks('../README.md')
+    exec(block, names)
+    assert names['result'].values[1] > names['result'].values[0]
+    assert '3 subjects; intervals for new stimuli and subjects' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_of_a_page_name_configs_and_settings_that_there_are(page):
+    text = re.sub(r'\\\n\s*', ' ', page.read_text())
+    for line in re.findall(r'^.*(?:humalign run \w+|--config=configs/\w+\.py).*$', text, flags=re.MULTILINE):
+        for command in re.split(r'(?=humalign run |--config=configs/)', line)[1:]:
+            name, variant = re.match(r'(?:humalign run |--config=configs/)(\w+)(?:\.py)?:?(\w*)', command).groups()
+            if name == 'sparseness' and page.name == 'add_an_experiment.md':
+                continue
+            config = runpy.run_path(str(ROOT / 'configs' / f'{name}.py'))['get_config'](*filter(None, [variant]))
+            for key in re.findall(r'--config\.([\w.]+)=', command):
+                place = config
+                for part in key.split('.'):
+                    assert part in place, f'configs/{name}.py has no setting {key}'
+                    place = place[part]
