@@ -37,7 +37,7 @@ check: $(VENV)/installed-test
 # The site of the documentation. Notebooks run, and a warning, such as a link to nothing, is an error.
 docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
-	@echo "The site: build/site/index.html"
+	@echo "The site: build/site/index.html; with search: $(VENV)/bin/python -m http.server -d build/site"
 
 venv: $(INSTALLED)
 
