@@ -58,6 +58,7 @@ def test_the_notebook_on_a_study_orders_networks_by_their_noise(tmp_path, monkey
 
 def test_the_notebook_on_a_sweep_gets_narrower_intervals_from_more_subjects(tmp_path, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', str(ROOT))
+    monkeypatch.setenv('XLA_FLAGS', '')  # one device for each run of the sweep
     names, _ = _run('sweep', tmp_path, monkeypatch)
     few, many = names['found'].values()
     assert many.high - many.low < few.high - few.low

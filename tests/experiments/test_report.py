@@ -46,12 +46,12 @@ def test_the_command_writes_page_figures_and_tables(study, command):
 
 
 def test_without_a_study_the_workdir_is_the_study(study):
-    report.run(_config(), str(study))
+    report.run(_config(study=''), str(study))
     assert (study / 'report.html').exists()
 
 
 def test_the_title_is_a_setting(study):
-    report.run(_config(title='Our <networks>'), str(study))
+    report.run(_config(study='', title='Our <networks>'), str(study))
     assert '<h1>Our &lt;networks&gt;</h1>' in (study / 'report.html').read_text(encoding='utf-8')
 
 
