@@ -6,7 +6,9 @@
 
 A step takes rows of uint8 images that stay on the device, crops, flips and normalises them, and updates the parameters
 with AdamW (VAE: flip only; DigitNet: crop only). All forms alternate A B A B in one process, so that a busy machine
-slows all of them: trust the ratios, not the rates. Writes benchmarks/results/<name>.json, or train_overhead.json.
+slows all of them: trust the ratios, not the rates. Freed memory is kept for the next step, as in a run, for PyTorch
+too. Rates of arithmetic count the operations of a step with direct convolutions; a plain product of two matrices
+alternates with the steps for comparison. Writes benchmarks/results/<name>.json, or train_overhead.json.
 """
 
 import argparse
@@ -22,13 +24,17 @@ import tempfile
 import time
 from collections.abc import Callable
 
-import jax
-import numpy as np
+from humalign_jax import allocator
 
-from humalign_jax import devices, storage
-from humalign_jax.experiments import train_classifier, train_deconv, train_vae
-from humalign_jax.train import batches, loop
-from humalign_jax.train.step import run_key
+KEPT_MEMORY = allocator.keep_freed_memory()  # before jax is imported, as `humalign_jax.main` does
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+
+from humalign_jax import devices, storage  # noqa: E402
+from humalign_jax.experiments import train_classifier, train_deconv, train_vae  # noqa: E402
+from humalign_jax.train import batches, loop  # noqa: E402
+from humalign_jax.train.step import run_key  # noqa: E402
 
 HERE = pathlib.Path(__file__).parent
 CONFIGS = {  # file and variant in configs/
@@ -82,6 +88,21 @@ def jax_step(task: loop.Task) -> Callable[[], None]:
         jax.block_until_ready(tick)
 
     return step
+
+
+def n_operations(task: loop.Task) -> float:
+    """Floating-point operations of a step with direct convolutions, as a GPU's program has them."""
+    step = jax.vmap(task.train_step(), axis_name=devices.AXIS, in_axes=(None, None, 0, None))
+    rows = jax.ShapeDtypeStruct((1, 1, task.recipe.batch_size), np.int32)
+    traced = jax.jit(step).trace(task.first_state(), dict(task.examples.arrays), rows, run_key(0))
+    return traced.lower(lowering_platforms=('cuda',)).cost_analysis()['flops']
+
+
+def product_step(n: int = 2048) -> Callable[[], None]:
+    """One product of two n x n matrices in float32."""
+    a = jax.random.normal(jax.random.key(0), (n, n))
+    product = jax.jit(jax.numpy.matmul)
+    return lambda: jax.block_until_ready(product(a, a))
 
 
 def torch_step(name: str, task: loop.Task, config, form: str) -> Callable[[], None]:
@@ -176,6 +197,11 @@ def summary(times: dict[str, list[tuple[float, float]]], n_images: int) -> dict[
     }
 
 
+def gflop_per_second(n: float, rows: list[tuple[float, float]]) -> float:
+    """Median rate of n operations, by wall time."""
+    return n / 1e9 / statistics.median(wall for wall, _ in rows)
+
+
 def compare(args: argparse.Namespace) -> None:
     """Train steps of each network, ours and PyTorch's in turn."""
     results = {}
@@ -184,7 +210,12 @@ def compare(args: argparse.Namespace) -> None:
         task = jax_task(name, config)
         steps = {'jax': jax_step(task)}
         steps |= {f'torch_{form}': torch_step(name, task, config, form) for form in args.forms}
-        results[name] = summary(alternate(steps, args.rounds), args.batch_size)
+        times = alternate({**steps, 'product': product_step()}, args.rounds)
+        products = times.pop('product')
+        results[name] = summary(times, args.batch_size)
+        for form, rows in times.items():
+            results[name][form]['gflop_per_second'] = gflop_per_second(n_operations(task), rows)
+        results[name]['product'] = {'gflop_per_second': gflop_per_second(2 * 2048**3, products)}
         for form, row in results[name].items():
             print(name, form, {key: round(value, 2) for key, value in row.items()}, flush=True)
     write(args.name, args, {'what': 'whole train steps, float32, AdamW', 'results': results})
@@ -225,6 +256,7 @@ def overhead(args: argparse.Namespace) -> None:
 def write(name: str, args: argparse.Namespace, record: dict) -> None:
     """Writes one result with the machine it was measured on."""
     common = {'date': datetime.date.today().isoformat(), 'batch_size': args.batch_size, 'rounds': args.rounds}
+    common['kept_memory'] = KEPT_MEMORY
     data = 'CIFAR-10' if args.root else 'rendered images'
     storage.write_json(args.output / f'{name}.json', {**common, 'data': data, 'machine': machine(), **record})
 

@@ -148,7 +148,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
         (
             'bottleneck', 'decay_all', 'decoder', 'flip', 'grey', 'invert', 'keep_maxpool', 'nesterov', 'pixels',
             'test_curves', 'write_rdms', 'repeats_within', 'unit_norm', 'embed', 'average', 'new_stimuli', 'scale',
-            'zscore_sessions', 'positive', 'train_statistics', 'zero_start', 'mirrored_views',
+            'zscore_sessions', 'positive', 'train_statistics', 'zero_start', 'mirrored_views', 'identity_init',
         ),
         _Switch(),
     ),
