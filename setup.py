@@ -72,6 +72,7 @@ setuptools.setup(
         'report': REPORT,
         'train': TRAIN,
         'all': TRAIN,
+        'wandb': ['wandb>=0.20'],  # config.train.logger='wandb'
         'cuda12': ['jax[cuda12]>=0.10'],
         'cuda13': ['jax[cuda13]>=0.10'],
         # importlib_resources: used by tensorflow-datasets but not declared by it.

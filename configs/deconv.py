@@ -66,6 +66,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         best_mode='min',
         steps_per_dispatch=16,  # always 1 on a CPU
         n_devices=0,  # 0: all
+        logger='tensorboard',  # or 'csv', 'wandb'
     )
     c.watch = dict(
         every_epochs=0.0,  # alignment with people during training, such as 1.0; 0: off

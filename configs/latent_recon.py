@@ -50,6 +50,7 @@ def _network(*, decoder: bool, unpool: str) -> dict:
             best_mode='min',
             steps_per_dispatch=16,  # always 1 on a CPU
             n_devices=0,  # 0: all
+            logger='tensorboard',  # or 'csv', 'wandb'
         ),
         watch=dict(every_epochs=0.0, n_images=500, layer='fc2', human='cifar10h'),  # 0: alignment is not watched
         layers=(),  # none is compared with people

@@ -81,6 +81,7 @@ def get_config(size: str = 'paper') -> ml_collections.ConfigDict:
         best_mode='max',
         steps_per_dispatch=1,
         n_devices=0,  # 0: all
+        logger='tensorboard',  # or 'csv', 'wandb'
     )
     c.stopping = dict(
         patience=10,  # evaluations without an improvement; 0: never stop early

@@ -30,6 +30,7 @@ TRAIN = dict(
     eval_every_epochs=1.0,
     best_mode='max',
     n_devices=0,  # 0: all
+    logger='tensorboard',  # or 'csv', 'wandb'
 )
 
 

@@ -42,6 +42,7 @@ TRAIN = dict(
     best_mode='min',
     steps_per_dispatch=16,  # always 1 on a CPU
     n_devices=0,  # 0: all
+    logger='tensorboard',  # or 'csv', 'wandb'
 )
 WATCH = dict(every_epochs=1.0, n_images=100, layer='penultimate', human='synthetic')  # alignment in the training curves
 

@@ -65,6 +65,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         best_mode='max',
         steps_per_dispatch=16,  # always 1 on a CPU
         n_devices=0,  # 0: all
+        logger='tensorboard',  # or 'csv', 'wandb'
     )
     if size == 'tiny':  # simulated features with known functions
         c.data.update(unit_norm=False, batch_size=64, n_validation=200, n_test=200)

@@ -77,6 +77,7 @@ def get_config(size: str = 'better') -> ml_collections.ConfigDict:
         best_mode='min',
         steps_per_dispatch=16,  # always 1 on a CPU
         n_devices=0,  # 0: all
+        logger='tensorboard',  # or 'csv', 'wandb'
     )
     c.n_bootstrap = 1000
     if size == 'faithful':

@@ -17,10 +17,13 @@ from humalign_jax import lock, logs, settings, storage
 DATA = 'data.json'
 _PACKAGES = ('humalign_jax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'clu', 'numpy', 'scipy')
 _COMPLETE = 'complete.json'
-# Files of a start that has computed nothing yet; TensorBoard's files hold the config until there are metrics.
-_NOTES = ('config.json', 'provenance.json', 'inputs.json', DATA, 'error.txt', logs.FILE, lock.NAME, 'tensorboard')
+# Files of a start that has computed nothing yet; a logger's files hold the config until there are metrics.
+_NOTES = (
+    *('config.json', 'provenance.json', 'inputs.json', DATA, 'error.txt', logs.FILE, lock.NAME),
+    *('tensorboard', 'metrics.csv', 'wandb'),
+)
 # Settings that change no number. A study compares the runs in `runs` by content.
-NO_PART = ('root', 'n_devices', 'runs')
+NO_PART = ('root', 'n_devices', 'runs', 'logger')
 # Settings of a study of stages that may change from one start to the next: it does again what depends on them.
 _OF_STAGES = {
     'metalign': ('conditions', 'include', 'seeds', 'layers', 'compare', 'odd_one_out', 'learning', 'geometry', 'report')
@@ -134,7 +137,7 @@ def _changed(folder: pathlib.Path, new: dict[str, Any], keys: tuple[str, ...]) -
 
 
 def _identity(value: Any, place: str, inputs: tuple[str, ...], name: str = '') -> Any:
-    """The part of a config that changes numbers: without data folders and the number of devices, with absolute paths.
+    """The part of a config that changes numbers: without `NO_PART`, with absolute paths.
 
     Args:
         value: A config, or a part of it, as read from JSON.

@@ -52,10 +52,10 @@ def test_a_begun_folder_belongs_to_its_config(begun):
 
 @pytest.mark.parametrize(
     'changes',
-    [{'data': {'name': 'cifar10', 'root': 'new'}}, {'n_devices': 4}, {'runs': {'vae': 'elsewhere'}}],
-    ids=['root', 'n_devices', 'runs'],
+    [{'data': {'name': 'cifar10', 'root': 'new'}}, {'n_devices': 4}, {'runs': {'vae': 'elsewhere'}}, {'logger': 'csv'}],
+    ids=['root', 'n_devices', 'runs', 'logger'],
 )
-def test_where_data_lies_and_the_number_of_devices_do_not_block_a_run(begun, changes):
+def test_where_data_and_curves_lie_and_the_number_of_devices_do_not_block_a_run(begun, changes):
     assert workdir.run_once(_ends, _config(**changes), begun)
     if 'runs' not in changes:
         stored = storage.read_json(begun / 'config.json')

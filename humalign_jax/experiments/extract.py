@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 from humalign_jax import devices, memory, models, settings, storage
 from humalign_jax.records import ImageSet
-from humalign_jax.train import forward, leaves, manifest, writers
+from humalign_jax.train import forward, leaves, manifest, progress_line
 from humalign_jax.wiring import layer_folders, runs
 from humalign_jax.wiring.images import load_images
 from humalign_jax.wiring.layer_writer import NOT_COMPARED, LayerWriter
@@ -191,7 +191,7 @@ def _extract(config: ConfigDict, folder: pathlib.Path, source: _Source, sidecars
     batch_size = _batch_that_fits(config, stream, params, model_state, images, max(sizes, key=sizes.__getitem__))
     label = f'extract {source.name}'
     n_batches, first = -(-(len(images) - files.n_rows) // batch_size), files.n_rows
-    progress = writers.Progress(n_batches, 0, batch_size, label=label)
+    progress = progress_line.Progress(n_batches, 0, batch_size, label=label)
     if first:
         logging.info('Going on after %d of %d images.', first, len(images))
     try:

@@ -89,6 +89,7 @@ def _read(config: ConfigDict) -> images.Setup:
         best_mode='min',
         keep_checkpoints=1,
         steps_per_dispatch=1,
+        logger='',
         hyperparameters=settings.plain(config),
     )
     prepare = settings.call(pipeline.make_prepare, config.preprocess, 'config.preprocess')

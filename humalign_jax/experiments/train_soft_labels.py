@@ -22,7 +22,7 @@ from humalign_jax.alignment import fold_scores, soft_labels
 from humalign_jax.data import splits
 from humalign_jax.human_data import Answers
 from humalign_jax.records import ImageSet, Score
-from humalign_jax.train import forward, leaves, manifest, plan, signals, writers
+from humalign_jax.train import forward, leaves, manifest, plan, progress_line, signals
 from humalign_jax.wiring import folds as folds_lib
 from humalign_jax.wiring import people, runs, training
 from humalign_jax.wiring.images import examples
@@ -267,7 +267,7 @@ def _train_all(config: ConfigDict, folder: pathlib.Path, study: FineTuning) -> N
     if len(todo) < n_all:
         logging.info('%d of %d arms and folds are done already.', n_all - len(todo), n_all)
     n_steps = study.n_steps * sum(arm != 'pretrained' for _, arm in todo)
-    progress, done = writers.Progress(n_steps, 0, config.train.batch_size, label='fine-tune'), 0
+    progress, done = progress_line.Progress(n_steps, 0, config.train.batch_size, label='fine-tune'), 0
 
     def count(n: int) -> None:
         nonlocal done

@@ -10,7 +10,7 @@ from humalign_jax.records import Score
 from humalign_jax.report import inferred
 from humalign_jax.report.study import Entry, Run, Study
 
-_NOT_RUNS = ('superseded', 'checkpoints', 'tensorboard')
+_NOT_RUNS = ('superseded', 'checkpoints', 'tensorboard', 'wandb')
 _OF_VALIDATION = 'validation'
 
 

@@ -19,7 +19,7 @@ from flax import linen as nn
 
 from humalign_jax import devices as devices_lib
 from humalign_jax import storage
-from humalign_jax.train import batches, optimizers, signals, writers
+from humalign_jax.train import batches, loggers, optimizers, progress_line, signals
 from humalign_jax.train.checkpoints import Checkpoints
 from humalign_jax.train.metrics import MetricRows
 from humalign_jax.train.plan import Plan
@@ -43,7 +43,8 @@ class Recipe:
         best_mode: 'min' or 'max'.
         keep_checkpoints: How many of the newest checkpoints stay, beside the best.
         steps_per_dispatch: Steps per call of the devices; always 1 on the CPU.
-        hyperparameters: The resolved config, for TensorBoard.
+        logger: Where the curves go, see `loggers.make_logger`.
+        hyperparameters: The resolved config, for the logger.
     """
 
     seed: int
@@ -56,6 +57,7 @@ class Recipe:
     best_mode: Literal['min', 'max']
     keep_checkpoints: int
     steps_per_dispatch: int
+    logger: str
     hyperparameters: Mapping[str, Any]
 
 
@@ -94,7 +96,7 @@ class Task:
         digests: Hashes of the data, by name; a run does not go on with other data. Asked when training begins.
         score: `(folder, state on the host, split)` writes the scores of a split into the folder; None if it has none.
         make_watch: Makes what is watched, when training begins; None for nothing.
-        pictures: `state -> {name: uint8 [h, w, 3]}` for TensorBoard, or None.
+        pictures: `state -> {name: uint8 [h, w, 3]}` for the logger, or None.
         pictures_every: Steps between them; the first are of the state before training.
         stopping: When the run ends before its plan does, by the validation rows; None for never.
         setup: What the experiment has read from its config, for those who open the run.
@@ -184,15 +186,15 @@ class _Loop:
         """From `state` to the end of the plan."""
         recipe, plan, step = self._recipe, self._plan, int(state.step)
         self._first_step = step
+        self._writer = loggers.make_logger(recipe.logger, self._folder, first_step=step)
         self._rows = MetricRows(self._folder / 'metrics.jsonl', first_step=step)
-        self._writer = writers.make_writer(str(self._folder / 'tensorboard'), first_step=step)
-        self._report = writers.periodic_actions.ReportProgress(num_train_steps=plan.last_step, writer=self._writer)
-        self._progress = writers.Progress(plan.last_step, step, recipe.batch_size, label='train')
+        self._report = loggers.periodic_actions.ReportProgress(num_train_steps=plan.last_step, writer=self._writer)
+        self._progress = progress_line.Progress(plan.last_step, step, recipe.batch_size, label='train')
         try:
             if step == 0:
                 self._writer.write_hparams(dict(recipe.hyperparameters))
             if self._watch is not None:
-                writers.write_bands(self._writer, self._watch.bands, step=step)
+                loggers.write_bands(self._writer, self._watch.bands, step=step)
             if self._is_over():  # stopped early and killed thereafter
                 return
             examples = self._task.examples

@@ -212,7 +212,7 @@ def _classifier(config: ConfigDict) -> tuple[images.Setup, Callable[[], state.Tr
             n_examples=len(of_split['train']), batch_size=1, epochs=1, max_steps=0, log_every_steps=1,
             eval_every_epochs=1, checkpoint_every_epochs=1,
         )  # fmt: skip
-        recipe = loop.Recipe(config.seed, 1, (), one, optax.identity(), lambda step: 0.0, 'loss', 'min', 1, 1, {})
+        recipe = loop.Recipe(config.seed, 1, (), one, optax.identity(), lambda step: 0.0, 'loss', 'min', 1, 1, '', {})
         setup = images.Setup(
             recipe, config.experiment, first.data.name, '', 'label', first.model.name, {}, of_split, prepare, prepare,
             model,

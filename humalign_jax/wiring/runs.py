@@ -75,6 +75,10 @@ def open_task(run: str | os.PathLike, *, root: str = '') -> tuple[pathlib.Path, 
     if root:
         config.data.root = root
     config.train.n_devices = _devices_here(config)
+    if (
+        'max_steps' in config.train and 'logger' not in config.train
+    ):  # trained by a version that had no choice of loggers
+        config.train.logger = 'tensorboard'
     task = experiment.make_task(config)
     if isinstance(task.setup, images.Setup):
         trained_on.check_classes(folder, task.setup.images['train'])

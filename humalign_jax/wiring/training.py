@@ -22,6 +22,7 @@ _TRAIN_KEYS = (
     'best_mode',
     'steps_per_dispatch',
     'n_devices',
+    'logger',
 )
 _SCHEDULE_KEYS = ('learning_rate', 'schedule', 'warmup_epochs', 'start_learning_rate', 'end_learning_rate')
 
@@ -57,6 +58,7 @@ def read(config: ConfigDict, *, n_examples: int, watch_every_epochs: float = 0.0
         best_mode=section.best_mode,
         keep_checkpoints=section.keep_checkpoints,
         steps_per_dispatch=section.steps_per_dispatch,
+        logger=section.logger,
         hyperparameters=settings.plain(config),
     )
 

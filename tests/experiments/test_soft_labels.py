@@ -60,6 +60,7 @@ def toy():
         best_mode='min',
         keep_checkpoints=1,
         steps_per_dispatch=4,
+        logger='',
         hyperparameters={},
     )
     task = loop.Task(

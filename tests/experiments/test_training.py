@@ -54,6 +54,28 @@ def test_a_stopped_run_goes_on_to_the_same_end(small_config, tmp_path, monkeypat
     assert _arrays(tmp_path / 'broken') == _arrays(tmp_path / 'unbroken')
 
 
+def test_a_csv_file_holds_the_numbers_of_the_rows(small_config, tmp_path):
+    train_vae.run(small_config('vae', logger='csv', epochs=1.0), str(tmp_path))
+    expected = [
+        f'{row["step"]},{row["split"]}/{name},{float(value)!r}'
+        for row in storage.read_jsonl(tmp_path / 'metrics.jsonl')
+        for name, value in row.items()
+        if name not in ('step', 'epoch', 'split')
+    ]
+    lines = (tmp_path / 'metrics.csv').read_text().splitlines()[1:]
+    assert [line for line in lines if 'steps_per_sec' not in line and 'uptime' not in line] == expected
+    assert not (tmp_path / 'tensorboard').exists()
+
+
+def test_a_run_of_a_version_without_loggers_is_opened(small_config, tmp_path):
+    config = small_config(max_steps=1)
+    train_classifier.run(config, str(tmp_path))
+    old = config.to_dict()
+    del old['train']['logger']
+    storage.write_json(tmp_path / 'config.json', old)
+    assert int(runs.open_run(tmp_path, 'newest').state.step) == 1
+
+
 def test_a_stopped_run_goes_on_with_other_devices(small_config, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         _stop_after(patch, 6)
