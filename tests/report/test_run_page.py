@@ -27,7 +27,7 @@ def test_a_run_writes_its_page_if_it_is_asked_to(command, tmp_path):
     done = command(*config, *small, '--page')
     path = tmp_path / 'run' / 'report' / 'report.html'
     assert done.returncode == 0, done.stderr
-    assert f'Page: {path}' in done.stdout
+    assert f'Page: {path.as_uri()}' in done.stdout
     assert 'class="answer"' in path.read_text(encoding='utf-8')
     scores = json.loads(path.with_name('scores.json').read_text(encoding='utf-8'))
     lines = (tmp_path / 'run' / 'scores.jsonl').read_text(encoding='utf-8').splitlines()
