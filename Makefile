@@ -16,7 +16,6 @@ RUN := $(VENV)/bin/python -m humalign_jax.main
 # The whole study, end to end, on images that the package renders itself and observers that it simulates.
 quickstart: $(INSTALLED)
 	$(RUN) --config=configs/quickstart.py --workdir=runs/quickstart
-	@echo "The page: runs/quickstart/report/report.html"
 	@echo "Curves: $(VENV)/bin/tensorboard --logdir runs/quickstart/networks"
 
 # -n 2: most of a test's time is compilation, which uses one core.
