@@ -5,6 +5,7 @@ r"""The command `humalign`: runs configs by name, and RSA of the user's own file
     humalign show vae:tiny
     humalign run vae:tiny --workdir=runs/vae --config.train.epochs=2
     humalign doctor vae --config.data.root=DIR
+    humalign fetch mnist --root=DIR
 
 `humalign run CONFIG` is `python -m humalign_jax.main --config=CONFIG`, with the same exit status. The other commands
 end with 0, with 2 and one message after a mistake, or with 130 after Ctrl-C.
@@ -57,6 +58,13 @@ def _do(arguments: argparse.Namespace, settings: Sequence[str]) -> None:
         from humalign_jax.cli import doctor
 
         raise SystemExit(doctor.examine(arguments.config, arguments.workdir, settings))
+    elif arguments.command == 'fetch':
+        from humalign_jax.cli import fetching
+
+        if arguments.names:
+            fetching.get(arguments.names, root=arguments.root, accepted=arguments.accept_licence)
+        else:
+            print(fetching.listed())
     else:
         from humalign_jax.cli import configs
 
@@ -121,6 +129,17 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument('config', nargs='?', default='', help='name or file of a config; default: the machine alone')
     doctor.add_argument('--workdir', default='', help='folder of the run; default: runs/<config name>')
     doctor.epilog = 'Settings are written as --config.section.key=value. Exit status: 0 a run can start, 2 it cannot.'
+
+    fetch = commands.add_parser('fetch', help='get published data, where there is internet', allow_abbrev=False)
+    fetch.add_argument('names', nargs='*', metavar='NAME', help='what to get; default: lists what there is')
+    fetch.add_argument('--root', default='', help='folder with datasets; default: $HUMALIGN_DATA')
+    fetch.add_argument(
+        '--accept-licence',
+        action='append',
+        default=[],
+        metavar='NAME',
+        help='acknowledge its licence without a question',
+    )
 
     commands.add_parser('list', help='configs and what they do')
     show = commands.add_parser('show', help='all settings of a config', allow_abbrev=False)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from absl import logging
 
-from humalign_jax import machine, main, settings
+from humalign_jax import machine, main, mistakes, settings
 from humalign_jax.cli import configs
 from humalign_jax.machine import FAULT, OK, WARNING, Check
 
@@ -56,27 +56,40 @@ def _checks(config: str, workdir: str, flags: Sequence[str]) -> Iterator[Check]:
     yield machine.check_writing(folder)
     if not config:
         yield machine.check_space(folder, None)
-        yield _data_root()
+        yield from _data_root()
         return
     try:
         file = configs.file_of(config)
         read = main.read_config([f'--config={file}', *flags])
         from humalign_jax.wiring import readiness  # here: RSA alone is installed without Flax
     except (ValueError, ModuleNotFoundError) as error:
-        yield Check('config', FAULT, main.mistakes.message_of(error) or str(error))
+        yield Check('config', FAULT, mistakes.message_of(error) or str(error))
         return
     yield Check('config', OK, f'{config}: experiment {read.experiment}')
     if devices.status == OK:
         yield from readiness.check_run(read, folder, tiny=config.endswith(':tiny'))
 
 
-def _data_root() -> Check:
-    from humalign_jax.data import files
-
+def _data_root() -> Iterator[Check]:
+    """The folder with datasets, and of what `humalign fetch` gets whether it is the published one."""
+    try:
+        from humalign_jax.data import fetch, files
+    except ModuleNotFoundError as error:  # RSA alone is installed
+        yield Check('data', WARNING, mistakes.message_of(error) or str(error))
+        return
     root = files.data_root()
     if not root.is_dir():
-        return Check('data', WARNING, f'{root} does not exist: set HUMALIGN_DATA, or fill it (humalign fetch)')
-    return Check('data', OK, f'{root}; name a config to have its data verified')
+        yield Check('data', WARNING, f'{root} does not exist: set HUMALIGN_DATA, or fill it (humalign fetch)')
+        return
+    yield Check('data', OK, f'{root}; name a config to have its data read')
+    for name, dataset in fetch.read_table()[0].items():
+        states = {file.path: fetch.state_of(file, root) for file in dataset.files}
+        if set(states.values()) == {'absent'}:
+            continue
+        wrong = [f'{path} {state}' for path, state in states.items() if state != 'verified']
+        advice = f' (differs: not the published file; absent: humalign fetch {name})' if wrong else ''
+        text = f'{name}: {", ".join(wrong) or "SHA-256 as expected"}{advice}'
+        yield Check('data', WARNING if 'differs' in states.values() else OK, text)
 
 
 def _default_folder(config: str) -> str:

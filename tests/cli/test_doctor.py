@@ -60,6 +60,10 @@ def test_a_mistake_in_the_config_is_a_fault_and_the_machine_is_still_checked(cal
     assert status == 2 and 'fault    config' in out and 'ok       writing' in out
 
 
-def test_without_a_config_the_machine_is_checked(call):
+def test_without_a_config_the_machine_and_the_fetched_files_are_checked(call, tmp_path):
     status, out, _ = call()
     assert status == 0 and 'config' not in [line.split()[1] for line in out.splitlines()]
+    assert out.count('data  ') == 1
+    (tmp_path / 'cifar10h-raw.zip').write_bytes(b'damaged')
+    status, out, _ = call()
+    assert status == 0 and 'warning  data       cifar10h: cifar10h-counts.npy absent, cifar10h-raw.zip differs' in out
