@@ -14,19 +14,21 @@ from humalign_jax import data, devices, lock, machine, mistakes, ranges, setting
 from humalign_jax.data import cifar10, files
 from humalign_jax.machine import FAULT, OK, WARNING, Check
 from humalign_jax.train import batches, loop
-from humalign_jax.wiring import encoding, geometry, learning, people, runs, triplets
+from humalign_jax.wiring import encoding, geometry, learning, people, representations, rsa_study, runs, triplets
 from humalign_jax.wiring.images import Setup
 
 _RUNS = ('run', 'study')  # settings with folders of runs, several between commas
 _PATHS = ('features', 'validation', 'files', 'noise_files', 'ids_file', 'labels_file')
 _MADE = ('', 'simulated', 'synthetic', 'identity')  # in place of a path
 _SIMULATED = ('n_stimuli', 'n_participants', 'n_triplets', 'n_test', 'n_models')  # of `config.simulated`: 0 for files
-# Data of people that an experiment reads by itself.
+# What reads all files of an experiment without training.
 _READERS: Mapping[str, Callable[[ConfigDict], Any]] = {
     'encoding': encoding.load,
     'geometry': geometry.load,
+    'human_rsa': representations.load_comparison,
     'learning': learning.load,
     'odd_one_out': lambda config: triplets.load_triplets(**settings.plain(config.human), seed=config.seed),
+    'rsa': rsa_study.load,
 }
 
 
@@ -130,6 +132,10 @@ def _read(module: Any, config: ConfigDict, folder: pathlib.Path, tasks: list[loo
             if hasattr(of_stage, 'make_task') and not stage.inputs:
                 yield from _read(of_stage, stage.config, folder / stage.name, tasks)
         yield from _of_people(chosen)
+    elif config.experiment in _READERS:
+        if not _is_simulated(config):
+            _READERS[config.experiment](config)
+            yield Check('data', OK, 'all files that the config names read')
     else:
         yield from _of_inputs(config)
         yield from _of_people(config)
@@ -163,6 +169,8 @@ def _of_images(source: str, root: str, numbers: str) -> Check:
 
 def _of_inputs(config: ConfigDict) -> Iterator[Check]:
     """Runs, files and images that a config without training names."""
+    if config.get('features') == '' and not _is_simulated(config):
+        raise ValueError('config.features is empty: give a folder with layers, as configs/extract.py writes it.')
     for run in _runs_of(config):
         runs.read_config(run)
         yield Check('data', OK, f'run {run} found')
@@ -182,17 +190,16 @@ def _of_inputs(config: ConfigDict) -> Iterator[Check]:
 
 def _of_people(config: ConfigDict) -> Iterator[Check]:
     """What people said, if the config compares with people."""
-    if any(config.get('simulated', {}).get(key, 0) for key in _SIMULATED):
-        return
     section = config.get('human', {})
-    if (reader := _READERS.get(config.get('experiment', ''))) is not None:
-        reader(config)
-        yield Check('data', OK, f'people of {config.experiment} read')
-    elif section.get('name') in people.NAMES and section.name != 'synthetic':
+    if section.get('name') in people.NAMES and section.name != 'synthetic':
         answers = people.load_answers(
             section.name, root=section.get('root', '') or config.get('data', {}).get('root', '')
         )
         yield Check('data', OK, f'{section.name}: answers to {len(answers.ids)} images read')
+
+
+def _is_simulated(config: ConfigDict) -> bool:
+    return any(config.get('simulated', {}).get(key, 0) for key in _SIMULATED)
 
 
 def _runs_of(config: ConfigDict) -> list[str]:

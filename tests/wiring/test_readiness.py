@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import pathlib
 import shutil
 
 import jax
@@ -13,6 +14,7 @@ from humalign_jax import lock, main, workdir
 from humalign_jax.machine import FAULT, OK, WARNING
 from humalign_jax.wiring import readiness
 
+CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 # Of ml_collections, where it reads a config file.
 pytestmark = pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')
 
@@ -34,9 +36,8 @@ def begun(config, tmp_path):
     return folder
 
 
-@pytest.mark.parametrize('name', ['philnet', 'vae'])
-def test_the_estimate_is_the_size_of_the_arrays_of_a_checkpoint(small_config, name):
-    config = small_config(name)
+def test_the_estimate_is_the_size_of_the_arrays_of_a_checkpoint(small_config):
+    config = small_config('vae')  # BatchNorm, and two slots of Adam
     task = importlib.import_module(f'humalign_jax.experiments.{config.experiment}').make_task(config)
     state = task.first_state()
     arrays = jax.tree.leaves((state.params, state.model_state, state.opt_state))
@@ -101,13 +102,23 @@ def test_cifar10_with_other_sums_than_the_published_is_a_warning(config, tmp_pat
 def test_a_run_or_file_that_does_not_exist_is_a_fault(config, tmp_path):
     evaluate = ConfigDict(dict(experiment='evaluate', run=str(tmp_path / 'none')))
     assert 'is no run' in _by_name(readiness.check_run(evaluate, tmp_path / 'new'))['data'].text
-    rsa = ConfigDict(dict(experiment='rsa', features=dict(files=('net.npy',))))
-    found = _by_name(readiness.check_run(rsa, tmp_path / 'new'))['data']
-    assert found.status == FAULT and 'config.features.files: net.npy does not exist' in found.text
+    alignment = ConfigDict(dict(experiment='alignment', features='net', validation=''))
+    found = _by_name(readiness.check_run(alignment, tmp_path / 'new'))['data']
+    assert found.status == FAULT and 'config.features: net does not exist' in found.text
+    alignment.features = ''
+    assert 'config.features is empty' in _by_name(readiness.check_run(alignment, tmp_path / 'new'))['data'].text
+
+
+@pytest.mark.parametrize('name', ['rsa', 'human_rsa', 'encoding', 'geometry', 'learning', 'odd_one_out'])
+def test_files_of_an_experiment_without_training_are_read_unless_they_are_simulated(tmp_path, monkeypatch, name):
+    monkeypatch.setenv('HUMALIGN_DATA', str(tmp_path))
+    full, tiny = (main.read_config([f'--config={CONFIGS}/{name}.py{variant}']) for variant in ('', ':tiny'))
+    assert _by_name(readiness.check_run(full, tmp_path / 'new'))['data'].status == FAULT
+    assert _by_name(readiness.check_run(tiny, tmp_path / 'new', tiny=True))['data'].status == OK
 
 
 def test_people_of_an_experiment_are_read(tmp_path):
-    human = ConfigDict(dict(experiment='human_rsa', human=dict(name='cifar10h', root=str(tmp_path))))
+    human = ConfigDict(dict(experiment='alignment', human=dict(name='cifar10h', root=str(tmp_path))))
     found = _by_name(readiness.check_run(human, tmp_path / 'new'))['data']
     assert found.status == FAULT and 'cifar10h-counts.npy' in found.text
     np.save(tmp_path / 'cifar10h-counts.npy', np.full((10_000, 10), 5))
@@ -122,6 +133,6 @@ def test_the_run_that_a_tiny_variant_reads_is_made_first(tmp_path, monkeypatch):
 
 
 def test_the_networks_of_a_study_are_summed(tmp_path):
-    config = main.read_config(['--config=configs/quickstart.py:tiny'])
+    config = main.read_config([f'--config={CONFIGS}/quickstart.py:tiny'])
     found = _by_name(readiness.check_run(config, tmp_path))
     assert found['space'].text.count('checkpoints of') == 3 and found['data'].status == OK
