@@ -72,8 +72,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def site():
+def site(monkeypatch):
     """A server on the loopback interface; `site.address` is where it listens."""
+    monkeypatch.setenv('no_proxy', '*')
     server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), _Handler)
     server.site = site = Site()
     site.address = f'http://127.0.0.1:{server.server_port}'
