@@ -20,6 +20,9 @@ EXIT_SAVED = 75
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)  # SIGHUP: the terminal is gone
 
+_leaving: signal.Signals | None = None  # the signal that ends this process
+_n_blocks = 0  # of `leave_on_signals`, one in the other
+
 
 class StopRequest:
     """Whether somebody asked the run to stop.
@@ -67,6 +70,41 @@ def call_on_signals(handler: Callable[[signal.Signals], None]) -> Iterator[None]
     """
     with _handled_by(lambda number, _: handler(signal.Signals(number))):
         yield
+
+
+@contextlib.contextmanager
+def leave_on_signals(say: Callable[[str], None]) -> Iterator[None]:
+    """Ends the process on a stop signal: for work whose files are whole at every moment.
+
+    SLURM's SIGTERM and the batch script's SIGUSR1 may both arrive. The first decides; the other is ignored.
+
+    Args:
+        say: Called with the name of the signal.
+
+    Raises:
+        SystemExit: A signal came. The code is `EXIT_SAVED` if this block has kept something for the next start
+            (`interrupts.note_kept`), else 128 + the signal: work that is longer than a job's time must not be queued
+            again for ever.
+    """
+    global _leaving, _n_blocks
+    before = interrupts.n_kept()
+
+    def leave(received: signal.Signals) -> None:
+        global _leaving
+        if _leaving not in (None, received):
+            return
+        _leaving = received
+        say(received.name)
+        raise SystemExit(EXIT_SAVED if interrupts.n_kept() > before else 128 + received)
+
+    _n_blocks += 1
+    try:
+        with call_on_signals(leave):
+            yield
+    finally:
+        _n_blocks -= 1
+        if not _n_blocks:
+            _leaving = None
 
 
 @contextlib.contextmanager
