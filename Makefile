@@ -11,7 +11,7 @@ INSTALLED = $(VENV)/installed$(if $(JAX),-$(JAX))
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 RUN := $(VENV)/bin/python -m humalign_jax.main
 
-.PHONY: quickstart test test-versions check docs venv clean
+.PHONY: quickstart test test-offline test-versions check docs venv clean
 
 # The whole study, end to end, on images that the package renders itself and observers that it simulates.
 quickstart: $(INSTALLED)
@@ -22,6 +22,10 @@ quickstart: $(INSTALLED)
 test: $(VENV)/installed-test check
 	@.ci/install-browser
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+# All tests with the network blocked, or a reason why this system cannot block it.
+test-offline: $(VENV)/installed-test
+	.ci/offline $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 # Newer Pythons bring newer NumPy, SciPy and jax: a part of the tests that uses each of them, in an environment of its own.
 test-versions: $(VENV)/installed-test

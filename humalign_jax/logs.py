@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from absl import logging
 
 FILE = 'log.txt'
+OUTPUT = 'output.txt'  # what a run without a terminal writes to one
 _DETAILS = python_logging.Formatter('%(asctime)s %(levelname)s %(filename)s:%(lineno)d %(message)s')
 _OURS = str(pathlib.Path(__file__).parent)
 

@@ -19,7 +19,7 @@ _PACKAGES = ('humalign_jax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint
 _COMPLETE = 'complete.json'
 # Files of a start that has computed nothing yet; a logger's files hold the config until there are metrics.
 _NOTES = (
-    *('config.json', 'provenance.json', 'inputs.json', DATA, 'error.txt', logs.FILE, lock.NAME),
+    *('config.json', 'provenance.json', 'inputs.json', DATA, 'error.txt', logs.FILE, logs.OUTPUT, lock.NAME),
     *('tensorboard', 'metrics.csv', 'wandb'),
 )
 # Settings that change no number. A study compares the runs in `runs` by content.

@@ -7,6 +7,6 @@ if [ $# -lt 2 ]; then
 fi
 config=$1 workdir=$2
 shift 2
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 2
 make --silent venv || exit 2
 exec .venv/bin/python -m humalign_jax.main --config="$config" --workdir="$workdir" "$@"

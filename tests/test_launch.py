@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import time
@@ -26,7 +27,8 @@ def _job(folder, run, script='slurm.sbatch', arguments=('configs/x.py', 'runs/x'
     """Starts a batch script; `run` stands in for the training process, and a stub notes what the scheduler is asked."""
     (folder / '.venv' / 'bin').mkdir(parents=True)
     (folder / 'bin').mkdir()
-    (folder / 'launch').symlink_to(LAUNCH)
+    if not (folder / 'launch').exists():
+        (folder / 'launch').symlink_to(LAUNCH)
     for path, text in {
         folder / '.venv' / 'bin' / 'python': f'#!/usr/bin/env bash\necho "$@" > arguments\n{run}\n',
         folder / 'bin' / 'scontrol': f'#!/usr/bin/env bash\necho "$@" > {folder}/asked\n',
@@ -56,6 +58,43 @@ def test_a_job_that_saves_on_the_time_limit_requeues_itself(tmp_path):
     assert (tmp_path / 'asked').read_text().split() == ['requeue', '42']
     arguments = (tmp_path / 'arguments').read_text()
     assert '--config=configs/x.py --workdir=runs/x --config.seed=1' in arguments
+
+
+@pytest.mark.parametrize(
+    ('script', 'arguments'), [('slurm.sbatch', ['configs/x.py', 'runs/x']), ('slurm_array.sbatch', ['runs/x'])]
+)
+def test_modules_and_paths_of_env_sh_hold_in_every_job(tmp_path, script, arguments):
+    (tmp_path / 'launch').mkdir()
+    for path in LAUNCH.iterdir():
+        (tmp_path / 'launch' / path.name).symlink_to(path)
+    (tmp_path / 'launch' / 'env.sh').unlink()
+    (tmp_path / 'launch' / 'env.sh').write_text('export HUMALIGN_DATA=$UNSET/project VENV=other\n')
+    (tmp_path / 'other').symlink_to('.venv')
+    job = _job(tmp_path, 'echo $HUMALIGN_DATA > data; echo $0 > python', script, arguments, SLURM_ARRAY_TASK_ID='3')
+    assert job.wait(timeout=20) == 0
+    assert (tmp_path / 'data').read_text() == '/project\n'
+    assert (tmp_path / 'python').read_text() == 'other/bin/python\n'
+
+
+def test_the_example_env_sh_changes_nothing():
+    lines = (LAUNCH / 'env.sh').read_text().splitlines()
+    assert all(not line or line.startswith('#') for line in lines)
+
+
+def test_a_run_writes_to_its_folder_and_adds_to_what_is_there(tmp_path):
+    (tmp_path / 'runs' / 'x').mkdir(parents=True)
+    (tmp_path / 'runs' / 'x' / 'output.txt').write_text('before\n')
+    assert _job(tmp_path, 'echo out; echo err >&2').wait(timeout=20) == 0
+    assert (tmp_path / 'runs' / 'x' / 'output.txt').read_text() == 'before\nout\nerr\n'
+
+
+def test_scripts_are_clean_to_shellcheck():
+    checker = shutil.which('shellcheck')
+    if checker is None:
+        pytest.skip('no shellcheck')
+    scripts = [path for path in LAUNCH.iterdir() if path.suffix in ('.sh', '.sbatch')]
+    done = subprocess.run([checker, '--severity=warning', *scripts], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_task_of_an_array_requeues_itself_alone(tmp_path):

@@ -144,6 +144,8 @@ def test_a_file_that_is_no_sweep_is_refused(sweep, tmp_path, text, message):
         ),
         ([], 'is not the folder of a sweep'),
         ([TINY, '--run=4'], 'are numbered 0 to 3'),
+        ([TINY, '--jobs=0'], '--jobs=0: at least 1 point runs at a time'),
+        ([TINY, '--jobs=2', '--submit'], '--parallel limits the tasks of --submit'),
         ([TINY, '--scores'], 'no point of'),
     ],
 )
@@ -157,14 +159,16 @@ def test_a_wrong_command_line_is_one_message(tmp_path, arguments, message):
 def test_a_point_that_fails_is_named_and_does_not_stop_the_others(tmp_path):
     (tmp_path / 'mine.py').write_text(
         'def get_sweep():\n'
-        "    tiny = {'config': 'configs/vae.py:tiny', 'config.train.epochs': 1.0}\n"
+        "    tiny = {'config': 'configs/sae.py:tiny', 'config.train.epochs': 1.0}\n"
         "    return [{**tiny, 'config.optimizer.name': name} for name in ('adamm', 'adamw')]\n"
     )
     workdir = f'--workdir={tmp_path / "sweep"}'
-    done = _call(tmp_path / 'mine.py', workdir)
+    done = _call(tmp_path / 'mine.py', workdir, '--jobs=2')
     assert done.returncode == 2
     assert '1 of 2 points are complete' in done.stdout
-    assert 'error: failed: vae-tiny-epochs=1.0-name=adamm; --list says why' in done.stderr
+    assert 'error: failed: sae-tiny-epochs=1.0-name=adamm; --list says why' in done.stderr
+    said = (tmp_path / 'sweep' / 'sae-tiny-epochs=1.0-name=adamm' / 'output.txt').read_text()
+    assert "error: config.optimizer.name='adamm'" in said
     lines = _call(workdir, '--list').stdout.splitlines()
     assert "name=adamm | failed: ValueError: config.optimizer.name='adamm'" in lines[2]
     assert lines[3].split('|')[3].strip() == 'complete'
@@ -174,19 +178,27 @@ def test_a_point_that_fails_is_named_and_does_not_stop_the_others(tmp_path):
 
 @pytest.mark.slow
 def test_a_sweep_that_is_stopped_saves_and_goes_on(tmp_path):
-    arguments = [TINY, f'--workdir={tmp_path}', '--config.train.epochs=100']
-    run = subprocess.Popen([sys.executable, 'launch/sweep.py', *arguments], cwd=ROOT)
-    first = tmp_path / 'vae-tiny-latent_dim=4-seed=0'
-    deadline = time.time() + 120
-    while not (first / 'metrics.jsonl').exists() and time.time() < deadline:
+    (tmp_path / 'mine.py').write_text(
+        "def get_sweep():\n    return [{'config': 'configs/sae.py:tiny', 'config.seed': seed} for seed in (0, 1)]\n"
+    )
+    sweep, endless = [tmp_path / 'mine.py', f'--workdir={tmp_path}'], '--config.train.epochs=100000'
+    run = subprocess.Popen([sys.executable, 'launch/sweep.py', *map(str, sweep), endless], cwd=ROOT)
+    first = tmp_path / 'sae-tiny-seed=0'
+    deadline = time.time() + 300  # to import and compile on a busy machine
+    while not _has_trained(first) and run.poll() is None and time.time() < deadline:
         time.sleep(0.1)
     run.send_signal(signal.SIGTERM)
-    assert run.wait(timeout=60) == 75
+    assert run.wait(timeout=300) == 75
     assert list((first / 'checkpoints').iterdir()) and not (first / 'complete.json').exists()
     done = _call(f'--workdir={tmp_path}', '--list')
-    assert [line.split('|')[3].strip() for line in done.stdout.splitlines()[2:]] == ['begun'] + 3 * ['waiting']
-    other = _call(TINY, f'--workdir={tmp_path}', '--config.train.epochs=50')
-    assert other.returncode == 2 and 'was begun with' in other.stderr and '--config.train.epochs=100' in other.stderr
+    assert [line.split('|')[3].strip() for line in done.stdout.splitlines()[2:]] == ['begun', 'waiting']
+    other = _call(*sweep, '--config.train.epochs=50')
+    assert other.returncode == 2 and 'was begun with' in other.stderr and endless in other.stderr
+
+
+def _has_trained(folder):
+    rows = folder / 'metrics.jsonl'
+    return rows.exists() and rows.stat().st_size > 0
 
 
 @pytest.mark.slow
@@ -223,7 +235,8 @@ def test_only_points_that_are_neither_complete_nor_queued_are_submitted(slurm):
     submit = [TINY, f'--workdir={folder}', '--submit', '--parallel=2', '--sbatch=--partition=gpu --time=1:00:00']
     done = _call(*submit, path=path)
     assert done.stdout == 'Job 17: 4 points; 0 are complete, 0 were in the queue already.\n', done.stderr
-    expected = f'--parsable --array=0,1,2,3%2 --partition=gpu --time=1:00:00 launch/slurm_array.sbatch {folder}\n'
+    log, options = f'--output={folder}/slurm-%A_%a.log', '--partition=gpu --time=1:00:00'
+    expected = f'--parsable --array=0,1,2,3%2 {log} {options} launch/slurm_array.sbatch {folder}\n'
     assert (slurm / 'told').read_text() == expected
     (slurm / 'queue').write_text('2\n3\n')
     (folder / 'vae-tiny-latent_dim=4-seed=0').mkdir()
@@ -248,6 +261,53 @@ def test_a_number_stays_a_points_own_when_the_sweep_changes(slurm):
         assert _call(mine, f'--workdir={folder}', '--submit', path=slurm / 'bin').returncode == 0
     arrays = [line.split()[1] for line in (slurm / 'told').read_text().splitlines()]
     assert arrays == ['--array=0,1', '--array=0,2']  # 8 is no longer in the sweep, but 1 is still its number
+
+
+@pytest.mark.skipif(not (ROOT / '.venv/bin/python').exists(), reason='no .venv')
+@pytest.mark.parametrize('how', ['--submit', '--jobs=2'])
+def test_nothing_is_queued_or_started_where_data_is_missing(slurm, how):
+    arguments = ['configs/sweeps/vae_latents.py', f'--workdir={slurm / "sweep"}', f'--config.data.root={slurm}']
+    done = _call(*arguments, how, path=slurm / 'bin')
+    assert done.returncode == 2 and 'Traceback' not in done.stderr
+    assert done.stderr.startswith('error: point vae-latent_dim=16-seed=0: CIFAR-10 was not found. ')
+    assert f'Looked in {slurm} for' in done.stderr
+    assert '--config.data.root=DIR or HUMALIGN_DATA.\nNothing was started.' in done.stderr
+    assert not (slurm / 'told').exists() and not (slurm / 'sweep').exists()
+    if how == '--submit':  # data on disks of the nodes
+        assert 'Job 17: 18 points' in _call(*arguments, how, '--skip-data-check', path=slurm / 'bin').stdout
+
+
+def test_data_is_looked_for_where_the_jobs_will_look(slurm, monkeypatch):
+    from humalign_jax.cli import sweep as module
+
+    (slurm / 'launch').mkdir()
+    (slurm / 'launch' / 'env.sh').write_text('module load cuda\nROOT=/project\nexport HUMALIGN_DATA=$ROOT/data\n')
+    monkeypatch.chdir(slurm)
+    variables = {'HUMALIGN_DATA': 'here', 'PATH': 'bin'}
+    module._as_the_jobs(variables)
+    assert variables == {'HUMALIGN_DATA': '/project/data', 'PATH': 'bin'}
+
+
+def test_a_task_of_an_array_writes_to_the_folder_of_its_point(sweep, tmp_path):
+    points = sweep.points_of([_flags(seed=0), _flags(seed=1)])
+    sweep.write_points(tmp_path, points)
+    for point in points:
+        (tmp_path / point.name).mkdir()
+        storage.write_json(tmp_path / point.name / 'complete.json', {})
+    done = _call(f'--workdir={tmp_path}', '--run=1')
+    output = tmp_path / 'vae-tiny-seed=1' / 'output.txt'
+    assert done.returncode == 0 and done.stdout == f'Point vae-tiny-seed=1: the output is in {output}.\n'
+    assert 'is complete: nothing to do' in output.read_text()
+    assert not (tmp_path / 'vae-tiny-seed=0' / 'output.txt').exists()
+
+
+def test_output_alone_does_not_begin_a_point(sweep, tmp_path):
+    from humalign_jax.cli import sweep_jobs
+
+    (point,) = sweep.points_of([_flags(seed=0)])
+    with sweep_jobs.open_output(tmp_path / point.name) as output:
+        output.write(b'error: ...')
+    assert sweep.state(tmp_path / point.name) == 'waiting'
 
 
 def test_without_slurm_submitting_says_so(tmp_path, sweep):

@@ -1,6 +1,6 @@
 r"""How many latents does a VAE need? 16 to 512 latents, three seeds each.
 
-python launch/sweep.py configs/sweeps/vae_latents.py --workdir=runs/vae_latents   # here, in turn
+python launch/sweep.py configs/sweeps/vae_latents.py --workdir=runs/vae_latents   # here; --jobs=4: four at a time
 python launch/sweep.py configs/sweeps/vae_latents.py --workdir=runs/vae_latents --submit    # by SLURM
 python launch/sweep.py configs/sweeps/vae_latents.py:tiny --workdir=runs/tiny_latents  # a minute
 """

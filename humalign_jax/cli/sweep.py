@@ -1,6 +1,6 @@
-r"""A sweep: runs that differ in a few values, one after the other or as a SLURM array; complete runs are skipped.
+r"""A sweep: runs that differ in a few values, on this machine or as a SLURM array; complete runs are skipped.
 
-    humalign-sweep configs/sweeps/vae_latents.py --workdir=runs/vae_latents [--config.data.root=DIR ...]
+    humalign-sweep configs/sweeps/vae_latents.py --workdir=runs/vae_latents [--jobs=4] [--config.data.root=DIR ...]
     humalign-sweep configs/sweeps/vae_latents.py --workdir=runs/vae_latents --submit --parallel=8 \
         --sbatch='--partition=gpu --time=12:00:00'
     humalign-sweep --workdir=runs/vae_latents --list
@@ -12,6 +12,11 @@ A sweep is a file with a function `get_sweep()` that returns one dict of flags f
 `{'config': 'configs/vae.py', 'config.model.latent_dim': 16, 'config.seed': 0}`. Each point has a folder in the
 workdir, named after its values, so points can be added to the sweep later.
 
+With --jobs=N, N points run at a time, each with a GPU of its own where there are GPUs, and with an equal share of the
+CPU cores. Their output, and that of the tasks of an array, is in `output.txt` of each point's folder.
+
+Before anything starts or is queued, the config of every point is read, and its data is looked for.
+
 Exit status: 0 all points are complete (or submitted), 2 a mistake or points that failed (the other points run first),
 75 stopped by a signal with everything saved: start again to continue.
 """
@@ -21,14 +26,14 @@ import os
 import pathlib
 import re
 import shlex
-import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import NoReturn
 
+from humalign_jax import main as command_line
 from humalign_jax import mistakes, settings, workdir
-from humalign_jax.cli import sweep_scores
+from humalign_jax.cli import sweep_jobs, sweep_scores
 from humalign_jax.cli.sweep_points import (
     Point,
     jobs_of,
@@ -39,9 +44,9 @@ from humalign_jax.cli.sweep_points import (
     state,
     write_points,
 )
-from humalign_jax.train import signals
 
-_SBATCH = pathlib.Path('launch/slurm_array.sbatch')
+_SBATCH, _ENVIRONMENT = pathlib.Path('launch/slurm_array.sbatch'), pathlib.Path('launch/env.sh')
+_OF_JOBS = ('HUMALIGN_DATA', 'TFDS_DATA_DIR', 'VENV')  # variables of `launch/env.sh` that matter before a job starts
 
 
 def main() -> None:
@@ -58,6 +63,10 @@ def main() -> None:
         '--scores', nargs='*', metavar='NAME', help='table of scores, NAME or NAME:layer=logits; all go to scores.csv'
     )
     what.add_argument('--run', type=int, metavar='INDEX', help="one point, numbered as in --list: an array task's work")
+    parser.add_argument('--jobs', type=int, metavar='N', help='points that run at a time on this machine; default: 1')
+    parser.add_argument(
+        '--skip-data-check', action='store_true', help='do not look for the data: only the nodes see it'
+    )
     parser.add_argument('--parallel', type=int, default=0, help='tasks of the array that may run at once; 0: any')
     parser.add_argument('--sbatch', default='', metavar='OPTIONS', help='further options of sbatch, in one string')
     arguments, shared = parser.parse_known_args()
@@ -65,6 +74,10 @@ def main() -> None:
         for flag in shared:
             if not re.match(r'--config\.[\w.]+=', flag):
                 raise ValueError(f'what is {flag!r}? Settings of all points are written as --config.section.key=value.')
+        if arguments.jobs is not None and arguments.jobs < 1:
+            raise ValueError(f'--jobs={arguments.jobs}: at least 1 point runs at a time.')
+        if arguments.jobs is not None and arguments.submit:
+            raise ValueError('--jobs is for points that run here; --parallel limits the tasks of --submit.')
         if arguments.sweep is None and shared:
             raise ValueError(f'{shared[0]} is for points that are read from a sweep: name its file, too.')
         sys.exit(_do(arguments, tuple(shared)))
@@ -92,67 +105,50 @@ def _do(arguments: argparse.Namespace, shared: tuple[str, ...]) -> int:
     elif arguments.run is not None:
         if not 0 <= arguments.run < len(known):
             raise ValueError(f'--run={arguments.run}: the points of {folder} are numbered 0 to {len(known) - 1}.')
-        os.execv(sys.executable, _command(folder, known[arguments.run]))
+        _become(folder, known[arguments.run])
     elif arguments.submit:
+        _as_the_jobs(os.environ)
+        _check_data(folder, points, arguments)
         submit(folder, points, known, parallel=arguments.parallel, options=shlex.split(arguments.sbatch))
     else:
+        of_machine = sweep_jobs.shares(arguments.jobs or 1, os.environ)
+        _check_data(folder, points, arguments)
         write_points(folder, known)
-        return run_here(folder, points)
+        return sweep_jobs.run_points(folder, points, of_machine)
     return 0
 
 
-def _command(folder: pathlib.Path, point: Point) -> list[str]:
-    return [sys.executable, '-m', 'humalign_jax.main', *point.arguments, f'--workdir={folder / point.name}']
+def _check_data(folder: pathlib.Path, points: Sequence[Point], arguments: argparse.Namespace) -> None:
+    """Raises ValueError if data of a point that is not complete is missing: before anything is queued or run."""
+    if arguments.skip_data_check:
+        return
+    from humalign_jax.cli import sweep_data  # here: --list needs no loaders
+
+    for point in points:
+        if not workdir.is_complete(folder / point.name):
+            try:
+                sweep_data.check(command_line.read_config(point.arguments))
+            except ValueError as error:
+                raise ValueError(f'point {point.name}: {error}\nNothing was started.') from error
 
 
-def run_here(folder: pathlib.Path, points: Sequence[Point]) -> int:
-    """Runs the points one after the other; after a failure the next points still run.
-
-    Returns:
-        The exit status.
-    """
-    statuses = {}
-    for number, point in enumerate(points, start=1):
-        if workdir.is_complete(folder / point.name):
-            statuses[point.name] = 0
-            continue
-        what = f'Point {number} of {len(points)}: {point.name}'
-        statuses[point.name], stopped = _run_and_pass_signals(_command(folder, point), what)
-        if stopped or statuses[point.name] == signals.EXIT_SAVED:
-            n_complete = sum(status == 0 for status in statuses.values())
-            print(f'Stopped: {n_complete} of {len(points)} points are complete. Start again to go on.')
-            return signals.EXIT_SAVED
-    failed = [name for name, status in statuses.items() if status]
-    print(f'{len(points) - len(failed)} of {len(points)} points are complete: {folder}')
-    if failed:
-        print(f'error: failed: {", ".join(failed)}; --list says why. Start again to run them again.', file=sys.stderr)
-    return 2 if failed else 0
+def _as_the_jobs(environment: MutableMapping[str, str]) -> None:
+    """Sets what `launch/env.sh` says of the data and of Python, as the batch scripts read it."""
+    if not _ENVIRONMENT.exists():
+        return
+    script = f'. {_ENVIRONMENT} >/dev/null 2>&1; for name in "$@"; do printf "%s\\n" "${{!name:-}}"; done'
+    told = subprocess.run(['bash', '-c', script, 'bash', *_OF_JOBS], capture_output=True, text=True).stdout
+    environment.update({name: value for name, value in zip(_OF_JOBS, told.splitlines()) if value})
 
 
-def _run_and_pass_signals(command: Sequence[str], what: str) -> tuple[int, bool]:
-    """Runs a command in a separate process group, so that Ctrl-C reaches it once, passed on by this process.
-
-    Args:
-        command: The command.
-        what: Printed before it starts.
-
-    Returns:
-        Its status, and whether a signal asked for a stop: a run that is signalled in its first seconds dies unsaved.
-    """
-    received: list[signal.Signals] = []
-    run = None
-
-    def pass_on(number: signal.Signals) -> None:
-        received.append(number)
-        if run is not None:
-            run.send_signal(number)
-
-    with signals.call_on_signals(pass_on):
-        print(what, flush=True)
-        run = subprocess.Popen(command, process_group=0)
-        for number in received:  # signals that arrived before the process started
-            run.send_signal(number)
-        return run.wait(), bool(received)
+def _become(folder: pathlib.Path, point: Point) -> NoReturn:
+    """Replaces this process by the run of a point, with its output in the point's folder."""
+    with sweep_jobs.open_output(folder / point.name) as output:
+        print(f'Point {point.name}: the output is in {output.name}.', flush=True)
+        for number in (1, 2):
+            os.dup2(output.fileno(), number)
+    command = sweep_jobs.command_of(folder, point)
+    os.execv(command[0], command)
 
 
 def submit(
@@ -163,8 +159,12 @@ def submit(
     Raises:
         ValueError: SLURM is missing or refuses the array, or the current folder is not the root of the repository.
     """
-    if not _SBATCH.exists() or not pathlib.Path('.venv/bin/python').exists():
-        raise ValueError(f"{_SBATCH} or .venv is not here: start from the repository's root, after `make venv`.")
+    python = pathlib.Path(os.environ.get('VENV', '.venv'), 'bin', 'python')
+    if not _SBATCH.exists() or not python.exists():
+        raise ValueError(
+            f"{_SBATCH} or {python} is not here: start from the repository's root, after `make venv`; "
+            f'{_ENVIRONMENT} may set another VENV.'
+        )
     queued = {index for job in jobs_of(folder) for index in _queued(job)}
     wanted = {point.name for point in points if not workdir.is_complete(folder / point.name)}
     indexes = [index for index, point in enumerate(known) if point.name in wanted and index not in queued]
@@ -174,7 +174,8 @@ def submit(
         return
     write_points(folder, known)
     array = ','.join(map(str, indexes)) + (f'%{parallel}' if parallel else '')
-    command = ['sbatch', '--parsable', f'--array={array}', *options, str(_SBATCH), str(folder)]
+    log = folder / 'slurm-%A_%a.log'  # of the scheduler; the points write to their own folders
+    command = ['sbatch', '--parsable', f'--array={array}', f'--output={log}', *options, str(_SBATCH), str(folder)]
     job = _ask_slurm(command).strip().partition(';')[0]
     write_points(folder, known, [job])
     n_complete = len(points) - len(wanted)
