@@ -50,6 +50,7 @@ setuptools.setup(
     ],
     package_data={
         'humalign_jax': ['py.typed'],
+        'humalign_jax.data': ['downloads.json'],
         'humalign_jax.human': ['templates/*'],
         'humalign_jax.report': ['templates/*.j2'],
     },

@@ -72,6 +72,20 @@ def held(folder: pathlib.Path) -> Iterator[None]:
         heart.stop()
 
 
+def holder(folder: pathlib.Path) -> tuple[str, bool] | None:
+    """Who holds the folder's lock, None if nobody does or the lock counts as left by a dead process.
+
+    Returns:
+        The process for a message, and whether it certainly lives; that of another machine may have ended.
+    """
+    path = folder / NAME
+    found = _look(path)
+    if found is None or _is_dead_here(found.about):
+        return None
+    here = _is_here(found.about)
+    return None if not here and _is_stale(path, found) else (_who(found.about), here)
+
+
 def _acquire(path: pathlib.Path, about: dict[str, Any]) -> None:
     took_over, first = False, None
     while not _make(path, about):

@@ -11,7 +11,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / 'humalign_jax'
 GROUND = {
     *('arrays', 'records', 'storage', 'text', 'settings', 'ranges', 'workdir', 'lock', 'interrupts', 'mistakes'),
     *('allocator', 'devices', 'progress', 'memory', 'human_data', 'human_responses', 'pickles'),
-    *('drawing', 'logs', 'results', 'summary'),
+    *('drawing', 'logs', 'results', 'summary', 'machine'),
 }
 # What each package may import from the others, beside the ground floor.
 MAY = {
@@ -146,6 +146,28 @@ def test_heavy_or_dangerous_modules_stay_in_their_place(module, allowed):
         str(path.relative_to(PACKAGE)) for path in FILES if any(name.split('.')[0] == module for name in _imports(path))
     }
     assert all(any(user.startswith(place) for place in allowed) for user in users), users
+
+
+def test_one_file_reaches_for_the_network():
+    """`humalign fetch`, and `socket` in two files that ask for the name of this machine alone.
+
+    Further programs that use the network when the user asks for it: TensorFlow Datasets (`python -m
+    humalign_jax.data.tfds`) and wandb (`config.train.logger`, offline unless WANDB_MODE says otherwise).
+    """
+    clients = ('urllib.request', 'http', 'ftplib', 'smtplib', 'requests', 'httpx', 'aiohttp', 'urllib3', 'socket')
+    users = collections.defaultdict(set)
+    for path in FILES:
+        for name in _imports(path):
+            for client in clients:
+                if f'{name}.'.startswith(f'{client}.'):
+                    users[client].add(str(path.relative_to(PACKAGE)))
+    named = users.pop('socket')
+    assert named == {'lock.py', 'train/loggers.py'}
+    assert users == {'urllib.request': {'data/fetch.py'}, 'http': {'data/fetch.py'}}
+    for name in named:
+        nodes = [node for node in ast.walk(ast.parse((PACKAGE / name).read_text())) if isinstance(node, ast.Attribute)]
+        used = {node.attr for node in nodes if isinstance(node.value, ast.Name) and node.value.id == 'socket'}
+        assert used == {'gethostname'}, name
 
 
 def test_the_mapping_over_devices_is_written_in_one_file():

@@ -37,6 +37,7 @@ def test_a_built_package_holds_the_configs_and_templates(tmp_path):
     inside = tmp_path / 'lib' / 'humalign_jax'
     configs = {path.relative_to(ROOT / 'configs') for path in (ROOT / 'configs').rglob('*.py')}
     assert {path.relative_to(inside / 'configs') for path in (inside / 'configs').rglob('*.py')} == configs
+    assert (inside / 'data' / 'downloads.json').exists()
     assert (inside / 'py.typed').exists() and list((inside / 'report' / 'templates').glob('*.j2'))
 
 

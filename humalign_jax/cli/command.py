@@ -4,6 +4,8 @@ r"""The command `humalign`: runs configs by name, and RSA of the user's own file
     humalign list
     humalign show vae:tiny
     humalign run vae:tiny --workdir=runs/vae --config.train.epochs=2
+    humalign doctor vae --config.data.root=DIR
+    humalign fetch mnist --root=DIR
 
 `humalign run CONFIG` is `python -m humalign_jax.main --config=CONFIG`, with the same exit status. The other commands
 end with 0, with 2 and one message after a mistake, or with 130 after Ctrl-C.
@@ -22,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Carries out a command line; default that of the process."""
     interrupts.end_at_once()  # before the other imports, in whose first second Ctrl-C may come
     arguments, rest = _parser().parse_known_args(argv)
-    passed_on = {'run': '--', 'show': '--config.'}.get(arguments.command)
+    passed_on = {'run': '--', 'show': '--config.', 'doctor': '--config.'}.get(arguments.command)
     wrong = [text for text in rest if passed_on is None or not text.startswith(passed_on)]
     if wrong:
         _fail(f'what is {wrong[0]!r}? See humalign {arguments.command} --help.')
@@ -52,6 +54,17 @@ def _do(arguments: argparse.Namespace, settings: Sequence[str]) -> None:
         from humalign_jax.cli import own_files
 
         own_files.compare(arguments)
+    elif arguments.command == 'doctor':
+        from humalign_jax.cli import doctor
+
+        raise SystemExit(doctor.examine(arguments.config, arguments.workdir, settings))
+    elif arguments.command == 'fetch':
+        from humalign_jax.cli import fetching
+
+        if arguments.names:
+            fetching.get(arguments.names, root=arguments.root, accepted=arguments.accept_licence)
+        else:
+            print(fetching.listed())
     else:
         from humalign_jax.cli import configs
 
@@ -111,6 +124,22 @@ def _parser() -> argparse.ArgumentParser:
     rsa.add_argument('--permutations', type=int, default=1000, help='of the test against zero (default: %(default)s)')
     rsa.add_argument('--seed', type=int, default=0, help='of permutations (default: %(default)s)')
     rsa.add_argument('--out', metavar='FOLDER', help='write scores.csv, scores.jsonl, result.npz and figures there')
+
+    doctor = commands.add_parser('doctor', help='check whether a run can start here', allow_abbrev=False)
+    doctor.add_argument('config', nargs='?', default='', help='name or file of a config; default: the machine alone')
+    doctor.add_argument('--workdir', default='', help='folder of the run; default: runs/<config name>')
+    doctor.epilog = 'Settings are written as --config.section.key=value. Exit status: 0 a run can start, 2 it cannot.'
+
+    fetch = commands.add_parser('fetch', help='get published data, where there is internet', allow_abbrev=False)
+    fetch.add_argument('names', nargs='*', metavar='NAME', help='what to get; default: lists what there is')
+    fetch.add_argument('--root', default='', help='folder with datasets; default: $HUMALIGN_DATA')
+    fetch.add_argument(
+        '--accept-licence',
+        action='append',
+        default=[],
+        metavar='NAME',
+        help='acknowledge its licence without a question',
+    )
 
     commands.add_parser('list', help='configs and what they do')
     show = commands.add_parser('show', help='all settings of a config', allow_abbrev=False)

@@ -157,7 +157,8 @@ def _from_tfds(folder: pathlib.Path, split: str) -> records.ImageSet:
             f'prepared by TensorFlow Datasets in\n  {places}\n'
             'Three ways out:\n'
             f'1. put {PYTHON_ARCHIVE} there, as it is or unpacked (https://www.cs.toronto.edu/~kriz/{PYTHON_ARCHIVE});\n'
-            f'2. on a machine with internet and TensorFlow run `python -m humalign_jax.data.tfds --root {folder}`;\n'
+            f'2. on a machine with internet run `humalign fetch cifar10 --root {folder}` or, with TensorFlow, '
+            f'`python -m humalign_jax.data.tfds --root {folder}`;\n'
             '3. use the `:tiny` variant of the config, which runs on simulated images.'
         )
     images, labels = tfds.read_prepared(prepared, split, class_names=CLASS_NAMES)

@@ -111,6 +111,6 @@ def _find(folder: pathlib.Path, split: str) -> tuple[pathlib.Path, pathlib.Path]
             )
     raise ValueError(
         f'MNIST was not found: none of {", ".join(names["images"])} is in {", ".join(map(str, folders))}. Put the four '
-        'IDX files there (third_party/mnist/README.md says where they come from), or use the `:tiny` variant of '
-        'the config, which runs on simulated images.'
+        f'IDX files there (on a machine with internet: `humalign fetch mnist --root {folder}`), or use the '
+        '`:tiny` variant of the config, which runs on simulated images.'
     )

@@ -70,7 +70,8 @@ def find(folder: str | os.PathLike) -> pathlib.Path:
     if path is None:
         raise ValueError(
             f'{folder} holds neither {FILES[0]} nor {FILES[1]}: get {FILES[0]} from the CIFAR-10H repository of '
-            'Peterson et al. (2019) and put it there.'
+            'Peterson et al. (2019) and put it there (on a machine with internet: '
+            f'`humalign fetch cifar10h --root {folder}`).'
         )
     return path
 
