@@ -11,7 +11,7 @@ INSTALLED = $(VENV)/installed$(if $(JAX),-$(JAX))
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 RUN := $(VENV)/bin/python -m humalign_jax.main
 
-.PHONY: quickstart test test-offline test-versions check docs venv clean
+.PHONY: quickstart test test-offline test-slurm test-versions check docs venv clean
 
 # The whole study, end to end, on images that the package renders itself and observers that it simulates.
 quickstart: $(INSTALLED)
@@ -26,6 +26,10 @@ test: $(VENV)/installed-test check
 # All tests with the network blocked, or a reason why this system cannot block it.
 test-offline: $(VENV)/installed-test
 	.ci/offline $(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+# The batch scripts on a real SLURM of this machine, or a reason why there is none; root gets it with apt-get.
+test-slurm: $(VENV)/installed-test
+	tests/slurm/cluster.sh --install $(VENV)/bin/python -m pytest -m slurm tests/slurm tests/test_sweep.py
 
 # Newer Pythons bring newer NumPy, SciPy and jax: a part of the tests that uses each of them, in an environment of its own.
 test-versions: $(VENV)/installed-test

@@ -20,6 +20,7 @@ _SECONDS_TO_NEXT = 0.02  # before a dropped signal is sent again: the callback h
 Handler = Callable[[int, FrameType | None], None]
 
 _raised: BaseException | None = None  # by the latest handler
+_n_kept = 0
 
 
 def end_at_once() -> None:
@@ -31,6 +32,17 @@ def end_at_once() -> None:
 
     if _is_heard(signal.SIGINT):
         signal.signal(signal.SIGINT, leave)
+
+
+def note_kept() -> None:
+    """Notes that this process has left something on the disk from which the same command goes on."""
+    global _n_kept
+    _n_kept += 1
+
+
+def n_kept() -> int:
+    """How often this process has noted that."""
+    return _n_kept
 
 
 def asked() -> BaseException | None:

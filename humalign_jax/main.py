@@ -9,7 +9,7 @@ Exit status:
     1    a fault of the program, with its traceback
     2    a mistake in config, data or files: one message, no traceback
     75   stopped by a signal with everything saved: start again to continue
-    130  Ctrl-C in work that saves nothing before its end
+    130  Ctrl-C, 143 SIGTERM, 138 SIGUSR1, 129 SIGHUP before this start had saved anything: the same command continues
 
 A terminal shows log lines without time and place; `-v` shows both, and the run's `log.txt` keeps both.
 """
@@ -33,6 +33,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from humalign_jax import allocator, logs, mistakes, processes, progress, ranges, settings, storage, summary, workdir
+from humalign_jax.train import signals
 
 _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'The study: a file of configs/, with ":tiny" for a small one.'
@@ -84,7 +85,7 @@ def main(argv: list[str]) -> None:
 def _run(folder: pathlib.Path) -> None:
     """Runs the experiment of --config in a folder."""
     ours = False
-    with interrupts.ctrl_c():
+    with signals.leave_on_signals(lambda name: _say_stopped(name, folder)), interrupts.ctrl_c():
         try:
             logs.set_up(verbose=logging.get_verbosity() > 0)
             set_up_environment()
@@ -225,6 +226,10 @@ def _end_with(error: Exception, folder: pathlib.Path, *, ours: bool) -> NoReturn
     if message is None:
         raise error
     _fail(message + kept)
+
+
+def _say_stopped(name: str, folder: pathlib.Path) -> None:
+    logging.info('Stopped by %s. The files in %s are complete: start again to continue.', name, folder)
 
 
 def _end_interrupted(folder: pathlib.Path) -> NoReturn:

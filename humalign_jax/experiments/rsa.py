@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from humalign_jax import processes, progress, rsa, settings, storage
+from humalign_jax import interrupts, processes, progress, rsa, settings, storage
 from humalign_jax.devices import local_devices
 from humalign_jax.memory import check_memory
 from humalign_jax.records import Features, Rdm, RepeatedFeatures, Score
@@ -302,6 +302,7 @@ def _rdm_of(features: Features, config: ConfigDict, path: pathlib.Path | None) -
     made = dataclasses.replace(made, provenance={**made.provenance, **made_of})
     if path is not None:
         files.save_rdm(path, made)
+        interrupts.note_kept()
     return made
 
 

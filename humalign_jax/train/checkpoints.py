@@ -24,7 +24,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from flax import traverse_util
 
-from humalign_jax import storage
+from humalign_jax import interrupts, storage
 from humalign_jax.train import leaves, manifest
 
 Tree = TypeVar('Tree')
@@ -250,6 +250,7 @@ class Checkpoints:
             raise
         self._remove(step)
         os.rename(staging, self.folder / str(step))
+        interrupts.note_kept()
         self._remove_old()
 
     def _remove_old(self) -> None:

@@ -20,7 +20,7 @@ from flax import linen as nn
 
 from humalign_jax import devices as devices_lib
 from humalign_jax import processes, storage
-from humalign_jax.train import batches, loggers, optimizers, progress_line, signals
+from humalign_jax.train import batches, loggers, optimizers, progress_line, signals, votes
 from humalign_jax.train.checkpoints import Checkpoints
 from humalign_jax.train.metrics import MetricRows
 from humalign_jax.train.plan import Plan
@@ -191,7 +191,7 @@ class _Loop:
         self._task, self._recipe, self._plan = task, task.recipe, task.recipe.plan
         self._folder, self._watch, self._checkpoints, self._stop = folder, watch, checkpoints, stop
         self._watch_seconds = 0.0
-        self._votes = signals.Votes(task.recipe.devices)
+        self._votes = votes.Votes(task.recipe.devices)
 
     def go(self, state: TrainState) -> None:
         """From `state` to the end of the plan."""

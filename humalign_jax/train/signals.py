@@ -3,17 +3,13 @@
 Orbax's own preemption save does nothing in a process without `jax.distributed`: SIGTERM just kills it.
 """
 
-import collections
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from types import FrameType
 
-import jax
-import numpy as np
-
-from humalign_jax import devices, interrupts, processes
+from humalign_jax import interrupts
 
 EXIT_SAVED = 75
 """Exit status 'saved, start me again to continue'.
@@ -24,7 +20,8 @@ EXIT_SAVED = 75
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)  # SIGHUP: the terminal is gone
 
-_VOTES_AHEAD = 2  # steps between a vote and its count, so that the devices need not wait for the hosts
+_leaving: signal.Signals | None = None  # the signal that ends this process
+_n_blocks = 0  # of `leave_on_signals`, one in the other
 
 
 class StopRequest:
@@ -45,25 +42,6 @@ class StopRequest:
                 raise KeyboardInterrupt
             self._interrupted = True
         self.requested = self.requested or signal.Signals(number).name
-
-
-class Votes:
-    """Whether any process of the run wants to stop, so that all learn it after the same step.
-
-    Each votes after every step; the votes of a step are counted two steps later, when the devices have them.
-    """
-
-    def __init__(self, run_devices: Sequence[jax.Device]) -> None:
-        self._here = devices.of_this_process(run_devices)
-        self._sum = devices.map_over_devices(lambda vote: jax.lax.psum(vote, devices.AXIS), run_devices)
-        self._cast: collections.deque[jax.Array] = collections.deque()
-
-    def cast(self, wants_stop: bool) -> bool:
-        """Votes, and says whether any process wanted to stop when the votes counted now were cast."""
-        if processes.count() == 1:
-            return wants_stop
-        self._cast.append(self._sum(np.full(len(self._here), wants_stop, np.int32)))
-        return len(self._cast) > _VOTES_AHEAD and int(np.asarray(self._cast.popleft())[0]) > 0
 
 
 @contextlib.contextmanager
@@ -92,6 +70,41 @@ def call_on_signals(handler: Callable[[signal.Signals], None]) -> Iterator[None]
     """
     with _handled_by(lambda number, _: handler(signal.Signals(number))):
         yield
+
+
+@contextlib.contextmanager
+def leave_on_signals(say: Callable[[str], None]) -> Iterator[None]:
+    """Ends the process on a stop signal: for work whose files are whole at every moment.
+
+    SLURM's SIGTERM and the batch script's SIGUSR1 may both arrive. The first decides; the other is ignored.
+
+    Args:
+        say: Called with the name of the signal.
+
+    Raises:
+        SystemExit: A signal came. The code is `EXIT_SAVED` if this block has kept something for the next start
+            (`interrupts.note_kept`), else 128 + the signal: work that is longer than a job's time must not be queued
+            again for ever.
+    """
+    global _leaving, _n_blocks
+    before = interrupts.n_kept()
+
+    def leave(received: signal.Signals) -> None:
+        global _leaving
+        if _leaving not in (None, received):
+            return
+        _leaving = received
+        say(received.name)
+        raise SystemExit(EXIT_SAVED if interrupts.n_kept() > before else 128 + received)
+
+    _n_blocks += 1
+    try:
+        with call_on_signals(leave):
+            yield
+    finally:
+        _n_blocks -= 1
+        if not _n_blocks:
+            _leaving = None
 
 
 @contextlib.contextmanager

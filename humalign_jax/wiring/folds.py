@@ -10,7 +10,7 @@ import numpy as np
 from flax import linen as nn
 
 from humalign_jax import devices as devices_lib
-from humalign_jax import storage
+from humalign_jax import interrupts, storage
 from humalign_jax.data import splits
 from humalign_jax.train import batches, forward, loop, optimizers, signals, state
 from humalign_jax.train.step import NotFiniteError, run_key, run_steps, take_means
@@ -206,6 +206,7 @@ def save_fold(
 ) -> None:
     """Keeps the predictions of one arm for one held-out fold; the sidecar comes last and says that they are whole."""
     storage.write_array(path_of(folder, arm, fold), log_probs, {'arm': arm, 'fold': fold, 'ids': ids, **more})
+    interrupts.note_kept()
 
 
 def load_fold(folder: pathlib.Path, arm: str, fold: int, ids: np.ndarray) -> tuple[np.ndarray, dict[str, Any]] | None:

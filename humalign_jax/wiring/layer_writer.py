@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from humalign_jax import storage
+from humalign_jax import interrupts, storage
 from humalign_jax.wiring import layer_folders
 
 # The hash of the parameters identifies the network, wherever its run lies; files of earlier versions have no order.
@@ -92,6 +92,7 @@ class LayerWriter:
             final = self._folder / f'{layer}.npy'
             storage.write_json(final.with_suffix('.json'), {**self._sidecars[layer], **described})
             os.replace(path, final)
+            interrupts.note_kept()
 
     def close(self) -> None:
         """Brings everything to the disk."""
@@ -106,6 +107,7 @@ class LayerWriter:
             file.flush()
             os.fsync(file.fileno())
         storage.write_json(self._note, {'key': self._key, 'rows': n_rows})
+        interrupts.note_kept()
         self._noted_at = time.monotonic()
 
     def _file(self, layer: str) -> BinaryIO:

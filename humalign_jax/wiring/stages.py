@@ -4,15 +4,13 @@ import dataclasses
 import importlib
 import os
 import pathlib
-import signal
 import time
 from collections.abc import Sequence
-from typing import NoReturn
 
 from absl import logging
 from ml_collections import ConfigDict
 
-from humalign_jax import mistakes, storage, workdir
+from humalign_jax import interrupts, mistakes, storage, workdir
 from humalign_jax.train import signals
 
 INPUTS = 'inputs.json'
@@ -64,20 +62,17 @@ def run_stages(stages: Sequence[Stage], folder: pathlib.Path) -> None:
 
     Raises:
         ValueError: A stage cannot be done; the message names it.
-        SystemExit: A signal came; what is complete stays. The code is `signals.EXIT_SAVED` if this process completed a
-            stage, else the signal's: a stage that is longer than a job's time must not be queued again for ever.
+        SystemExit: A signal came; what is complete stays. The code is that of `signals.leave_on_signals`.
     """
-    n_done = 0
     where = folder
 
-    def leave(received: signal.Signals) -> NoReturn:
+    def say(name: str) -> None:
         logging.info(
             'Stopped by %s in %s; the stages before it are complete. Start again with the same workdir to go on.',
-            received.name, where.relative_to(folder),
+            name, where.relative_to(folder),
         )  # fmt: skip
-        raise SystemExit(signals.EXIT_SAVED if n_done else 128 + received)
 
-    with signals.call_on_signals(leave):
+    with signals.leave_on_signals(say):
         for number, stage in enumerate(stages, start=1):
             where = folder / stage.name
             inputs = {_name_of(path, folder): _digest(path) for path in stage.inputs}
@@ -96,7 +91,8 @@ def run_stages(stages: Sequence[Stage], folder: pathlib.Path) -> None:
                 if (message := mistakes.message_of(error)) is None:
                     raise
                 raise ValueError(f'stage {stage.name}: {message}') from error
-            n_done += ran
+            if ran:
+                interrupts.note_kept()
             done = f'done in {time.monotonic() - started:.1f} s' if ran else 'was complete'
             logging.info('Stage %d of %d: %s %s', number, len(stages), stage.name, done)
 

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from humalign_jax import interrupts
 from humalign_jax.train import signals
 
 
@@ -84,3 +85,27 @@ def test_after_a_hangup_output_to_the_terminal_goes_nowhere(monkeypatch):
         os.dup2(kept, 1)
         os.close(kept)
         os.close(terminal)
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
+def test_a_process_that_kept_something_for_the_next_start_says_so_when_it_leaves(number):
+    said = []
+    for keep, code in ((lambda: None, 128 + number), (interrupts.note_kept, 75), (lambda: None, 128 + number)):
+        with pytest.raises(SystemExit) as left, signals.leave_on_signals(said.append):
+            keep()
+            os.kill(os.getpid(), number)
+        assert left.value.code == code
+    assert said == [number.name] * 3
+
+
+def test_once_a_process_leaves_another_signal_does_not_disturb_its_last_steps():
+    """A batch script passes SLURM's SIGTERM on as SIGUSR1, and the process gets both."""
+    said, done = [], []
+    with pytest.raises(SystemExit) as left, signals.leave_on_signals(said.append):
+        try:
+            with signals.leave_on_signals(said.append):
+                os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            done.append('released')
+    assert (left.value.code, said, done) == (128 + signal.SIGTERM, ['SIGTERM'], ['released'])
