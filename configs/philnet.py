@@ -10,7 +10,8 @@ Nesterov momentum for 5 epochs, about an hour on two CPU cores. Measured: 80.4 %
 see docs/results/README.md. `fast` needs few passes over the images: SGD at a high rate that falls in a straight line,
 label smoothing, lookahead, quick biases of BatchNorm, convolutions that start as copies of their input, alternating
 flips and reflected padding; it also scores the mean of two views. Validation images chose it, see
-docs/results/philnet_fast/README.md; a full run is not measured yet. `fast_tiny` is `fast` in seconds.
+docs/results/philnet_fast/README.md. Measured after 12 epochs: 89.4 % [88.7, 89.9], two views 89.8 %. `fast_tiny` is
+`fast` in seconds.
 """
 
 import ml_collections
