@@ -179,19 +179,20 @@ def test_a_point_that_fails_is_named_and_does_not_stop_the_others(tmp_path):
 @pytest.mark.slow
 def test_a_sweep_that_is_stopped_saves_and_goes_on(tmp_path):
     (tmp_path / 'mine.py').write_text(
-        "def get_sweep():\n    return [{'config': 'configs/sae.py:tiny', 'config.seed': seed} for seed in (0, 1)]\n"
+        "def get_sweep():\n    return [{'config': 'configs/sae.py:tiny', 'config.seed': seed} for seed in (0, 1, 2)]\n"
     )
     sweep, endless = [tmp_path / 'mine.py', f'--workdir={tmp_path}'], '--config.train.epochs=100000'
-    run = subprocess.Popen([sys.executable, 'launch/sweep.py', *map(str, sweep), endless], cwd=ROOT)
-    first = tmp_path / 'sae-tiny-seed=0'
+    run = subprocess.Popen([sys.executable, 'launch/sweep.py', *map(str, sweep), endless, '--jobs=2'], cwd=ROOT)
+    both = [tmp_path / f'sae-tiny-seed={seed}' for seed in (0, 1)]
     deadline = time.time() + 300  # to import and compile on a busy machine
-    while not _has_trained(first) and run.poll() is None and time.time() < deadline:
+    while not all(map(_has_trained, both)) and run.poll() is None and time.time() < deadline:
         time.sleep(0.1)
     run.send_signal(signal.SIGTERM)
     assert run.wait(timeout=300) == 75
-    assert list((first / 'checkpoints').iterdir()) and not (first / 'complete.json').exists()
+    for folder in both:
+        assert list((folder / 'checkpoints').iterdir()) and not (folder / 'complete.json').exists()
     done = _call(f'--workdir={tmp_path}', '--list')
-    assert [line.split('|')[3].strip() for line in done.stdout.splitlines()[2:]] == ['begun', 'waiting']
+    assert [line.split('|')[3].strip() for line in done.stdout.splitlines()[2:]] == ['begun', 'begun', 'waiting']
     other = _call(*sweep, '--config.train.epochs=50')
     assert other.returncode == 2 and 'was begun with' in other.stderr and endless in other.stderr
 

@@ -15,7 +15,7 @@ def get_sweep():
 """)
 
 # %% [markdown]
-# `humalign-sweep` runs the points one after the other; `--submit` queues them as a SLURM array instead
+# `humalign-sweep` runs the points, with `--jobs=4` four at a time; `--submit` queues them as a SLURM array instead
 # ([how](../howto/cluster.md)). Complete points are skipped, so points can be added later. In a shell:
 #
 # ```bash

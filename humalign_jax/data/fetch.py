@@ -47,7 +47,7 @@ class Download:
         url: Its address.
         path: Where loaders look for it, below the folder with datasets.
         bytes: Its size, None if unknown.
-        sha256: Its SHA-256, None if none is published.
+        sha256: Its SHA-256, or the first digits if no more are published; None if none are.
         sum_from: Where the SHA-256 is published.
         unpack: Folder inside the tar archive that is unpacked beside it; None for a file that is read as it is.
     """
@@ -109,10 +109,10 @@ def state_of(file: Download, root: pathlib.Path) -> State:
     path = root / file.path
     if not path.exists():
         return 'absent'
-    expected = file.sha256 or _records(root).get(file.path, {}).get('sha256')
+    expected = _expected(file, root)
     if expected is None:
         return 'unverified'
-    return 'verified' if storage.file_digest(path) == expected else 'differs'
+    return 'verified' if storage.file_digest(path).startswith(expected) else 'differs'
 
 
 def fetch(dataset: Dataset, file: Download, root: pathlib.Path, *, wait_seconds: float = 1.0) -> str:
@@ -139,8 +139,12 @@ def fetch(dataset: Dataset, file: Download, root: pathlib.Path, *, wait_seconds:
     if state == 'absent':
         target.parent.mkdir(parents=True, exist_ok=True)
         _check_space(file, target)
-        digest = _download(file, target, wait_seconds, _records(root).get(file.path, {}).get('sha256'))
-        done = 'fetched, SHA-256 as published' if file.sha256 else f'fetched, no SHA-256 is published; it is {digest}'
+        digest = _download(file, target, wait_seconds, _expected(file, root))
+        if file.sha256 is None:
+            done = f'fetched, no SHA-256 is published; it is {digest}'
+        else:
+            part = '' if file.sha256 == digest else f'first {len(file.sha256)} digits of '
+            done = f'fetched, {part}SHA-256 as published'
     else:
         digest = storage.file_digest(target)
         done = 'already there, SHA-256 as expected' if state == 'verified' else f'already there, SHA-256 {digest} noted'
@@ -150,7 +154,7 @@ def fetch(dataset: Dataset, file: Download, root: pathlib.Path, *, wait_seconds:
     return done
 
 
-def _download(file: Download, target: pathlib.Path, wait_seconds: float, known: str | None) -> str:
+def _download(file: Download, target: pathlib.Path, wait_seconds: float, expected: str | None) -> str:
     """Downloads to `<name>.part`, verifies, and renames; returns the SHA-256."""
     part = target.with_name(f'{target.name}.part')
     for attempt in range(_ATTEMPTS):
@@ -166,8 +170,7 @@ def _download(file: Download, target: pathlib.Path, wait_seconds: float, known: 
                 ) from error
             time.sleep(wait_seconds)
     digest, n_bytes = storage.file_digest(part), part.stat().st_size
-    expected = file.sha256 or known
-    if (expected is not None and digest != expected) or (file.bytes is not None and n_bytes != file.bytes):
+    if not digest.startswith(expected or '') or (file.bytes is not None and n_bytes != file.bytes):
         refused = target.with_name(f'{target.name}.refused')
         os.replace(part, refused)
         _forget(part)
@@ -175,7 +178,7 @@ def _download(file: Download, target: pathlib.Path, wait_seconds: float, known: 
             f'{file.url} is not the expected file: {n_bytes} bytes with SHA-256 {digest}, expected '
             f'{file.bytes or "any number of"} bytes with {expected or "any SHA-256"}. It was set aside as {refused}. '
             'Try again; if it stays so, the file was changed at its source'
-            + ('.' if file.sha256 else f', and {RECORDS} remembers the first download.')
+            + ('.' if expected == file.sha256 else f', and {RECORDS} remembers the first download.')
         )
     os.replace(part, target)
     _forget(part)
@@ -304,6 +307,12 @@ def _unpack(archive: pathlib.Path, name: str, root: pathlib.Path) -> str:
     return f'{target} is as in the archive'
 
 
+def _expected(file: Download, root: pathlib.Path) -> str | None:
+    """The SHA-256 of a file: that noted at the first download if it begins as the published one, else the latter."""
+    noted = _records(root).get(file.path, {}).get('sha256')
+    return noted if noted and noted.startswith(file.sha256 or '') else file.sha256
+
+
 def _records(root: pathlib.Path) -> dict[str, Any]:
     path = root / RECORDS
     return storage.read_json(path) if path.exists() else {}
@@ -315,7 +324,7 @@ def _record(dataset: Dataset, file: Download, root: pathlib.Path, digest: str) -
     if known.get(file.path, {}).get('sha256') == digest:
         return
     noted = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
-    about = {'url': file.url, 'sha256': digest, 'published_sum': file.sha256 is not None}
+    about = {'url': file.url, 'sha256': digest, 'published_sum': file.sha256}
     entry = {**about, 'licence': dataset.licence, 'cite': dataset.cite, 'noted': noted}
     storage.write_json(root / RECORDS, {**known, file.path: entry})
 

@@ -72,8 +72,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def site():
+def site(monkeypatch):
     """A server on the loopback interface; `site.address` is where it listens."""
+    monkeypatch.setenv('no_proxy', '*')
     server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), _Handler)
     server.site = site = Site()
     site.address = f'http://127.0.0.1:{server.server_port}'
@@ -112,7 +113,7 @@ def test_a_file_is_fetched_verified_and_recorded_with_its_licence(get, tmp_path,
     assert (tmp_path / 'sub/a.bin').read_bytes() == CONTENT and _left(tmp_path) == ['fetched.json', 'sub/a.bin']
     record = storage.read_json(tmp_path / 'fetched.json')['sub/a.bin']
     assert record['licence'] == 'CC0' and record['sha256'] == hashlib.sha256(CONTENT).hexdigest()
-    assert record['url'] == site.address + '/a.bin' and record['published_sum'] is True
+    assert record['url'] == site.address + '/a.bin' and record['published_sum'] == record['sha256']
 
 
 def test_a_cut_connection_is_continued_from_where_it_was_cut(get, tmp_path, site):
@@ -217,7 +218,7 @@ def test_wrong_content_is_set_aside_and_nothing_else_is_lost(get, tmp_path, site
 def test_without_a_published_sum_the_first_download_is_trusted_and_later_ones_must_equal_it(get, tmp_path, site):
     sum_ = hashlib.sha256(CONTENT).hexdigest()
     assert get(sha256=None, bytes=None) == f'fetched, no SHA-256 is published; it is {sum_}'
-    assert storage.read_json(tmp_path / 'fetched.json')['sub/a.bin']['published_sum'] is False
+    assert storage.read_json(tmp_path / 'fetched.json')['sub/a.bin']['published_sum'] is None
     (tmp_path / 'sub/a.bin').unlink()
     site.files['/a.bin'] = bytes(5000)
     with pytest.raises(ValueError, match=rf'expected any number of bytes with {sum_}.*fetched\.json remembers'):
@@ -225,6 +226,16 @@ def test_without_a_published_sum_the_first_download_is_trusted_and_later_ones_mu
     (tmp_path / 'sub/a.bin').write_bytes(b'changed later')
     with pytest.raises(ValueError, match='is not the published file'):
         get(sha256=None, bytes=None)
+
+
+def test_of_a_sum_only_the_published_digits_are_compared_and_then_those_of_the_first_download(get, tmp_path, site):
+    digits = hashlib.sha256(CONTENT).hexdigest()[:8]
+    assert get(sha256=digits) == 'fetched, first 8 digits of SHA-256 as published'
+    assert get(sha256=digits) == 'already there, SHA-256 as expected'
+    (tmp_path / 'sub/a.bin').unlink()
+    site.files['/a.bin'] = bytes(5000)
+    with pytest.raises(ValueError, match=r'fetched\.json remembers'):
+        get(sha256=digits)
 
 
 def test_a_web_page_in_place_of_a_file_without_a_sum_is_refused(get, tmp_path, site):
