@@ -5,6 +5,7 @@
 # Two partitions: `low` (the default; its jobs are pre-empted, requeued and signalled as on a cluster) and `high`. All files lie in a
 # temporary folder, and ports and sockets of their own leave another SLURM alone. --install gets SLURM with apt-get when root calls.
 # Where SLURM cannot start it says why and ends with 0, because such a machine has nothing to test.
+# KEEP=1 leaves the logs of SLURM there. Tried with SLURM 22.05 of Debian 12.
 set -uo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
