@@ -153,7 +153,19 @@ def _run_experiment(config: ConfigDict, folder: str) -> None:
         if where.endswith('.n_devices'):
             devices.local_devices(value, where=where)
     with progress.shown(logging.info), logs.kept_in(pathlib.Path(folder)):
-        importlib.import_module(f'humalign_jax.experiments.{config.experiment}').run(config, folder)
+        experiment = importlib.import_module(f'humalign_jax.experiments.{config.experiment}')
+        if _n_seeds(config) > 1:
+            from humalign_jax.wiring import seeds
+
+            seeds.run(experiment, config, pathlib.Path(folder))
+        else:
+            experiment.run(config, folder)
+
+
+def _n_seeds(config: ConfigDict) -> int:
+    """`config.train.n_seeds`; 1 in configs without it."""
+    section = config.get('train')
+    return section.get('n_seeds', 1) if isinstance(section, ConfigDict) else 1
 
 
 def _write_page(folder: pathlib.Path) -> pathlib.Path:

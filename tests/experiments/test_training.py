@@ -26,7 +26,7 @@ def _arrays(folder, step=None):
 
 def _stop_after(monkeypatch, n_dispatches, number=signal.SIGTERM):
     """Sends this process a signal after so many dispatches."""
-    original, seen = loop._Loop._between, {'n': 0}
+    original, seen = loop.Loop._between, {'n': 0}
 
     def between(self, step, state):
         seen['n'] += 1
@@ -34,7 +34,7 @@ def _stop_after(monkeypatch, n_dispatches, number=signal.SIGTERM):
             os.kill(os.getpid(), number)
         return original(self, step, state)
 
-    monkeypatch.setattr(loop._Loop, '_between', between)
+    monkeypatch.setattr(loop.Loop, '_between', between)
 
 
 @pytest.mark.parametrize(('name', 'experiment'), [('philnet', train_classifier), ('vae', train_vae)])
