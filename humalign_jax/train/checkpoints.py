@@ -60,8 +60,8 @@ def restore_common(runs: Sequence['Checkpoints'], templates: Sequence[Tree]) -> 
     if damaged or any(run.has_refused() for run in runs):
         folders = ', '.join(f'{run.folder} ({run.steps()})' for run in runs)
         raise ValueError(
-            f'no step is good in each of these folders: {folders}. Put good copies back, or remove the folders to start '
-            'from the beginning.'
+            f'no step is good in each of these folders: {folders}. Put good copies back, or remove these folders to '
+            'start from the beginning.'
         )
     return None
 

@@ -2,7 +2,7 @@
 
     <workdir>/seed_0/       what the run with config.seed=0 leaves, opened like any run
     <workdir>/seed_1/       the same of config.seed=1, and so on
-    <workdir>/scores.jsonl  mean of each score over the seeds, with interval, standard deviation and the seeds
+    <workdir>/scores.jsonl  mean of each score over the seeds, with its interval, standard deviation and the seeds
 
 All seeds are trained in one program (`train.many_seeds`). Then each is scored by its experiment, one after the other.
 """
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+import jax
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
@@ -118,14 +119,17 @@ def _configs(experiment: ModuleType, config: ConfigDict) -> list[ConfigDict]:
     """The config of each seed's own run.
 
     Raises:
-        ValueError: The experiment does not train, or a seed is too large.
+        ValueError: The experiment does not train, a seed is too large, or there are several processes.
     """
     if not hasattr(experiment, 'make_task'):
         raise ValueError(f'config.train.n_seeds is of experiments that train, which {config.experiment!r} does not.')
     last = config.seed + config.train.n_seeds - 1
     if last > _MOST_SEED:
+        raise ValueError(f'config.seed + config.train.n_seeds - 1 = {last}, but the largest seed is {_MOST_SEED}.')
+    if jax.process_count() > 1:
         raise ValueError(
-            f'the last of config.train.n_seeds={config.train.n_seeds} seeds is {last}, above {_MOST_SEED}.'
+            f'config.train.n_seeds={config.train.n_seeds} is for one process, not {jax.process_count()}: start it '
+            'alone, or set config.train.n_seeds=1.'
         )
     configs = []
     for seed in range(config.seed, last + 1):

@@ -1,0 +1,99 @@
+"""Steps, rows and checkpoints of several seeds that train side by side."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from humalign_jax import devices
+from humalign_jax.experiments import train_classifier, train_sae
+from humalign_jax.train import batches, many_seeds
+from humalign_jax.train.checkpoints import Checkpoints, restore_common
+from humalign_jax.train.step import run_key
+
+from ..conftest import load_config
+
+
+@pytest.fixture(scope='module')
+def tasks():
+    """Two seeds of a classifier whose first block is convolved by Winograd's algorithm in its second layer."""
+    made = []
+    for seed in (0, 1):
+        config = load_config('philnet', 'tiny')
+        config.seed = seed
+        config.data.update(n_train=48, n_test=20, batch_size=8, n_validation=16)
+        config.model.widths = ((16, 16),)
+        config.train.n_devices = 2
+        made.append(train_classifier.make_task(config))
+    return made
+
+
+def _stepped(tasks, *, on_cpu):
+    """The states of all seeds after one step."""
+    step, arrays = many_seeds.make_seeds_step(tasks, on_cpu=on_cpu)
+    keys = np.stack([run_key(task.recipe.seed) for task in tasks])
+    states = many_seeds.Seeds(tuple(task.first_state() for task in tasks))
+    on = tasks[0].recipe.devices
+    seeds, arrays, keys = devices.replicate((states, {'seeds': arrays, 'epoch': np.int32(0)}, keys), on)
+    rows = many_seeds._rows_of_seeds(tasks, 0)[0].reshape(len(on), 1, -1)
+    return devices.unreplicate(devices.map_over_devices(step, on)(seeds, arrays, rows, keys)[0]).states
+
+
+def test_one_step_mapped_over_seeds_is_the_step_of_each_seed(tasks):
+    for mapped, alone in zip(_stepped(tasks, on_cpu=False), _stepped(tasks, on_cpu=True)):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5), mapped, alone)
+        assert mapped.step == 1 and not mapped.failed
+
+
+def test_the_rows_of_a_device_are_those_of_each_seed_in_turn(tasks):
+    rows = many_seeds._rows_of_seeds(tasks, 3).reshape(-1, 2, 2, 4)  # steps, devices, seeds, images
+    for seed, task in enumerate(tasks):
+        alone = batches.epoch_order(task.examples.n, 8, seed=seed, epoch=3)
+        np.testing.assert_array_equal(rows[:, :, seed].reshape(-1, 8), alone)
+
+
+def test_steps_with_different_constants_are_not_taken_for_one(tasks):
+    def sae(seed):
+        config = load_config('sae', 'tiny')
+        config.seed = seed
+        config.data.update(n_items=300, n_validation=40, n_test=40)
+        config.train.n_devices = 1
+        return train_sae.make_task(config)
+
+    different = [sae(0), sae(1)]  # the variance of the training items is a constant of the loss
+    assert not many_seeds._are_equal([task.train_step() for task in different], different)
+    assert many_seeds._are_equal([task.train_step() for task in tasks], tasks)
+
+
+def test_seeds_with_different_numbers_of_examples_are_refused(tasks, tmp_path):
+    fewer = dataclasses.replace(tasks[1].examples, n=tasks[1].examples.n - 1)
+    with pytest.raises(ValueError, match='seeds 0 and 1 have 32 and 31 training examples'):
+        many_seeds.fit_seeds(
+            [tasks[0], dataclasses.replace(tasks[1], examples=fewer)], [tmp_path, tmp_path], [None] * 2
+        )
+
+
+def _saved(folder, steps):
+    with Checkpoints(folder, keep=9) as checkpoints:
+        for step in steps:
+            checkpoints.save(step, {'x': np.float32(step)})
+    return Checkpoints(folder, keep=9)
+
+
+@pytest.mark.parametrize(('steps', 'damaged', 'expected'), [((10, 20, 30), (), 20), ((10, 20), (20,), 10)])
+def test_runs_that_go_on_together_do_so_from_the_newest_good_step_of_all(tmp_path, steps, damaged, expected):
+    with _saved(tmp_path / 'a', (10, 20)) as one, _saved(tmp_path / 'b', steps) as other:
+        for step in damaged:
+            (other.folder / str(step) / 'manifest.json').write_text('{}')
+        step, trees = restore_common([one, other], [{'x': np.float32(0)}] * 2)
+    assert step == expected and [float(tree['x']) for tree in trees] == [expected] * 2
+
+
+def test_runs_without_a_step_of_all_begin_anew_unless_one_is_damaged(tmp_path):
+    with _saved(tmp_path / 'a', (10, 20)) as one, _saved(tmp_path / 'b', ()) as other:
+        assert restore_common([one, other], [{'x': np.float32(0)}] * 2) is None
+    with _saved(tmp_path / 'c', (20, 30)) as one, _saved(tmp_path / 'd', (10, 20)) as other:
+        (other.folder / '20' / 'manifest.json').write_text('{}')
+        with pytest.raises(ValueError, match='no step is good in each of these folders'):
+            restore_common([one, other], [{'x': np.float32(0)}] * 2)
