@@ -1,4 +1,4 @@
-"""Several seeds of one run in one compiled program, each with a folder, rows and checkpoints of its own.
+"""Several seeds of one run share a compiled program, each with a folder, rows and checkpoints of its own.
 
 The trajectory of every seed is that of a run of this seed alone. All seeds are saved after the same steps, so that they
 stop and go on together.
@@ -112,12 +112,12 @@ class _Seeds:
                 loop.begin(step)
                 stack.callback(loop.end)
             keys = np.stack([run_key(task.recipe.seed) for task in self._tasks])
-            train_step, arrays = make_seeds_step(self._tasks, on_cpu=devices[0].platform == 'cpu')
+            train_step, arrays = map_seeds(self._tasks, together=devices[0].platform != 'cpu')
             on_devices = devices_lib.replicate((Seeds(tuple(states)), {'seeds': arrays}, keys), devices)
             for loop, state in zip(self._loops, on_devices[0].states):
                 loop.draw_first(step, state)
             last = run_steps(
-                devices_lib.map_over_devices(train_step, devices, donate=(0,)),
+                train_step,
                 *on_devices,
                 plan=plan,
                 rows_of=lambda epoch: _rows_of_seeds(self._tasks, epoch),
@@ -176,38 +176,48 @@ class _Seeds:
             loop.note_time(step)
 
 
-def make_seeds_step(tasks: Sequence[Task], *, on_cpu: bool) -> tuple[Callable, Any]:
-    """The step of all seeds, and the arrays of their examples as the step takes them.
+def map_seeds(tasks: Sequence[Task], *, together: bool) -> tuple[Callable, Any]:
+    """The step of all seeds on all devices.
 
-    On a CPU the program holds the step of each seed in turn: XLA computes them side by side, and measured less time
-    than one step over an axis of seeds (docs/decisions.md). Elsewhere it is one step, `vmap`ped over the seeds, if the
-    seeds have the same step; where a constant of the step, such as the variance of the training features, depends on
-    the seed, it is as on a CPU.
+    Args:
+        tasks: Of each seed.
+        together: Whether one call computes all seeds, by `vmap` over their states. Else the program of one seed is
+            called for each in turn, which is faster on a CPU (docs/decisions.md). Seeds whose steps differ in a
+            constant, such as the variance of the training features, are computed in turn by programs of their own.
 
     Returns:
-        `(Seeds, arrays, rows [s, seeds * b], keys [seeds, 2]) -> (Seeds, tick)` for one device, as `run_steps` wants
-        it; and the arrays, which it takes as `arrays['seeds']`.
+        `(Seeds, arrays, rows [d, s, seeds * b], keys [d, seeds, 2]) -> (Seeds, tick)`, as `run_steps` wants it; and
+        the arrays of the examples, which it takes as `arrays['seeds']`.
     """
-    steps, n_seeds = [task.train_step() for task in tasks], len(tasks)
-    arrays: Any = tuple(dict(task.examples.arrays) for task in tasks)
-    if not on_cpu and _are_equal(steps, tasks):
+    steps, devices = [task.train_step() for task in tasks], tasks[0].recipe.devices
+    arrays = tuple(dict(task.examples.arrays) for task in tasks)
+    is_shared = _are_equal(steps, tasks)
+    if together and is_shared:
         stacked = jax.tree.map(lambda *of_seeds: np.stack(of_seeds), *arrays)
-        return _vmapped(steps[0], n_seeds), stacked
+        return devices_lib.map_over_devices(_vmapped(steps[0], len(tasks)), devices, donate=(0,)), stacked
+    mapped = [devices_lib.map_over_devices(step, devices, donate=(0,)) for step in steps[: 1 if is_shared else None]]
+    return _in_turn(mapped * len(tasks) if is_shared else mapped), arrays
 
-    def train_step(seeds: Seeds, arrays: Mapping[str, Any], rows: jax.Array, keys: jax.Array):
-        of_seeds = rows.reshape(rows.shape[0], n_seeds, -1)
-        states, ticks = [], []
-        for number, step in enumerate(steps):
-            own = {**arrays['seeds'][number], 'epoch': arrays['epoch'], 'run_key': keys[number]}
-            state, tick = step(seeds.states[number], own, of_seeds[:, number], keys[number])
+
+def _in_turn(mapped: Sequence[Callable]) -> Callable:
+    """The step of all seeds as a call of each seed's mapped step."""
+
+    def train_step(seeds: Seeds, arrays: Mapping[str, Any], rows: np.ndarray, keys: jax.Array):
+        rows = rows.reshape(*rows.shape[:2], len(mapped), -1)
+        states, tick = [], None
+        for number, step in enumerate(mapped):
+            key = keys[:, number]
+            own = {**arrays['seeds'][number], 'epoch': arrays['epoch'], 'run_key': key}
+            state, tick = step(seeds.states[number], own, np.ascontiguousarray(rows[:, :, number]), key)
             states.append(state)
-            ticks.append(tick)
-        return Seeds(tuple(states)), sum(ticks)
+        return Seeds(tuple(states)), tick
 
-    return train_step, arrays
+    return train_step
 
 
 def _vmapped(step: Callable, n_seeds: int) -> Callable:
+    """The step of all seeds for one device as one step over an axis of seeds."""
+
     def train_step(seeds: Seeds, arrays: Mapping[str, Any], rows: jax.Array, keys: jax.Array):
         of_seeds = rows.reshape(rows.shape[0], n_seeds, -1).swapaxes(0, 1)
         state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds.states)

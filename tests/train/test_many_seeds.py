@@ -29,19 +29,19 @@ def tasks():
     return made
 
 
-def _stepped(tasks, *, on_cpu):
+def _stepped(tasks, *, together):
     """The states of all seeds after one step."""
-    step, arrays = many_seeds.make_seeds_step(tasks, on_cpu=on_cpu)
+    step, arrays = many_seeds.map_seeds(tasks, together=together)
     keys = np.stack([run_key(task.recipe.seed) for task in tasks])
     states = many_seeds.Seeds(tuple(task.first_state() for task in tasks))
     on = tasks[0].recipe.devices
     seeds, arrays, keys = devices.replicate((states, {'seeds': arrays, 'epoch': np.int32(0)}, keys), on)
     rows = many_seeds._rows_of_seeds(tasks, 0)[0].reshape(len(on), 1, -1)
-    return devices.unreplicate(devices.map_over_devices(step, on)(seeds, arrays, rows, keys)[0]).states
+    return devices.unreplicate(step(seeds, arrays, rows, keys)[0]).states
 
 
 def test_one_step_mapped_over_seeds_is_the_step_of_each_seed(tasks):
-    for mapped, alone in zip(_stepped(tasks, on_cpu=False), _stepped(tasks, on_cpu=True)):
+    for mapped, alone in zip(_stepped(tasks, together=True), _stepped(tasks, together=False)):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5), mapped, alone)
         assert mapped.step == 1 and not mapped.failed
 
