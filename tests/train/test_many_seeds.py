@@ -3,11 +3,13 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from humalign_jax import devices
 from humalign_jax.experiments import train_classifier, train_sae
+from humalign_jax.models.convolution import conv
 from humalign_jax.train import batches, many_seeds
 from humalign_jax.train.checkpoints import Checkpoints, restore_common
 from humalign_jax.train.step import run_key
@@ -17,13 +19,13 @@ from ..conftest import load_config
 
 @pytest.fixture(scope='module')
 def tasks():
-    """Two seeds of a classifier whose first block is convolved by Winograd's algorithm in its second layer."""
+    """Two seeds of a small classifier."""
     made = []
     for seed in (0, 1):
         config = load_config('philnet', 'tiny')
         config.seed = seed
         config.data.update(n_train=48, n_test=20, batch_size=8, n_validation=16)
-        config.model.widths = ((16, 16),)
+        config.model.widths = ((4,),)
         config.train.n_devices = 2
         made.append(train_classifier.make_task(config))
     return made
@@ -44,6 +46,23 @@ def test_one_step_mapped_over_seeds_is_the_step_of_each_seed(tasks):
     for mapped, alone in zip(_stepped(tasks, together=True), _stepped(tasks, together=False)):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5), mapped, alone)
         assert mapped.step == 1 and not mapped.failed
+
+
+@pytest.mark.parametrize(('size', 'c', 'stride', 'k'), [(8, 16, 1, 3), (2, 4, 1, 3), (8, 4, 2, 4)])
+def test_every_form_of_convolution_can_be_mapped_over_seeds(size, c, stride, k):
+    """Winograd's algorithm, products of patches, and XLA's own convolution with a gradient by patches."""
+    np_rng = np.random.default_rng(0)
+    x = np_rng.normal(size=(2, 2, size, size, c)).astype(np.float32)  # [seeds, b, h, w, c]
+    kernel = np_rng.normal(size=(2, k, k, c, 4)).astype(np.float32)
+
+    def loss(x, kernel):
+        return jnp.sin(conv(x, kernel, stride=stride, padding=1)).sum()
+
+    gradients = jax.grad(loss, (0, 1))
+    mapped = jax.jit(jax.vmap(gradients))(x, kernel)
+    for seed in range(2):
+        for found, expected in zip(mapped, jax.jit(gradients)(x[seed], kernel[seed])):
+            np.testing.assert_allclose(found[seed], expected, rtol=1e-3, atol=1e-3)
 
 
 def test_the_rows_of_a_device_are_those_of_each_seed_in_turn(tasks):
