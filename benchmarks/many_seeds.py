@@ -95,10 +95,10 @@ def steps_alone(name: str, n_seeds: int, n_steps: int) -> dict:
     keys = np.stack([run_key(task.recipe.seed) for task in tasks])
     rows = many_seeds._rows_of_seeds(tasks, 0)[:, None, None]
     for form in ('one after the other', 'in turn', 'vmap'):
-        step, arrays = many_seeds.map_seeds(tasks, together=form == 'vmap')
+        states = many_seeds.Seeds(tuple(task.first_state() for task in tasks))
+        step, arrays = many_seeds.map_seeds(tasks, states.states[0], together=form == 'vmap')
         if form == 'one after the other':
             step = _waiting(devices.map_over_devices(tasks[0].train_step(), on, donate=(0,)), n_seeds)
-        states = many_seeds.Seeds(tuple(task.first_state() for task in tasks))
         on_devices = devices.replicate((states, {'seeds': arrays, 'epoch': np.int32(0)}, keys), on)
         forms[form] = [step, *on_devices]
     seconds: dict[str, list] = {form: [] for form in forms}
@@ -141,9 +141,10 @@ def main() -> None:
     parser.add_argument('--n_train', type=int, default=4608)
     parser.add_argument('--epochs', type=float, default=2.0)
     parser.add_argument('--n_steps', type=int, default=30)
+    parser.add_argument('--networks', nargs='*', choices=NETWORKS, default=list(NETWORKS), help='of the steps alone')
     arguments = parser.parse_args()
     load = [os.getloadavg()]
-    alone = {name: steps_alone(name, arguments.n_seeds, arguments.n_steps) for name in NETWORKS}
+    alone = {name: steps_alone(name, arguments.n_seeds, arguments.n_steps) for name in arguments.networks}
     load.append(os.getloadavg())
     runs = [whole_runs(arguments.n_seeds, arguments.n_train, arguments.epochs) for _ in range(arguments.rounds)]
     load.append(os.getloadavg())

@@ -112,7 +112,7 @@ class _Seeds:
                 loop.begin(step)
                 stack.callback(loop.end)
             keys = np.stack([run_key(task.recipe.seed) for task in self._tasks])
-            train_step, arrays = map_seeds(self._tasks, together=devices[0].platform != 'cpu')
+            train_step, arrays = map_seeds(self._tasks, states[0], together=devices[0].platform != 'cpu')
             on_devices = devices_lib.replicate((Seeds(tuple(states)), {'seeds': arrays}, keys), devices)
             for loop, state in zip(self._loops, on_devices[0].states):
                 loop.draw_first(step, state)
@@ -176,11 +176,12 @@ class _Seeds:
             loop.note_time(step)
 
 
-def map_seeds(tasks: Sequence[Task], *, together: bool) -> tuple[Callable, Any]:
+def map_seeds(tasks: Sequence[Task], state: TrainState, *, together: bool) -> tuple[Callable, Any]:
     """The step of all seeds on all devices.
 
     Args:
         tasks: Of each seed.
+        state: Any state of a seed, of which the shapes count.
         together: Whether one call computes all seeds, by `vmap` over their states. Else the program of one seed is
             called for each in turn, which is faster on a CPU (docs/decisions.md). Seeds whose steps differ in a
             constant, such as the variance of the training features, are computed in turn by programs of their own.
@@ -191,7 +192,7 @@ def map_seeds(tasks: Sequence[Task], *, together: bool) -> tuple[Callable, Any]:
     """
     steps, devices = [task.train_step() for task in tasks], tasks[0].recipe.devices
     arrays = tuple(dict(task.examples.arrays) for task in tasks)
-    is_shared = _are_equal(steps, tasks)
+    is_shared = _are_equal(steps, tasks, state)
     if together and is_shared:
         stacked = jax.tree.map(lambda *of_seeds: np.stack(of_seeds), *arrays)
         return devices_lib.map_over_devices(_vmapped(steps[0], len(tasks)), devices, donate=(0,)), stacked
@@ -232,7 +233,7 @@ def _vmapped(step: Callable, n_seeds: int) -> Callable:
     return train_step
 
 
-def _are_equal(steps: Sequence[Callable], tasks: Sequence[Task]) -> bool:
+def _are_equal(steps: Sequence[Callable], tasks: Sequence[Task], state: TrainState) -> bool:
     """Whether the steps compute the same function of state, examples and key, constants included."""
 
     def program(number: int) -> tuple[str, list]:
@@ -240,7 +241,7 @@ def _are_equal(steps: Sequence[Callable], tasks: Sequence[Task]) -> bool:
         arrays = {**task.examples.arrays, 'epoch': np.int32(0), 'run_key': run_key(0)}
         rows = np.zeros((1, task.recipe.batch_size // len(task.recipe.devices)), np.int32)
         traced = jax.make_jaxpr(steps[number], axis_env=[(devices_lib.AXIS, len(task.recipe.devices))])(
-            task.first_state(), arrays, rows, run_key(0)
+            state, arrays, rows, run_key(0)
         )
         return re.sub(' at 0x[0-9a-f]+', '', str(traced.jaxpr)), [np.asarray(one) for one in traced.consts]
 

@@ -33,9 +33,9 @@ def tasks():
 
 def _stepped(tasks, *, together):
     """The states of all seeds after one step."""
-    step, arrays = many_seeds.map_seeds(tasks, together=together)
     keys = np.stack([run_key(task.recipe.seed) for task in tasks])
     states = many_seeds.Seeds(tuple(task.first_state() for task in tasks))
+    step, arrays = many_seeds.map_seeds(tasks, states.states[0], together=together)
     on = tasks[0].recipe.devices
     seeds, arrays, keys = devices.replicate((states, {'seeds': arrays, 'epoch': np.int32(0)}, keys), on)
     rows = many_seeds._rows_of_seeds(tasks, 0)[0].reshape(len(on), 1, -1)
@@ -81,8 +81,9 @@ def test_steps_with_different_constants_are_not_taken_for_one(tasks):
         return train_sae.make_task(config)
 
     different = [sae(0), sae(1)]  # the variance of the training items is a constant of the loss
-    assert not many_seeds._are_equal([task.train_step() for task in different], different)
-    assert many_seeds._are_equal([task.train_step() for task in tasks], tasks)
+    for of_seeds, expected in ((different, False), (tasks, True)):
+        steps = [task.train_step() for task in of_seeds]
+        assert many_seeds._are_equal(steps, of_seeds, of_seeds[0].first_state()) is expected
 
 
 def test_seeds_with_different_numbers_of_examples_are_refused(tasks, tmp_path):
