@@ -7,6 +7,7 @@ All other code is written for one device and, where devices must agree, names th
 import collections
 import concurrent.futures
 import functools
+import itertools
 import pathlib
 import queue
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,8 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 from absl import logging
+
+from humalign_jax import processes
 
 AXIS = 'device'  # name of the mapped axis inside every mapped function
 
@@ -40,6 +43,28 @@ def local_devices(n_devices: int = 0, *, where: str = '') -> list[jax.Device]:
             f'{asked}there are {len(devices)} ({devices[0].platform}): set the number to 0 (all) or to at most that.'
         )
     return devices[: n_devices or None]
+
+
+def all_devices(n_devices: int = 0, *, where: str = '') -> list[jax.Device]:
+    """The devices of all processes of the run, in the order of the processes; of a single process `local_devices`.
+
+    Raises:
+        ValueError: There are fewer devices, or a number is given for several processes.
+    """
+    if processes.count() == 1:
+        return local_devices(n_devices, where=where)
+    if n_devices:
+        raise ValueError(
+            f'{where or "n_devices"}={n_devices}: {processes.count()} processes use all their devices; set 0.'
+        )
+    return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+
+
+def of_this_process(devices: Sequence[jax.Device]) -> list[jax.Device]:
+    """Those of the devices that belong to this process."""
+    if processes.count() == 1:
+        return list(devices)
+    return [device for device in devices if device.process_index == processes.number()]
 
 
 def check_gpu_is_used(environment: Mapping[str, str], system: pathlib.Path = pathlib.Path('/')) -> None:
@@ -112,13 +137,14 @@ def map_over_devices(
         donate: Positions of arguments whose memory the result may reuse.
 
     Returns:
-        The mapped function: its arguments and results have a leading axis [d].
+        The mapped function: its arguments and results have a leading axis [d] over the devices of this process.
     """
     return jax.pmap(function, axis_name=AXIS, devices=list(devices), donate_argnums=tuple(donate))
 
 
 def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
-    """A copy of every leaf on every device: [...] -> [d, ...]."""
+    """A copy of every leaf on every device of this process: [...] -> [d, ...]."""
+    devices = of_this_process(devices)
     mesh = jax.sharding.Mesh(np.asarray(devices), (AXIS,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
 
@@ -135,7 +161,7 @@ def unreplicate(tree: Tree) -> Tree:
 
 
 def shard(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
-    """Rows divided among the devices in order: [d * b, ...] -> [d, b, ...].
+    """Rows divided among the devices in order: [d * b, ...] -> [d, b, ...], those of this process.
 
     Raises:
         ValueError: The number of rows is not a multiple of the number of devices.
@@ -148,9 +174,23 @@ def shard(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
                 f'{leaf.shape[0]} rows do not divide among {n_devices} devices: choose a batch size that is a multiple '
                 f'of {n_devices}, or use fewer devices.'
             )
-        return leaf.reshape(n_devices, leaf.shape[0] // n_devices, *leaf.shape[1:])
+        return part_of_this_process(leaf.reshape(n_devices, leaf.shape[0] // n_devices, *leaf.shape[1:]), devices)
 
     return jax.tree.map(one, tree)
+
+
+def part_of_this_process(values: Any, devices: Sequence[jax.Device]) -> Any:
+    """What belongs to the devices of this process, of an array with an axis over all: [d, ...] -> [d of these, ...]."""
+    if processes.count() == 1:
+        return values
+    mine = [place for place, device in enumerate(devices) if device.process_index == processes.number()]
+    return values[mine[0] : mine[-1] + 1]
+
+
+def collect(values: jax.Array) -> np.ndarray:
+    """Results of a mapped function on the host, over the devices of all processes in their order: [d, ...]."""
+    here = np.asarray(values)
+    return here if processes.count() == 1 else np.concatenate(list(processes.gather(here)))
 
 
 def spread(
@@ -161,7 +201,40 @@ def spread(
     Host threads, each bound to one device, take the next item when they are free; of two threads per device, one copies
     results while the other computes. The device of an item is not fixed, so results must not depend on it. Only a few
     items are computed ahead of the consumed results, so memory stays flat.
+
+    Inside `processes.sharing_tiles` the processes divide the items, `owner` says how, and all get all results, which
+    are then trees of arrays and numbers.
     """
+    if processes.n_sharing() == 1:
+        yield from _spread_here(function, items, n_devices, threads_per_device)
+        return
+    owners = [owner(place, n_devices) for place in range(len(items))]
+    mine = [item for item, process in zip(items, owners) if process == processes.number()]
+    results = _spread_here(function, mine, n_devices, threads_per_device)
+    per_round = 2 * n_devices * threads_per_device  # items of each process whose results travel at once
+    example: Result | None = None
+    left = [owners.count(process) for process in range(processes.count())]
+    order = iter(owners)
+    while any(left):
+        n_results = [min(n, per_round) for n in left]
+        here = list(itertools.islice(results, n_results[processes.number()]))
+        if not here and example is None:
+            example = function(0, items[0])  # computed for its structure alone
+        example = here[0] if here else example
+        found = [iter(part) for part in processes.exchange(here or [example], n_results)]
+        yield from (next(found[process]) for process in itertools.islice(order, sum(n_results)))
+        left = [n - n_now for n, n_now in zip(left, n_results)]
+
+
+def owner(place: int, n_devices: int) -> int:
+    """The process that computes the item at a place, of those that divide items: as many in a row as it has devices."""
+    return place // n_devices % processes.n_sharing()
+
+
+def _spread_here(
+    function: Callable[[int, Item], Result], items: Sequence[Item], n_devices: int, threads_per_device: int
+) -> Iterator[Result]:
+    """`spread` over the devices of this process."""
     n_threads = max(1, n_devices * threads_per_device)
     free: queue.SimpleQueue[int] = queue.SimpleQueue()
     for worker in range(n_threads):

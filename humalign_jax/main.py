@@ -32,7 +32,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from humalign_jax import allocator, logs, mistakes, progress, ranges, settings, storage, summary, workdir
+from humalign_jax import allocator, logs, mistakes, processes, progress, ranges, settings, storage, summary, workdir
 
 _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'The study: a file of configs/, with ":tiny" for a small one.'
@@ -43,6 +43,13 @@ _KEEP_FREED_MEMORY = flags.DEFINE_bool(
     True,
     'Keep freed buffers for the next step: faster training on CPUs, more memory (glibc only).',
 )
+_COORDINATOR = flags.DEFINE_string(
+    'coordinator', '', 'Several processes in one run: address of the first, host:port. Under srun it is found.'
+)
+_N_PROCESSES = flags.DEFINE_integer(
+    'n_processes', 0, 'Several processes in one run: how many; 1: what srun starts are separate runs.'
+)
+_PROCESS = flags.DEFINE_integer('process', -1, 'Several processes in one run: number of this one, from 0.')
 _PAGE = flags.DEFINE_bool('page', False, 'Also write the page of the run: <workdir>/report/report.html.')
 _EXPERIMENTS = pathlib.Path(__file__).parent / 'experiments'
 
@@ -64,6 +71,18 @@ def main(argv: list[str]) -> None:
     if _CONFIG.value is None:
         _fail('--config is missing: give a file of configs/, such as --config=configs/vae.py:tiny.')
     folder = pathlib.Path(settings.with_home(_WORKDIR.value) or _default_workdir())
+    try:
+        _run(folder)
+    except BaseException as error:
+        if processes.count() == 1:
+            raise
+        if not isinstance(error, SystemExit):
+            traceback.print_exc()
+        processes.leave(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
+
+
+def _run(folder: pathlib.Path) -> None:
+    """Runs the experiment of --config in a folder."""
     ours = False
     with interrupts.ctrl_c():
         try:
@@ -72,20 +91,36 @@ def main(argv: list[str]) -> None:
             if _KEEP_FREED_MEMORY.value:
                 allocator.keep_freed_memory()
             config = _checked(_CONFIG.value, sys.argv)
+            _join_processes()
             _make_tiny_runs(config)
             ours = True
             if workdir.run_once(_run_experiment, config, folder):
                 print(f'Done: {folder}')
             else:
                 print(f'{folder} is complete: nothing to do. Choose another --workdir to run it again.')
-            if _PAGE.value:
-                _write_page(folder)
-            if text := summary.of_run(folder, str(config.experiment)):
-                print(text)
+            if processes.is_first():
+                if _PAGE.value:
+                    _write_page(folder)
+                if text := summary.of_run(folder, str(config.experiment)):
+                    print(text)
+            processes.wait_for_all()
         except KeyboardInterrupt:
             _end_interrupted(folder)
         except Exception as error:
             _end_with(error, folder, ours=ours and not isinstance(error, workdir.RefusedError))
+
+
+def _join_processes() -> None:
+    """Joins the other processes of the run, if flags or `srun` say that there are any; only the first is heard."""
+    place = processes.place_from_flags(_COORDINATOR.value, _N_PROCESSES.value, _PROCESS.value)
+    if place is None and _N_PROCESSES.value != 1:
+        place = processes.place_in_slurm(os.environ)
+    if place is None:
+        return
+    processes.start(place)
+    if not processes.is_first():
+        logging.set_verbosity(logging.WARNING)
+        sys.stdout = open(os.devnull, 'w')  # noqa: SIM115  for as long as the process lives
 
 
 def read_config(arguments: Sequence[str]) -> ConfigDict:
@@ -137,7 +172,7 @@ def _make_tiny_runs(config: ConfigDict) -> None:
     path, variant = _given_config(sys.argv)
     for folder in (str(config.get(key, '')) for key in ('run', 'study')):
         found = re.fullmatch(r'runs/(\w+)-tiny', folder)
-        if variant != 'tiny' or not found or workdir.is_begun(pathlib.Path(folder)):
+        if variant != 'tiny' or not found or processes.from_first(workdir.is_begun(pathlib.Path(folder))):
             continue
         first = f'{pathlib.Path(path).parent / found[1]}.py:tiny'
         logging.info('There is no %s yet: running %s.', folder, first)
@@ -151,15 +186,23 @@ def _run_experiment(config: ConfigDict, folder: str) -> None:
     devices.check_gpu_is_used(os.environ)
     for where, value in ranges.leaves(settings.plain(config)):
         if where.endswith('.n_devices'):
-            devices.local_devices(value, where=where)
+            devices.all_devices(value, where=where)
+    module = importlib.import_module(f'humalign_jax.experiments.{config.experiment}')
+    if processes.count() > 1 and not getattr(module, 'OVER_PROCESSES', False):
+        raise ValueError(
+            f'{config.experiment} runs in one process, not in {processes.count()}: start it once (one task), and '
+            'spread seeds or conditions over nodes with a sweep.'
+        )
+    if not processes.is_first():
+        module.run(config, folder)
+        return
     with progress.shown(logging.info), logs.kept_in(pathlib.Path(folder)):
-        experiment = importlib.import_module(f'humalign_jax.experiments.{config.experiment}')
         if _n_seeds(config) > 1:
             from humalign_jax.wiring import seeds
 
-            seeds.run(experiment, config, pathlib.Path(folder))
+            seeds.run(module, config, pathlib.Path(folder))
         else:
-            experiment.run(config, folder)
+            module.run(config, folder)
 
 
 def _n_seeds(config: ConfigDict) -> int:
@@ -180,6 +223,9 @@ def _end_with(error: Exception, folder: pathlib.Path, *, ours: bool) -> NoReturn
 
     The traceback is written into the folder if this run owns the folder (`ours`).
     """
+    if lost := processes.message_of(error):
+        print(f'error: {lost}', file=sys.stderr)
+        raise SystemExit(1) from None
     meant = interrupts.asked()  # a signal, which the code that it fell into turned into another error
     if isinstance(meant, SystemExit):
         raise meant from None

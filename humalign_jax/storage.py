@@ -1,7 +1,7 @@
 """Files that are either whole or absent: atomic writes, digests, JSON Lines.
 
 Every artefact is written under a temporary name in the same folder, flushed to the disk and then renamed. A kill or a
-full disk leaves the previous version.
+full disk leaves the previous version. Of several processes of one run, only the first one's files appear.
 """
 
 import collections
@@ -18,6 +18,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from humalign_jax import processes
+
 PathLike = str | os.PathLike
 
 _NAME_LENGTH = 100  # file systems take 255 bytes, and names get prefixes and suffixes
@@ -27,6 +29,10 @@ _RESERVED = re.compile(r'(con|prn|aux|nul|com\d|lpt\d)(\..*)?', re.IGNORECASE)  
 @contextlib.contextmanager
 def atomic_file(path: PathLike, mode: str = 'wb') -> Iterator[IO]:
     """An open temporary file that becomes `path` when the block ends without an error, and vanishes otherwise."""
+    if not processes.is_first():
+        with tempfile.TemporaryFile(mode) as file:
+            yield file
+        return
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.tmp', dir=path.parent)
@@ -166,6 +172,8 @@ def _what_it_is(path: pathlib.Path, error: Exception) -> str:
 
 def append_jsonl(path: PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
     """Appends one JSON object per line and waits until the lines are on the disk."""
+    if not processes.is_first():
+        return
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, 'ab') as file:

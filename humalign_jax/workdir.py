@@ -12,7 +12,7 @@ from typing import Any
 
 import ml_collections
 
-from humalign_jax import lock, logs, settings, storage
+from humalign_jax import lock, logs, processes, settings, storage
 
 DATA = 'data.json'
 _PACKAGES = ('humalign_jax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'clu', 'numpy', 'scipy')
@@ -61,6 +61,8 @@ def run_once(
         RefusedError: The folder belongs to another config, or another process works in it.
     """
     folder = pathlib.Path(workdir)
+    if not processes.is_first():
+        return _run_beside_the_first(run, config, folder)
     if os.path.lexists(folder) and not folder.is_dir():
         raise RefusedError(f'--workdir={workdir} is a file: choose a folder.')
     new = settings.json_like(settings.plain(config))
@@ -69,6 +71,7 @@ def run_once(
     _check_same(folder, new, inputs)
     if is_complete(folder) and not _changed(folder, new, of_stages):
         _note_config(folder, new)
+        processes.from_first(False)
         return False
     try:
         with lock.held(folder):
@@ -77,11 +80,14 @@ def run_once(
                 (folder / _COMPLETE).unlink(missing_ok=True)
                 storage.write_json(folder / 'config.json', new)
             if is_complete(folder):  # by the process that worked here until now
+                processes.from_first(False)
                 return False
             _note_config(folder, new)
             write_provenance(folder, new.get('seed', 0))
+            processes.from_first(True)
             run(config, str(folder))
             mark_complete(folder)
+            processes.wait_for_all()
     except lock.InUseError as error:
         raise RefusedError(str(error)) from error
     return True
@@ -97,6 +103,15 @@ def begin(config: ml_collections.ConfigDict, folder: pathlib.Path) -> None:
     _check_same(folder, new, ())
     _note_config(folder, new)
     write_provenance(folder, new.get('seed', 0))
+
+
+def _run_beside_the_first(run: Callable, config: ml_collections.ConfigDict, folder: pathlib.Path) -> bool:
+    """Runs the experiment in a further process, once the first has locked the folder; nothing is written there."""
+    if not processes.from_first(False):
+        return False
+    run(config, str(folder))
+    processes.wait_for_all()
+    return True
 
 
 def is_begun(folder: pathlib.Path) -> bool:
@@ -249,7 +264,7 @@ def provenance(seed: int) -> dict[str, Any]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = None
-    devices = devices_lib.local_devices()
+    devices = devices_lib.all_devices()
     return {
         'started': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
         'command': sys.argv,
@@ -261,6 +276,7 @@ def provenance(seed: int) -> dict[str, Any]:
         'platform': platform.platform(),
         'devices': [device.device_kind for device in devices],
         'backend': devices[0].platform,
+        'processes': processes.count(),
         'seed': seed,
     }
 

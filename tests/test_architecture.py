@@ -11,7 +11,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / 'humalign_jax'
 GROUND = {
     *('arrays', 'records', 'storage', 'text', 'settings', 'ranges', 'workdir', 'lock', 'interrupts', 'mistakes'),
     *('allocator', 'devices', 'progress', 'memory', 'human_data', 'human_responses', 'pickles'),
-    *('drawing', 'logs', 'results', 'summary'),
+    *('drawing', 'logs', 'processes', 'results', 'summary'),
 }
 # What each package may import from the others, beside the ground floor.
 MAY = {

@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from humalign_jax import progress, rsa, settings, storage
+from humalign_jax import processes, progress, rsa, settings, storage
 from humalign_jax.devices import local_devices
 from humalign_jax.memory import check_memory
 from humalign_jax.records import Features, Rdm, RepeatedFeatures, Score
@@ -29,6 +29,7 @@ BYTES_PER_PAIR = 75  # with inference: 0.17 GB at 500 stimuli, 0.31 GB at 1,000
 BYTES_PER_PAIR_ONCE = 26  # one comparison: 0.13 GB at 1,000 stimuli, 0.64 GB at 3,000
 NO_INFERENCE = 'none'  # config.inference.over: scores alone
 NO_MEASURE = 'none'  # of indices of features themselves
+OVER_PROCESSES = True
 STREAM_BYTES = 1.2e9  # beyond the features, at any number of stimuli
 
 
@@ -36,7 +37,11 @@ STREAM_BYTES = 1.2e9  # beyond the features, at any number of stimuli
 def run(config: ConfigDict, workdir: str) -> None:
     """Writes `rdms/*.npy`, `inference_<pairs>.npz`, `scores.jsonl` and `figures/` into the workdir."""
     settings.check_keys(config, SECTIONS, 'config')
-    folder = pathlib.Path(workdir)
+    with processes.sharing_tiles():
+        _run(config, pathlib.Path(workdir))
+
+
+def _run(config: ConfigDict, folder: pathlib.Path) -> None:
     study = simulate(config) if config.simulated.n_stimuli > 0 else load(config)
     pairs = tuple(config.comparison.pairs)
     study, joined = join_study(config, study)

@@ -8,6 +8,8 @@ from humalign_jax.report.plots import curves
 from humalign_jax.train import loop
 from humalign_jax.wiring import classifiers, images, trained_on
 
+OVER_PROCESSES = True
+
 
 def run(config: ConfigDict, workdir: str) -> None:
     """Trains by `config`, chooses the checkpoint on the validation images, and writes `scores.jsonl` on test."""

@@ -18,6 +18,8 @@ from humalign_jax.wiring import images, training
 
 _N_PICTURES = 8
 
+OVER_PROCESSES = True
+
 
 def run(config: ConfigDict, workdir: str) -> None:
     """Trains by `config`, chooses the checkpoint on the validation images, and writes `scores.jsonl` on test."""

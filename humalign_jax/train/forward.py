@@ -54,7 +54,7 @@ class Forward:
             batch_rows, mask = devices_lib.shard((chosen[places], mask), self._devices)
             parts.append(self._run(params, model_state, self._arrays, batch_rows, mask))
         # Fetched after all batches are dispatched: the devices never wait for the host.
-        hosts = [jax.tree.map(np.asarray, part) for part in parts]
+        hosts = [jax.tree.map(devices_lib.collect, part) for part in parts]
         return {
             name: np.concatenate([host[name].reshape(-1, *host[name].shape[2:]) for host in hosts])[: len(chosen)]
             for name in hosts[0]

@@ -29,7 +29,7 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util import tensor_util
 
-from humalign_jax import settings, storage
+from humalign_jax import processes, settings, storage
 
 # `clu/metric_writers/__init__.py` of CLU 0.0.12, the newest, imports its writer that needs TensorFlow. An empty module
 # takes the place of that one; CLU is otherwise as it is.
@@ -223,6 +223,8 @@ def make_logger(name: str, folder: storage.PathLike, *, first_step: int = 0) -> 
     """
     if name not in LOGGERS:
         raise ValueError(f'config.train.logger={name!r} is no logger.{settings.nearest(name, LOGGERS)}')
+    if not processes.is_first():
+        return metric_writers.MultiWriter([])
     logger = LOGGERS[name](pathlib.Path(folder), first_step)
     return metric_writers.AsyncMultiWriter([_Log(), logger])
 

@@ -6,6 +6,7 @@ killed at any moment and started again ends where the unbroken run ends, bit for
 """
 
 import dataclasses
+import os
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from absl import logging
 from flax import linen as nn
 
 from humalign_jax import devices as devices_lib
-from humalign_jax import storage
+from humalign_jax import processes, storage
 from humalign_jax.train import batches, loggers, optimizers, progress_line, signals
 from humalign_jax.train.checkpoints import Checkpoints
 from humalign_jax.train.metrics import MetricRows
@@ -152,19 +153,28 @@ def fit(task: Task, folder: pathlib.Path, watch: Watcher | None = None) -> Train
             keep=recipe.keep_checkpoints,
             best_metric=recipe.best_metric,
             best_mode=recipe.best_mode,
+            read_only=not processes.is_first(),
         ) as checkpoints,
         signals.stop_on_signals() as stop,
     ):
         state = task.first_state()
-        restored = checkpoints.restore(state.to_tree())
+        restored = _of_all(checkpoints.restore, checkpoints, state.to_tree())
         if restored is not None:
             state = state.from_tree(restored[1])
             logging.info('Going on from the checkpoint of step %d in %s.', restored[0], checkpoints_folder)
         if int(state.step) < recipe.plan.last_step:
             Loop(task, folder, watch, checkpoints, stop).go(state)
         checkpoints.wait()
-        _, tree = checkpoints.restore_best(state.to_tree())
-    return optimizers.to_evaluate(state.from_tree(tree))
+        best = _of_all(checkpoints.restore_best, checkpoints, state.to_tree())
+        assert best is not None
+    return optimizers.to_evaluate(state.from_tree(best[1]))
+
+
+def _of_all(restore: Callable, checkpoints: Checkpoints, template: Any) -> tuple[int, Any] | None:
+    """What `restore` finds, in every process: the first one chooses the step, as it may move damaged ones aside."""
+    found = restore(template) if processes.is_first() else None
+    step = processes.from_first(found[0] if found else -1)
+    return found if processes.is_first() or step < 0 else checkpoints.restore_step(step, template)
 
 
 @dataclasses.dataclass
@@ -190,11 +200,13 @@ class Loop:
         self._task, self._recipe, self._plan = task, task.recipe, task.recipe.plan
         self._folder, self._watch, self._checkpoints, self._stop = folder, watch, checkpoints, stop
         self._watch_seconds = 0.0
+        self._votes = signals.Votes(task.recipe.devices)
 
     def go(self, state: TrainState) -> None:
         """From `state` to the end of the plan."""
         recipe, plan, step = self._recipe, self._plan, int(state.step)
-        self._progress = progress_line.Progress(plan.last_step, step, recipe.batch_size, label='train')
+        quiet = None if processes.is_first() else open(os.devnull, 'w')  # noqa: SIM115  closed with the process
+        self._progress = progress_line.Progress(plan.last_step, step, recipe.batch_size, label='train', stream=quiet)
         self.begin(step)
         try:
             if self._is_over():  # stopped early and killed thereafter
@@ -238,6 +250,10 @@ class Loop:
         plan = self._plan
         state, seen = self.look(step, state)
         stopped_by = self._stop.requested  # read once: a later signal waits for the next dispatch
+        if self._votes.cast(stopped_by is not None):
+            stopped_by = stopped_by or 'a signal to another process'
+        else:
+            stopped_by = None
         is_over = step < plan.last_step and plan.is_due(step, plan.eval_every) and self._is_over()
         if seen.is_better or stopped_by or is_over or plan.is_due(step, plan.checkpoint_every):
             self.save(step, state, seen.measured)
@@ -248,6 +264,7 @@ class Loop:
         if stopped_by and step < plan.last_step:
             self._checkpoints.wait()
             self.note_time(step)
+            processes.wait_for_all()  # the first is saving: if another left now, it would be stopped
             logging.info(
                 'Stopped by %s at step %d of %d; everything is saved. Start again with the same workdir to go on.',
                 stopped_by, step, plan.last_step,
@@ -289,9 +306,10 @@ class Loop:
     def _is_over(self) -> bool:
         """Whether the validation rows say that the run stops early."""
         stopping = self._task.stopping
-        return stopping is not None and stopping.is_over(
-            [row for row in self._rows.rows if row['split'] == 'validation']
-        )
+        if stopping is None:
+            return False
+        is_over = stopping.is_over([row for row in self._rows.rows if row['split'] == 'validation'])
+        return bool(processes.from_first(is_over))  # hosts of different kinds may round the last bit differently
 
     def _log(self, step: int, state: TrainState) -> tuple[TrainState, dict[str, float]]:
         """Writes the means since the last row and starts new sums; stops the run if a step was not finite."""
@@ -305,9 +323,10 @@ class Loop:
     def _stop_not_finite(self, on_devices: TrainState, metrics: dict[str, float], n_steps: int) -> None:
         state = devices_lib.unreplicate(on_devices).replace(failed=np.asarray(False))
         step = int(state.step)
-        if step not in self._checkpoints.steps():
+        if processes.is_first() and step not in self._checkpoints.steps():
             self._checkpoints.save(step, state.to_tree(), None)
         self._checkpoints.wait()
+        processes.wait_for_all()
         before = self._rows.last('train')
         shown = metrics if n_steps else before
         last = ', '.join(f'{k} {v:.6g}' for k, v in (shown or {}).items() if isinstance(v, float)) or 'none'
@@ -342,7 +361,7 @@ class Loop:
 
     def save(self, step: int, on_devices: TrainState, measured: dict[str, float]) -> None:
         """Saves a state with its measurements in the background, unless it is saved already or has failed."""
-        if step in self._checkpoints.steps():
+        if not processes.is_first() or step in self._checkpoints.steps():
             return
         failed = bool(devices_lib.unreplicate(on_devices.failed))
         if not failed:  # else the next row says so, and the state before the failure is what gets saved

@@ -3,13 +3,17 @@
 Orbax's own preemption save does nothing in a process without `jax.distributed`: SIGTERM just kills it.
 """
 
+import collections
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
-from humalign_jax import interrupts
+import jax
+import numpy as np
+
+from humalign_jax import devices, interrupts, processes
 
 EXIT_SAVED = 75
 """Exit status 'saved, start me again to continue'.
@@ -19,6 +23,8 @@ EXIT_SAVED = 75
 """
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)  # SIGHUP: the terminal is gone
+
+_VOTES_AHEAD = 2  # steps between a vote and its count, so that the devices need not wait for the hosts
 
 
 class StopRequest:
@@ -39,6 +45,25 @@ class StopRequest:
                 raise KeyboardInterrupt
             self._interrupted = True
         self.requested = self.requested or signal.Signals(number).name
+
+
+class Votes:
+    """Whether any process of the run wants to stop, so that all learn it after the same step.
+
+    Each votes after every step; the votes of a step are counted two steps later, when the devices have them.
+    """
+
+    def __init__(self, run_devices: Sequence[jax.Device]) -> None:
+        self._here = devices.of_this_process(run_devices)
+        self._sum = devices.map_over_devices(lambda vote: jax.lax.psum(vote, devices.AXIS), run_devices)
+        self._cast: collections.deque[jax.Array] = collections.deque()
+
+    def cast(self, wants_stop: bool) -> bool:
+        """Votes, and says whether any process wanted to stop when the votes counted now were cast."""
+        if processes.count() == 1:
+            return wants_stop
+        self._cast.append(self._sum(np.full(len(self._here), wants_stop, np.int32)))
+        return len(self._cast) > _VOTES_AHEAD and int(np.asarray(self._cast.popleft())[0]) > 0
 
 
 @contextlib.contextmanager

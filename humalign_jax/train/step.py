@@ -132,8 +132,9 @@ def run_steps(
             arrays = {**arrays, 'epoch': devices_lib.replicate(np.int32(epoch), devices), 'run_key': key}
         first = step % plan.steps_per_epoch
         n_steps = most if plan.next_event(step) - step >= most else 1  # two shapes, so two compilations at most
-        rows = order[first : first + n_steps].reshape(n_steps, len(devices), -1)  # [s, d, b]
-        state, tick = step_on_devices(state, arrays, np.ascontiguousarray(rows.swapaxes(0, 1)), key)
+        rows = order[first : first + n_steps].reshape(n_steps, len(devices), -1).swapaxes(0, 1)  # [d, s, b]
+        rows = np.ascontiguousarray(devices_lib.part_of_this_process(rows, devices))
+        state, tick = step_on_devices(state, arrays, rows, key)
         step += n_steps
         ticks.append(tick)
         if len(ticks) > _STEPS_AHEAD:

@@ -15,13 +15,12 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-import jax
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 from scipy import stats
 
-from humalign_jax import lock, storage, workdir
+from humalign_jax import lock, processes, storage, workdir
 from humalign_jax.records import Score
 from humalign_jax.train import many_seeds
 from humalign_jax.wiring import training
@@ -126,9 +125,9 @@ def _configs(experiment: ModuleType, config: ConfigDict) -> list[ConfigDict]:
     last = config.seed + config.train.n_seeds - 1
     if last > _MOST_SEED:
         raise ValueError(f'config.seed + config.train.n_seeds - 1 = {last}, but the largest seed is {_MOST_SEED}.')
-    if jax.process_count() > 1:
+    if processes.count() > 1:
         raise ValueError(
-            f'config.train.n_seeds={config.train.n_seeds} is for one process, not {jax.process_count()}: start it '
+            f'config.train.n_seeds={config.train.n_seeds} is for one process, not {processes.count()}: start it '
             'alone, or set config.train.n_seeds=1.'
         )
     configs = []

@@ -75,7 +75,7 @@ def read_devices(n_devices: int, batch_size: int, *, where: str) -> list:
     Raises:
         ValueError: Batches do not divide among them; the message names `where` the batch size is set.
     """
-    used = devices.local_devices(n_devices)
+    used = devices.all_devices(n_devices, where='config.train.n_devices')
     if batch_size % len(used):
         raise ValueError(
             f'{where}={batch_size} does not divide among {len(used)} devices: choose a multiple, or set '

@@ -11,7 +11,7 @@ from typing import Any, overload
 import jax
 import numpy as np
 
-from humalign_jax import arrays, storage
+from humalign_jax import arrays, processes, storage
 from humalign_jax.devices import local_devices, spread
 from humalign_jax.progress import steps
 from humalign_jax.records import Features, Rdm, RepeatedFeatures
@@ -259,6 +259,10 @@ class Tiles:
     def write(self, condensed: np.ndarray) -> None:
         """Puts all distances in their places in `condensed`, [n (n - 1) / 2]."""
         n = self.operands.n
+        if processes.n_sharing() > 1:
+            for i, j, tile in self.in_order():
+                write_tile(condensed, tile, n, i, j)
+            return
 
         def place(device: int, start: tuple[int, int]) -> None:
             write_tile(condensed, self.tile(device, start), n, *start)

@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from humalign_jax import progress
-from humalign_jax.devices import compiled
+from humalign_jax import processes, progress
+from humalign_jax.devices import compiled, owner
 from humalign_jax.rsa.aligned import ALIGNMENT, aligned_empty
 
 GRID_SIZE = 3 * 2**23 + 1  # addresses of float32 values on a grid of 2**25 steps, see `_addresses`
@@ -150,7 +150,7 @@ class RankTables:
 
     def _tile(self, device: int, number: int) -> jax.Array:
         """Addresses of the values of a tile, or the numbers of their bins once these are known."""
-        place = number // len(self.devices)
+        place = number // len(self.devices) // processes.n_sharing()
         kept = self._kept[device]
         if place < len(kept):
             return kept[place]
@@ -211,7 +211,7 @@ class RankTables:
         first, *others = together(*jobs)
         for other in others:
             first = first.astype(np.int64) + other
-        return first
+        return processes.total(first) if processes.n_sharing() > 1 else first
 
     def _count_on(self, device: int, size: int, step: Step, advance: progress.Advance, dtype) -> np.ndarray:
         """Counts over the tiles of a device. Those of 32 bits move to int64 on the host before they can overflow."""
@@ -219,6 +219,8 @@ class RankTables:
         counts = jnp.zeros(size, dtype, device=self.devices[device])
         waiting: list[jax.Array] = []
         for number in range(device, self.values.n_tiles, len(self.devices)):
+            if processes.n_sharing() > 1 and owner(number, len(self.devices)) != processes.number():
+                continue
             tile = self._tile(device, number)
             if dtype == _INT32 and n_counted + tile.size > _INT32_MAX:
                 moved = np.asarray(counts).astype(np.int64) + (0 if moved is None else moved)
@@ -228,7 +230,7 @@ class RankTables:
             waiting.append(tile)
             if len(waiting) > 2:  # dispatch runs ahead of the device, but not so far that tiles pile up
                 waiting.pop(0).block_until_ready()
-            advance()
+            advance(processes.n_sharing())
         return np.asarray(counts) if moved is None else moved + np.asarray(counts)
 
 
@@ -285,9 +287,9 @@ def rank_table(counts: np.ndarray, n_below: int, n_pairs: int) -> tuple[np.ndarr
 
 
 def together(*jobs: Callable) -> list:
-    """Results of functions run at the same time, in host threads."""
-    if len(jobs) == 1:
-        return [jobs[0]()]
+    """Results of functions run at the same time, in host threads; one after the other if processes divide tiles."""
+    if len(jobs) == 1 or processes.n_sharing() > 1:  # which have to meet in one order
+        return [job() for job in jobs]
     with concurrent.futures.ThreadPoolExecutor(len(jobs)) as pool:
         return [future.result() for future in [pool.submit(job) for job in jobs]]
 
