@@ -207,8 +207,8 @@ def _run_experiment(config: ConfigDict, folder: str) -> None:
 
 def _n_seeds(config: ConfigDict) -> int:
     """`config.train.n_seeds`; 1 in configs without it."""
-    section = config.get('train')
-    return section.get('n_seeds', 1) if isinstance(section, ConfigDict) else 1
+    section = settings.plain(config).get('train')
+    return section.get('n_seeds', 1) if isinstance(section, dict) else 1
 
 
 def _write_page(folder: pathlib.Path) -> pathlib.Path:

@@ -113,9 +113,10 @@ class _Seeds:
                 stack.callback(loop.end)
             keys = np.stack([run_key(task.recipe.seed) for task in self._tasks])
             train_step, arrays = map_seeds(self._tasks, states[0], together=devices[0].platform != 'cpu')
-            on_devices = devices_lib.replicate((Seeds(tuple(states)), {'seeds': arrays}, keys), devices)
+            on_devices: Any = devices_lib.replicate((Seeds(tuple(states)), {'seeds': arrays}, keys), devices)
             for loop, state in zip(self._loops, on_devices[0].states):
                 loop.draw_first(step, state)
+            between: Any = self._between  # of `Seeds` in place of a `TrainState`
             last = run_steps(
                 train_step,
                 *on_devices,
@@ -123,7 +124,7 @@ class _Seeds:
                 rows_of=lambda epoch: _rows_of_seeds(self._tasks, epoch),
                 devices=devices,
                 steps_per_dispatch=recipe.steps_per_dispatch,
-                between=self._between,
+                between=between,
             )
             self._note_time(int(devices_lib.unreplicate(last.step)))
 
