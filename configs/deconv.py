@@ -65,6 +65,7 @@ def get_config(size: str = 'full') -> ml_collections.ConfigDict:
         best_metric='loss',
         best_mode='min',
         steps_per_dispatch=16,  # always 1 on a CPU
+        n_seeds=1,  # above 1: seed, seed + 1 and so on in one program, a folder each
         n_devices=0,  # 0: all
         logger='tensorboard',  # or 'csv', 'wandb'
     )

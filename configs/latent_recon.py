@@ -49,6 +49,7 @@ def _network(*, decoder: bool, unpool: str) -> dict:
             best_metric='loss',
             best_mode='min',
             steps_per_dispatch=16,  # always 1 on a CPU
+            n_seeds=1,  # a study trains one seed
             n_devices=0,  # 0: all
             logger='tensorboard',  # or 'csv', 'wandb'
         ),

@@ -80,6 +80,7 @@ def get_config(size: str = 'paper') -> ml_collections.ConfigDict:
         best_metric='score',  # (accuracy + R2) / 2 on held-out functions and items
         best_mode='max',
         steps_per_dispatch=1,
+        n_seeds=1,  # above 1: seed, seed + 1 and so on in one program, a folder each
         n_devices=0,  # 0: all
         logger='tensorboard',  # or 'csv', 'wandb'
     )

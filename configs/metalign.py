@@ -29,6 +29,7 @@ TRAIN = dict(
     max_steps=0,  # 0: no cap
     eval_every_epochs=1.0,
     best_mode='max',
+    n_seeds=1,  # a study trains one seed
     n_devices=0,  # 0: all
     logger='tensorboard',  # or 'csv', 'wandb'
 )

@@ -198,7 +198,18 @@ def _run_experiment(config: ConfigDict, folder: str) -> None:
         module.run(config, folder)
         return
     with progress.shown(logging.info), logs.kept_in(pathlib.Path(folder)):
-        module.run(config, folder)
+        if _n_seeds(config) > 1:
+            from humalign_jax.wiring import seeds
+
+            seeds.run(module, config, pathlib.Path(folder))
+        else:
+            module.run(config, folder)
+
+
+def _n_seeds(config: ConfigDict) -> int:
+    """`config.train.n_seeds`; 1 in configs without it."""
+    section = settings.plain(config).get('train')
+    return section.get('n_seeds', 1) if isinstance(section, dict) else 1
 
 
 def _write_page(folder: pathlib.Path) -> pathlib.Path:

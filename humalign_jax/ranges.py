@@ -92,7 +92,7 @@ _BY_NAME: Mapping[str, _Numbers | _Text | _Switch] = {
     ),
     **dict.fromkeys(
         (
-            'batch_size', 'keep_checkpoints', 'steps_per_dispatch', 'log_every_steps', 'n_draws', 'n_splits',
+            'batch_size', 'keep_checkpoints', 'steps_per_dispatch', 'n_seeds', 'log_every_steps', 'n_draws', 'n_splits',
             'n_train', 'n_observers', 'n_per_class', 'n_samples', 'n_traversed', 'n_dimensions', 'n_pairs',
             'n_between', 'n_classes', 'width_px', 'size_px', 'latent_dim', 'widths', 'stage_sizes', 'image_shape',
             'n_blocks',

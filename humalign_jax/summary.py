@@ -46,7 +46,8 @@ def of_run(folder: pathlib.Path, experiment: str) -> str:
             lines += [results.text_table(headline)]
         lines += [f'Page: {page.resolve().as_uri()}']
     elif experiment in _NEXT:
-        lines += [f'Next: {_NEXT[experiment].format(folder=folder)}']
+        run = min(folder.glob('seed_*'), default=folder) if _NEXT[experiment] == _TRAINED else folder
+        lines += [f'Next: {_NEXT[experiment].format(folder=run)}']
     return '\n'.join(lines)
 
 

@@ -93,6 +93,18 @@ def run_once(
     return True
 
 
+def begin(config: ml_collections.ConfigDict, folder: pathlib.Path) -> None:
+    """Notes config and provenance of a start in a folder whose lock this process holds, as `run_once` does.
+
+    Raises:
+        RefusedError: The folder belongs to another config.
+    """
+    new = settings.json_like(settings.plain(config))
+    _check_same(folder, new, ())
+    _note_config(folder, new)
+    write_provenance(folder, new.get('seed', 0))
+
+
 def _run_beside_the_first(run: Callable, config: ml_collections.ConfigDict, folder: pathlib.Path) -> bool:
     """Runs the experiment in a further process, once the first has locked the folder; nothing is written there."""
     if not processes.from_first(False):
@@ -162,6 +174,8 @@ def _identity(value: Any, place: str, inputs: tuple[str, ...], name: str = '') -
     """
     if isinstance(value, dict):
         kept = {key: item for key, item in value.items() if key not in (*NO_PART, *inputs)}
+        if kept.get('n_seeds') == 1:  # as runs of versions without this setting
+            del kept['n_seeds']
         return {key: _identity(item, place, inputs, key) for key, item in kept.items()}
     if isinstance(value, list):
         return [_identity(item, place, inputs, name) for item in value]

@@ -62,6 +62,15 @@ def test_where_data_and_curves_lie_and_the_number_of_devices_do_not_block_a_run(
         assert {key: stored[key] for key in changes} == changes  # whoever opens the run finds its data there
 
 
+def test_one_seed_is_what_a_run_of_a_version_without_that_setting_has(begun):
+    assert workdir.run_once(_ends, _config(n_seeds=1), begun)
+
+
+def test_a_run_of_several_seeds_is_another(begun):
+    with pytest.raises(workdir.RefusedError, match=r'config\.n_seeds: absent -> 2'):
+        workdir.run_once(_ends, _config(n_seeds=2), begun)
+
+
 def test_a_study_of_stages_goes_on_with_other_conditions_but_not_with_other_data(tmp_path):
     study = {'experiment': 'metalign', 'conditions': {'main': {'model': {'n_layers': 1}}}}
     assert workdir.run_once(_ends, _config(**study), tmp_path) and not workdir.run_once(

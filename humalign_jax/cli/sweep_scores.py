@@ -55,9 +55,11 @@ def compare(folder: pathlib.Path, flags: Mapping[str, Mapping[str, Any]], column
 
 
 def _entries(folder: pathlib.Path) -> list[_Entry]:
-    """All scores of a point, including the stages of a study."""
+    """All scores of a point, including the stages of a study; of a run of several seeds their means."""
     entries = []
     for path in sorted(folder.rglob('scores.jsonl')):
+        if re.fullmatch(r'seed_\d+', path.parent.name) and (path.parents[1] / 'scores.jsonl').exists():
+            continue
         stage = path.parent.relative_to(folder).as_posix()
         if not stage.startswith('superseded'):
             for score in map(Score.from_json, storage.read_jsonl(path)):

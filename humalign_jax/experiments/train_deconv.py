@@ -33,9 +33,8 @@ OVER_PROCESSES = True
 
 def run(config: ConfigDict, workdir: str) -> None:
     """Trains by `config`, chooses the checkpoint on the validation images, and writes `scores.jsonl` on test."""
-    folder, task = pathlib.Path(workdir), make_task(config)
-    if task.pictures_every:
-        task = dataclasses.replace(task, pictures=make_drawing(task.setup, config, folder / 'pictures'))
+    folder = pathlib.Path(workdir)
+    task = make_training_task(config, folder)
     best = images.train_and_score(task, folder)
     assert task.score is not None
     task.score(folder / 'validation', best, 'validation')
@@ -43,6 +42,14 @@ def run(config: ConfigDict, workdir: str) -> None:
     if 'mse' in task.metrics:
         labels['mse'] = 'MSE (preprocessed pixels)'
     curves.draw_curves(folder, labels)
+
+
+def make_training_task(config: ConfigDict, folder: pathlib.Path) -> loop.Task:
+    """The task with pictures that are also written into the run's folder."""
+    task = make_task(config)
+    if not task.pictures_every:
+        return task
+    return dataclasses.replace(task, pictures=make_drawing(task.setup, config, folder / 'pictures'))
 
 
 def make_task(config: ConfigDict) -> loop.Task:

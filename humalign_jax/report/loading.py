@@ -12,6 +12,7 @@ from humalign_jax.report.study import Entry, Run, Study
 
 _NOT_RUNS = ('superseded', 'checkpoints', 'tensorboard', 'wandb')
 _OF_VALIDATION = 'validation'
+_OF_SEED = re.compile(r'seed_\d+')  # whose mean over seeds stands in the folder above
 
 
 def load_study(
@@ -85,7 +86,10 @@ def _check_references(root: pathlib.Path, entries: Sequence[Entry]) -> None:
 
 
 def _run_folders(root: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Folders with scores or a config, by path; linked runs count, superseded ones and scores of validation do not."""
+    """Folders with scores or a config, by path; linked runs count.
+
+    Superseded runs, scores of validation images, and single seeds of a run of several seeds do not count.
+    """
     seen = set()
     for place, folders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(place)
@@ -95,6 +99,6 @@ def _run_folders(root: pathlib.Path) -> Iterator[pathlib.Path]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if name not in _NOT_RUNS and not name.startswith('.'))
         if 'scores.jsonl' in names:  # beside scores of test images; they serve to choose among runs
-            folders[:] = [name for name in folders if name != _OF_VALIDATION]
+            folders[:] = [name for name in folders if name != _OF_VALIDATION and not _OF_SEED.fullmatch(name)]
         if 'scores.jsonl' in names or 'config.json' in names:
             yield pathlib.Path(place)

@@ -15,7 +15,8 @@ import errno
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import jax
@@ -32,11 +33,37 @@ Tree = TypeVar('Tree')
 _ITEM = 'state'  # name of the tree inside a step, for whoever opens it with Orbax alone
 _UNFINISHED = 'unfinished'
 _REFUSED = 'refused'
+_ONE_SAVE = threading.Lock()  # Orbax mixes up the temporary folders of saves in two threads
 _SLACK_BYTES = 4 << 20  # metadata and manifest; measured: 0.5 MB for 1,000 arrays, 2.6 MB for 5,000
 
 
 class CheckpointError(OSError):
     """There was not enough space for a checkpoint; the earlier ones are intact."""
+
+
+def restore_common(runs: Sequence['Checkpoints'], templates: Sequence[Tree]) -> tuple[int, list[Tree]] | None:
+    """The newest step that is good in each of several runs, which go on together.
+
+    Returns:
+        Step and trees; None if no step was saved by all, as when the first save of all was interrupted.
+
+    Raises:
+        ValueError: As `Checkpoints.restore`; or damaged checkpoints leave no step that all runs have.
+    """
+    damaged = False
+    while common := set.intersection(*(set(run.steps()) for run in runs)):
+        found = [run.restore(template, up_to=max(common)) for run, template in zip(runs, templates)]
+        steps = {one[0] for one in found if one is not None}
+        if len(steps) == 1:
+            return steps.pop(), [one[1] for one in found if one is not None]
+        damaged = True  # and moved aside: the next newest is tried
+    if damaged or any(run.has_refused() for run in runs):
+        folders = ', '.join(f'{run.folder} ({run.steps()})' for run in runs)
+        raise ValueError(
+            f'no step is good in each of these folders: {folders}. Put good copies back, or remove these folders to '
+            'start from the beginning.'
+        )
+    return None
 
 
 class Checkpoints:
@@ -143,19 +170,24 @@ class Checkpoints:
             return []
         return sorted(int(entry.name) for entry in self.folder.iterdir() if _is_step(entry.name))
 
+    def has_refused(self) -> bool:
+        """Whether damaged steps were moved aside."""
+        return bool(self._refused())
+
     def best_step(self) -> int | None:
         """The step with the best metric by the manifests (files are not read), None if no step has one."""
         ranked = self._ranked()
         return ranked[0] if ranked else None
 
-    def restore(self, template: Tree) -> tuple[int, Tree] | None:
-        """The newest good step.
+    def restore(self, template: Tree, *, up_to: int | None = None) -> tuple[int, Tree] | None:
+        """The newest good step; with `up_to` the newest that is not after that one.
 
         Every file and then every array is compared with the manifest. A step that fails is reported, moved to
         `refused/`, and the next older one is taken.
 
         Args:
             template: A tree of the wanted structure; its leaves need a shape and a dtype only.
+            up_to: Steps after this one are passed over.
 
         Returns:
             Step and tree of NumPy arrays, bit for bit what was saved; None if nothing was ever saved.
@@ -166,7 +198,8 @@ class Checkpoints:
         self.wait()
         if not self.steps() and not self._refused():
             return None
-        return self._first_good(self.steps()[::-1], template)
+        steps = [step for step in self.steps()[::-1] if up_to is None or step <= up_to]
+        return self._first_good(steps, template)
 
     def restore_best(self, template: Tree) -> tuple[int, Tree]:
         """The good step with the best metric, verified as in `restore`.
@@ -240,7 +273,8 @@ class Checkpoints:
             staging.parent.mkdir(exist_ok=True)
             stored = traverse_util.unflatten_dict({path: values for path, values in arrays.items() if values.size})
             items = {_ITEM: ocp.args.PyTreeSave(stored)} if stored else {}
-            self._orbax.save(staging, args=ocp.args.Composite(**items))
+            with _ONE_SAVE:
+                self._orbax.save(staging, args=ocp.args.Composite(**items))
             manifest.write(staging, step, arrays, metrics)
         except Exception as error:  # translated or raised again; Orbax has its own classes for a full disk
             free = shutil.disk_usage(self.folder).free

@@ -163,7 +163,7 @@ def fit(task: Task, folder: pathlib.Path, watch: Watcher | None = None) -> Train
             state = state.from_tree(restored[1])
             logging.info('Going on from the checkpoint of step %d in %s.', restored[0], checkpoints_folder)
         if int(state.step) < recipe.plan.last_step:
-            _Loop(task, folder, watch, checkpoints, stop).go(state)
+            Loop(task, folder, watch, checkpoints, stop).go(state)
         checkpoints.wait()
         best = _of_all(checkpoints.restore_best, checkpoints, state.to_tree())
         assert best is not None
@@ -177,7 +177,16 @@ def _of_all(restore: Callable, checkpoints: Checkpoints, template: Any) -> tuple
     return found if processes.is_first() or step < 0 else checkpoints.restore_step(step, template)
 
 
-class _Loop:
+@dataclasses.dataclass
+class Seen:
+    """What was found after a step: means of the steps' metrics if due, and measurements, perhaps a new best."""
+
+    train: dict[str, float] | None = None
+    measured: dict[str, float] = dataclasses.field(default_factory=dict)
+    is_better: bool = False
+
+
+class Loop:
     """The loop's moving parts, so that each thing it does between steps is a method of its own."""
 
     def __init__(
@@ -196,23 +205,15 @@ class _Loop:
     def go(self, state: TrainState) -> None:
         """From `state` to the end of the plan."""
         recipe, plan, step = self._recipe, self._plan, int(state.step)
-        self._first_step = step
-        self._writer = loggers.make_logger(recipe.logger, self._folder, first_step=step)
-        self._rows = MetricRows(self._folder / 'metrics.jsonl', first_step=step)
-        self._report = loggers.periodic_actions.ReportProgress(num_train_steps=plan.last_step, writer=self._writer)
         quiet = None if processes.is_first() else open(os.devnull, 'w')  # noqa: SIM115  closed with the process
         self._progress = progress_line.Progress(plan.last_step, step, recipe.batch_size, label='train', stream=quiet)
+        self.begin(step)
         try:
-            if step == 0:
-                self._writer.write_hparams(dict(recipe.hyperparameters))
-            if self._watch is not None:
-                loggers.write_bands(self._writer, self._watch.bands, step=step)
             if self._is_over():  # stopped early and killed thereafter
                 return
             examples = self._task.examples
             on_devices = devices_lib.replicate((state, dict(examples.arrays), run_key(recipe.seed)), recipe.devices)
-            if step == 0 and self._task.pictures_every:
-                self._draw(step, on_devices[0])
+            self.draw_first(step, on_devices[0])
             self._started = time.perf_counter()
             last = run_steps(
                 devices_lib.map_over_devices(self._task.train_step(), recipe.devices, donate=(0,)),
@@ -223,42 +224,46 @@ class _Loop:
                 steps_per_dispatch=recipe.steps_per_dispatch,
                 between=self._between,
             )
-            self._note_time(int(devices_lib.unreplicate(last.step)))
+            self.note_time(int(devices_lib.unreplicate(last.step)))
         finally:
             self._progress.close()
-            self._writer.close()
+            self.end()
+
+    def begin(self, step: int) -> None:
+        """Opens the rows and the logger of a run that goes on from a step."""
+        self._first_step, self._started = step, time.perf_counter()
+        self._writer = loggers.make_logger(self._recipe.logger, self._folder, first_step=step)
+        self._rows = MetricRows(self._folder / 'metrics.jsonl', first_step=step)
+        last_step = self._plan.last_step
+        self._report = loggers.periodic_actions.ReportProgress(num_train_steps=last_step, writer=self._writer)
+        if step == 0:
+            self._writer.write_hparams(dict(self._recipe.hyperparameters))
+        if self._watch is not None:
+            loggers.write_bands(self._writer, self._watch.bands, step=step)
+
+    def end(self) -> None:
+        """Closes the logger."""
+        self._writer.close()
 
     def _between(self, step: int, state: TrainState) -> TrainState | None:
         """Everything that is due after a step; None when the run stops early."""
-        plan, task = self._plan, self._task
-        metrics: dict[str, float] | None = None
-        if plan.is_due(step, plan.log_every):
-            state, metrics = self._log(step, state)
-        is_better, measured, judged = False, {}, optimizers.to_evaluate(state)
-        if plan.is_due(step, plan.eval_every):
-            is_better = self._measure(step, 'validation', task.evaluate, judged, measured)
-            for split, evaluate in task.also_evaluate.items():
-                self._write(step, split, dict(evaluate(judged)))
-        if self._watch is not None and plan.is_due(step, plan.watch_every):
-            is_better |= self._measure_watch(step, self._watch, judged, measured)
-        if plan.is_due(step, task.pictures_every):
-            self._draw(step, judged)
+        plan = self._plan
+        state, seen = self.look(step, state)
         stopped_by = self._stop.requested  # read once: a later signal waits for the next dispatch
         if self._votes.cast(stopped_by is not None):
             stopped_by = stopped_by or 'a signal to another process'
         else:
             stopped_by = None
         is_over = step < plan.last_step and plan.is_due(step, plan.eval_every) and self._is_over()
-        if is_better or stopped_by or is_over or plan.is_due(step, plan.checkpoint_every):
-            self._save(step, state, measured)
-        self._report(step)
-        self._progress.update(step, metrics)
+        if seen.is_better or stopped_by or is_over or plan.is_due(step, plan.checkpoint_every):
+            self.save(step, state, seen.measured)
+        self._progress.update(step, seen.train)
         if is_over:
             logging.info('Stopped early at step %d: %s has not improved.', step, self._recipe.best_metric)
             return None
         if stopped_by and step < plan.last_step:
             self._checkpoints.wait()
-            self._note_time(step)
+            self.note_time(step)
             processes.wait_for_all()  # the first is saving: if another left now, it would be stopped
             logging.info(
                 'Stopped by %s at step %d of %d; everything is saved. Start again with the same workdir to go on.',
@@ -266,6 +271,32 @@ class _Loop:
             )  # fmt: skip
             raise SystemExit(signals.EXIT_SAVED)
         return state
+
+    def look(self, step: int, state: TrainState) -> tuple[TrainState, Seen]:
+        """Everything that is due after a step but saving: rows, measurements and pictures; the state to go on with.
+
+        Raises:
+            NotFiniteError: A row of training metrics is due, and a step since the last one was not finite.
+        """
+        plan, task, seen = self._plan, self._task, Seen()
+        if plan.is_due(step, plan.log_every):
+            state, seen.train = self._log(step, state)
+        judged = optimizers.to_evaluate(state)
+        if plan.is_due(step, plan.eval_every):
+            seen.is_better = self._measure(step, 'validation', task.evaluate, judged, seen.measured)
+            for split, evaluate in task.also_evaluate.items():
+                self._write(step, split, dict(evaluate(judged)))
+        if self._watch is not None and plan.is_due(step, plan.watch_every):
+            seen.is_better |= self._measure_watch(step, self._watch, judged, seen.measured)
+        if plan.is_due(step, task.pictures_every):
+            self._draw(step, judged)
+        self._report(step)
+        return state, seen
+
+    def draw_first(self, step: int, state: TrainState) -> None:
+        """Draws the pictures of the state before the first step."""
+        if step == 0 and self._task.pictures_every:
+            self._draw(step, state)
 
     def _draw(self, step: int, state: TrainState) -> None:
         assert self._task.pictures is not None
@@ -328,7 +359,8 @@ class _Loop:
         self._watch_seconds += time.perf_counter() - started
         return is_better
 
-    def _save(self, step: int, on_devices: TrainState, measured: dict[str, float]) -> None:
+    def save(self, step: int, on_devices: TrainState, measured: dict[str, float]) -> None:
+        """Saves a state with its measurements in the background, unless it is saved already or has failed."""
         if not processes.is_first() or step in self._checkpoints.steps():
             return
         failed = bool(devices_lib.unreplicate(on_devices.failed))
@@ -342,7 +374,7 @@ class _Loop:
         tags = metrics if is_watched else {f'{split}/{name}': value for name, value in metrics.items()}
         self._writer.write_scalars(step, tags)
 
-    def _note_time(self, step: int) -> None:
+    def note_time(self, step: int) -> None:
         """Clock times live in a file of their own, beside the rows that must be reproducible."""
         seconds = time.perf_counter() - self._started
         rate = (step - self._first_step) * self._recipe.batch_size / seconds

@@ -1,5 +1,6 @@
 """What a training step carries forward, and nothing else: enough to go on bit for bit after a kill."""
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -70,9 +71,18 @@ def make_state(
             f'{type(model).__name__} takes {", ".join(arguments)}, but the batch has {", ".join(example_batch)}: give '
             'an argument the name of the entry that the model reads.'
         )
-    variables = jax.jit(lambda key: model.init(key, **inputs))(jax.random.key(seed))
+    try:
+        variables = _init(model, jax.random.key(seed), inputs)
+    except TypeError:  # a model with a field that has no hash, such as an array
+        variables = jax.jit(lambda key: model.init(key, **inputs))(jax.random.key(seed))
     variables = {name: values for name, values in variables.items() if name != 'layers'}
     return state_of(variables.pop('params'), variables, tx, objective, example_batch)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _init(model: nn.Module, key: jax.Array, inputs: Mapping[str, Any]) -> Any:
+    """Compiled once for all seeds of a model."""
+    return model.init(key, **inputs)
 
 
 def state_of(

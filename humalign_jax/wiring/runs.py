@@ -79,6 +79,12 @@ def open_task(run: str | os.PathLike, *, root: str = '') -> tuple[pathlib.Path, 
         'max_steps' in config.train and 'logger' not in config.train
     ):  # trained by a version that had no choice of loggers
         config.train.logger = 'tensorboard'
+    if 'optimizer' in config and 'n_seeds' not in config.train:  # trained by a version that had one seed
+        config.train.n_seeds = 1
+    if config.train.get('n_seeds', 1) > 1:
+        raise ValueError(
+            f'{folder} holds one run for each seed: give one of them, such as {folder}/seed_{config.seed}.'
+        )
     task = experiment.make_task(config)
     if isinstance(task.setup, images.Setup):
         trained_on.check_classes(folder, task.setup.images['train'])

@@ -21,6 +21,7 @@ _TRAIN_KEYS = (
     'best_metric',
     'best_mode',
     'steps_per_dispatch',
+    'n_seeds',
     'n_devices',
     'logger',
 )
@@ -40,6 +41,11 @@ def read(config: ConfigDict, *, n_examples: int, watch_every_epochs: float = 0.0
     """
     section, batch_size = config.train, config.data.batch_size
     settings.check_keys(section, _TRAIN_KEYS, 'config.train')
+    if section.n_seeds != 1:
+        raise ValueError(
+            f'config.train.n_seeds={section.n_seeds}: only `humalign run` of a training config trains several seeds, '
+            'not a study or an analysis. Set n_seeds=1 here; launch/sweep.py runs one config with several seeds.'
+        )
     durations = plan.make_plan(
         n_examples=n_examples,
         batch_size=batch_size,

@@ -26,7 +26,7 @@ def _arrays(folder, step=None):
 
 def _stop_after(monkeypatch, n_dispatches, number=signal.SIGTERM):
     """Sends this process a signal after so many dispatches."""
-    original, seen = loop._Loop._between, {'n': 0}
+    original, seen = loop.Loop._between, {'n': 0}
 
     def between(self, step, state):
         seen['n'] += 1
@@ -34,7 +34,7 @@ def _stop_after(monkeypatch, n_dispatches, number=signal.SIGTERM):
             os.kill(os.getpid(), number)
         return original(self, step, state)
 
-    monkeypatch.setattr(loop._Loop, '_between', between)
+    monkeypatch.setattr(loop.Loop, '_between', between)
 
 
 @pytest.mark.parametrize(('name', 'experiment'), [('philnet', train_classifier), ('vae', train_vae)])
@@ -67,11 +67,11 @@ def test_a_csv_file_holds_the_numbers_of_the_rows(small_config, tmp_path):
     assert not (tmp_path / 'tensorboard').exists()
 
 
-def test_a_run_of_a_version_without_loggers_is_opened(small_config, tmp_path):
+def test_a_run_of_a_version_without_loggers_and_seeds_is_opened(small_config, tmp_path):
     config = small_config(max_steps=1)
     train_classifier.run(config, str(tmp_path))
     old = config.to_dict()
-    del old['train']['logger']
+    del old['train']['logger'], old['train']['n_seeds']
     storage.write_json(tmp_path / 'config.json', old)
     assert int(runs.open_run(tmp_path, 'newest').state.step) == 1
 

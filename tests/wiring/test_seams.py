@@ -45,7 +45,7 @@ def toy_config(tmp_path):
 
 
 def _stop_after(monkeypatch, n_dispatches):
-    original, seen = loop._Loop._between, []
+    original, seen = loop.Loop._between, []
 
     def between(self, step, state):
         seen.append(step)
@@ -53,7 +53,7 @@ def _stop_after(monkeypatch, n_dispatches):
             os.kill(os.getpid(), signal.SIGTERM)
         return original(self, step, state)
 
-    monkeypatch.setattr(loop._Loop, '_between', between)
+    monkeypatch.setattr(loop.Loop, '_between', between)
 
 
 def test_a_toy_experiment_is_one_short_file_that_knows_no_image():

@@ -196,7 +196,7 @@ def test_a_watched_run_is_the_same_run_stopped_or_not_and_is_not_scored_on_its_p
     assert scores[0].provenance['left_out'] == '20 probe images whose alignment chose the checkpoint'
     assert storage.read_jsonl(tmp_path / 'unbroken' / 'timing.jsonl')[0]['watch_seconds'] > 0
 
-    original, seen = loop._Loop._between, []
+    original, seen = loop.Loop._between, []
 
     def between(self, step, state):
         seen.append(step)
@@ -205,7 +205,7 @@ def test_a_watched_run_is_the_same_run_stopped_or_not_and_is_not_scored_on_its_p
         return original(self, step, state)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop._Loop, '_between', between)
+        patch.setattr(loop.Loop, '_between', between)
         with pytest.raises(SystemExit):
             train_classifier.run(config, str(tmp_path / 'broken'))
     train_classifier.run(config, str(tmp_path / 'broken'))
