@@ -92,7 +92,7 @@ def _run(folder: pathlib.Path) -> None:
             if _KEEP_FREED_MEMORY.value:
                 allocator.keep_freed_memory()
             config = _checked(_CONFIG.value, sys.argv)
-            _join_processes()
+            _join_processes(config)
             _make_tiny_runs(config)
             ours = True
             if workdir.run_once(_run_experiment, config, folder):
@@ -111,13 +111,24 @@ def _run(folder: pathlib.Path) -> None:
             _end_with(error, folder, ours=ours and not isinstance(error, workdir.RefusedError))
 
 
-def _join_processes() -> None:
-    """Joins the other processes of the run, if flags or `srun` say that there are any; only the first is heard."""
+def _join_processes(config: ConfigDict) -> None:
+    """Joins the other processes of the run, if flags or `srun` say that there are any; only the first is heard.
+
+    Raises:
+        ValueError: The experiment runs in one process. All learn it before they depend on one another.
+    """
     place = processes.place_from_flags(_COORDINATOR.value, _N_PROCESSES.value, _PROCESS.value)
     if place is None and _N_PROCESSES.value != 1:
         place = processes.place_in_slurm(os.environ)
     if place is None:
         return
+    module = importlib.import_module(f'humalign_jax.experiments.{config.experiment}')
+    if not getattr(module, 'OVER_PROCESSES', False) or _n_seeds(config) > 1:
+        what = f'{config.experiment} with config.train.n_seeds' if _n_seeds(config) > 1 else config.experiment
+        raise ValueError(
+            f'{what} runs in one process, not in {place.n_processes}: start it once (one task), and spread seeds or '
+            'conditions over nodes with a sweep.'
+        )
     processes.start(place)
     if not processes.is_first():
         logging.set_verbosity(logging.WARNING)
@@ -189,11 +200,6 @@ def _run_experiment(config: ConfigDict, folder: str) -> None:
         if where.endswith('.n_devices'):
             devices.all_devices(value, where=where)
     module = importlib.import_module(f'humalign_jax.experiments.{config.experiment}')
-    if processes.count() > 1 and not getattr(module, 'OVER_PROCESSES', False):
-        raise ValueError(
-            f'{config.experiment} runs in one process, not in {processes.count()}: start it once (one task), and '
-            'spread seeds or conditions over nodes with a sweep.'
-        )
     if not processes.is_first():
         module.run(config, folder)
         return
