@@ -23,7 +23,7 @@ _PLACES: dict[str, tuple[str, str, str, Callable[..., bool]]] = {
         'append',
         lambda *given: given[3] == 'train',
     ),
-    'evaluate': ('humalign_jax.train.loop', '_Loop', '_measure', lambda *_: True),
+    'evaluate': ('humalign_jax.train.loop', 'Loop', '_measure', lambda *_: True),
     'save': ('orbax.checkpoint', 'Checkpointer', 'save', lambda *_, **__: True),
     'test': ('humalign_jax.wiring.classifiers', '', 'write_scores', lambda *_, **__: True),
     'extract': ('humalign_jax.wiring.layer_writer', 'LayerWriter', 'write', lambda *_: True),
