@@ -86,6 +86,17 @@ def test_two_processes_train_as_two_devices_of_one_do(tmp_path):
 
 
 @pytest.mark.slow
+def test_four_processes_train_as_four_devices_of_one_do_up_to_rounding(tmp_path):
+    """Sums of four numbers depend on their order, sums of two do not."""
+    end(start(4, tmp_path / 'four', *SMALL), tmp_path / 'four')
+    end(start(1, tmp_path / 'one', *SMALL, n_devices=4), tmp_path / 'one')
+    rows = zip(*(storage.read_jsonl(tmp_path / name / 'metrics.jsonl') for name in ('four', 'one')), strict=True)
+    for four, one in rows:
+        assert four.pop('split') == one.pop('split')
+        assert four == pytest.approx(one, rel=1e-5)
+
+
+@pytest.mark.slow
 def test_others_stop_when_one_is_killed_and_a_new_start_goes_on_until_any_is_asked_to_stop(tmp_path):
     run = tmp_path / 'run'
     long = (*SMALL, '--config.train.epochs=100000.0')
