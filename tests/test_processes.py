@@ -133,10 +133,16 @@ def test_four_processes_divide_the_tiles_of_rdms(tmp_path, inference):
     assert scores(tmp_path / 'four') == scores(tmp_path / 'one')
 
 
-def test_an_experiment_of_one_process_refuses_to_run_in_several(tmp_path):
-    running = start(2, tmp_path / 'run', '--config=configs/human_rsa.py:tiny')
-    end(running, tmp_path / 'run', status=2)
-    assert all('human_rsa runs in one process, not in 2' in log for log in logs(tmp_path / 'run', 2))
+@pytest.mark.parametrize(
+    ('arguments', 'what'),
+    [
+        (('--config=configs/human_rsa.py:tiny',), 'human_rsa'),
+        (('--config=configs/vae.py:tiny', '--config.train.n_seeds=2'), 'train_vae with config.train.n_seeds'),
+    ],
+)
+def test_what_runs_in_one_process_refuses_to_run_in_several(tmp_path, arguments, what):
+    end(start(2, tmp_path / 'run', *arguments), tmp_path / 'run', status=2)
+    assert all(f'{what} runs in one process, not in 2' in log for log in logs(tmp_path / 'run', 2))
 
 
 def test_a_task_of_srun_finds_its_place():

@@ -249,11 +249,8 @@ class Loop:
         """Everything that is due after a step; None when the run stops early."""
         plan = self._plan
         state, seen = self.look(step, state)
-        stopped_by = self._stop.requested  # read once: a later signal waits for the next dispatch
-        if self._votes.cast(stopped_by is not None):
-            stopped_by = stopped_by or 'a signal to another process'
-        else:
-            stopped_by = None
+        asked = self._stop.requested  # read once: a later signal waits for the next dispatch
+        stopped_by = (asked or 'a signal to another process') if self._votes.cast(asked is not None) else None
         is_over = step < plan.last_step and plan.is_due(step, plan.eval_every) and self._is_over()
         if seen.is_better or stopped_by or is_over or plan.is_due(step, plan.checkpoint_every):
             self.save(step, state, seen.measured)

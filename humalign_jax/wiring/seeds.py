@@ -20,7 +20,7 @@ from absl import logging
 from ml_collections import ConfigDict
 from scipy import stats
 
-from humalign_jax import lock, processes, storage, workdir
+from humalign_jax import lock, storage, workdir
 from humalign_jax.records import Score
 from humalign_jax.train import many_seeds
 from humalign_jax.wiring import training
@@ -118,18 +118,13 @@ def _configs(experiment: ModuleType, config: ConfigDict) -> list[ConfigDict]:
     """The config of each seed's own run.
 
     Raises:
-        ValueError: The experiment does not train, a seed is too large, or there are several processes.
+        ValueError: The experiment does not train, or a seed is too large.
     """
     if not hasattr(experiment, 'make_task'):
         raise ValueError(f'config.train.n_seeds is of experiments that train, which {config.experiment!r} does not.')
     last = config.seed + config.train.n_seeds - 1
     if last > _MOST_SEED:
         raise ValueError(f'config.seed + config.train.n_seeds - 1 = {last}, but the largest seed is {_MOST_SEED}.')
-    if processes.count() > 1:
-        raise ValueError(
-            f'config.train.n_seeds={config.train.n_seeds} is for one process, not {processes.count()}: start it '
-            'alone, or set config.train.n_seeds=1.'
-        )
     configs = []
     for seed in range(config.seed, last + 1):
         one = config.copy_and_resolve_references()
